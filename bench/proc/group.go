@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -99,6 +100,21 @@ func (p *Proc) Signal(s syscall.Signal) error {
 		return fmt.Errorf("signalling %s: %w", p.Name, err)
 	}
 	return nil
+}
+
+// Wait waits until the process ends by itself and returns what it printed; a failed exit is an error.
+// When ctx ends first, the process is stopped.
+func (p *Proc) Wait(ctx context.Context) (string, error) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.Stop()
+		return "", ctx.Err()
+	}
+	if !p.cmd.ProcessState.Success() {
+		return "", fmt.Errorf("%s: %v: %s", p.Name, p.cmd.ProcessState, p.Output())
+	}
+	return p.Output(), nil
 }
 
 // Exited reports whether the process has ended.

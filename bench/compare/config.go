@@ -1,0 +1,152 @@
+package compare
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+const (
+	connectionsMax = 19000 // of each peer, under a limit of 20,000 file descriptors
+	fdLimit        = 20000 // the limit of file descriptors the peers are given
+)
+
+// millraceConfig is the smallest config of a listener and a cluster, with limits out of the way.
+func millraceConfig(s Site) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `{
+  "admin": {"address": "127.0.0.1:%d"},
+  "concurrency": %d,
+  "listeners": [{"name": "bench", "address": "127.0.0.1:%d", "filters": [{"name": "http_connection_manager", "config": {
+    "stat_prefix": "bench", "use_remote_address": true,
+    "route_config": {"virtual_hosts": [
+`, s.AdminPort, s.Loops, s.Port)
+	eachRoute(s, func(host string, paths []string) {
+		fmt.Fprintf(&b, "      {\"name\": %q, \"domains\": [%q], \"routes\": [\n", host, host)
+		for i, p := range paths {
+			fmt.Fprintf(&b, "        {\"match\": {\"prefix\": %q}, \"route\": {\"cluster\": \"web\"}}%s\n", p, comma(i, len(paths)))
+		}
+		b.WriteString("      ]},\n")
+	})
+	fmt.Fprintf(&b, `      {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}
+    ]}
+  }}]}],
+  "clusters": [{"name": "web", "connect_timeout": "5s", "hosts": ["127.0.0.1:%d"], "circuit_breakers":
+    {"max_connections": %d, "max_pending_requests": %d, "max_requests": %d}}]
+}
+`, s.OriginPort, connectionsMax, connectionsMax, connectionsMax)
+	return b.String()
+}
+
+func comma(i, n int) string {
+	if i == n-1 {
+		return ""
+	}
+	return ","
+}
+
+// nginxConfig keeps upstream connections and gives a 64 KiB body enough buffers to stay in memory.
+func nginxConfig(s Site) string {
+	var b strings.Builder
+	user := ""
+	if os.Getuid() == 0 {
+		user = "user root;\n" // the temporary folder is root's
+	}
+	fmt.Fprintf(&b, `daemon off;
+%sworker_processes %d;
+worker_rlimit_nofile %d;
+pid nginx.pid;
+error_log stderr crit;
+events { worker_connections %d; }
+http {
+    access_log off;
+    client_body_temp_path tmp_body;
+    proxy_temp_path tmp_proxy;
+    fastcgi_temp_path tmp_fastcgi;
+    uwsgi_temp_path tmp_uwsgi;
+    scgi_temp_path tmp_scgi;
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    proxy_http_version 1.1;
+    proxy_set_header Host $host;
+    proxy_set_header Connection "";
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Request-Id $request_id;
+    proxy_buffer_size 16k;
+    proxy_buffers 16 16k;
+    proxy_busy_buffers_size 64k;
+    proxy_max_temp_file_size 0;
+    server_names_hash_max_size 4096;
+    upstream web {
+        server 127.0.0.1:%d;
+        keepalive 1024;
+        keepalive_requests 1000000000;
+        keepalive_timeout 3600s;
+    }
+`, user, s.Loops, fdLimit, connectionsMax, s.OriginPort)
+	eachRoute(s, func(host string, paths []string) {
+		fmt.Fprintf(&b, "    server {\n        listen 127.0.0.1:%d;\n        server_name %s;\n", s.Port, host)
+		for _, p := range paths {
+			fmt.Fprintf(&b, "        location %s { proxy_pass http://web; }\n", p)
+		}
+		b.WriteString("    }\n")
+	})
+	reuseport := ""
+	if s.Loops > 1 {
+		reuseport = " reuseport"
+	}
+	fmt.Fprintf(&b, `    server {
+        listen 127.0.0.1:%d default_server backlog=4096%s;
+        location / { proxy_pass http://web; }
+    }
+}
+`, s.Port, reuseport)
+	return b.String()
+}
+
+// haproxyConfig shares upstream connections between requests of any downstream connection.
+func haproxyConfig(s Site) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `global
+    nbthread %d
+    maxconn %d
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 3600s
+    timeout server 3600s
+    timeout http-keep-alive 3600s
+    http-reuse always
+    option forwardfor
+frontend bench
+    bind 127.0.0.1:%d backlog 4096
+    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Request-Id %%[uuid()]
+`, s.Loops, connectionsMax/2, s.Port)
+	eachRoute(s, func(host string, paths []string) {
+		for _, p := range paths {
+			fmt.Fprintf(&b, "    use_backend web if { hdr(host) %s } { path_beg %s }\n", host, p)
+		}
+	})
+	fmt.Fprintf(&b, `    default_backend web
+backend web
+    server origin 127.0.0.1:%d maxconn %d pool-purge-delay 3600s
+`, s.OriginPort, connectionsMax)
+	return b.String()
+}
+
+// eachRoute calls f for each virtual host with its paths. The first path of the first host changes with every
+// generation; requests of the load take none of them.
+func eachRoute(s Site, f func(host string, paths []string)) {
+	for done := 0; done < s.Routes; done += routesPerHost {
+		paths := make([]string, 0, routesPerHost)
+		for i := done; i < min(done+routesPerHost, s.Routes); i++ {
+			paths = append(paths, fmt.Sprintf("/service-%d/", i))
+		}
+		if done == 0 {
+			paths[0] = fmt.Sprintf("/generation-%d/", s.Generation)
+		}
+		f(fmt.Sprintf("host-%d.example.com", done/routesPerHost), paths)
+	}
+}

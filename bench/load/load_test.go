@@ -1,0 +1,202 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestParseWrk(t *testing.T) {
+	t.Parallel()
+	const head = "Running 3s test @ http://127.0.0.1:9101/128\n  1 threads and 64 connections\n"
+	for _, tt := range []struct {
+		name, in string
+		want     Result
+		ok       bool
+	}{
+		{"clean", head + "  198644 requests in 3.00s, 68.20MB read\nRequests/sec:  66165.90\n", Result{198644, 0, 3 * time.Second}, true},
+		{
+			"errors", head + "  100 requests in 1.50m, 68.20MB read\n  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n",
+			Result{95, 15, 90 * time.Second}, true,
+		},
+		{"unable to connect", "unable to connect to 127.0.0.1:1 Connection refused\n", Result{}, false},
+		{"empty", "", Result{}, false},
+	} {
+		got, err := ParseWrk(tt.in)
+		if got != tt.want || (err == nil) != tt.ok {
+			t.Errorf("%s: ParseWrk = %+v, %v; want %+v, ok %v", tt.name, got, err, tt.want, tt.ok)
+		}
+	}
+}
+
+func TestParseH2load(t *testing.T) {
+	t.Parallel()
+	in := "finished in 2.01s, 33400.50 req/s, 5.10MB/s\n" +
+		"requests: 67000 total, 67016 started, 67000 done, 66990 succeeded, 10 failed, 2 errored, 1 timeout\n"
+	want := Result{66990, 13, 2010 * time.Millisecond}
+	if got, err := ParseH2load(in); got != want || err != nil {
+		t.Errorf("ParseH2load = %+v, %v; want %+v", got, err, want)
+	}
+	if _, err := ParseH2load("finished in 2.01s, x"); err == nil {
+		t.Error("ParseH2load without a line of requests: no error")
+	}
+}
+
+func TestToolArgs(t *testing.T) {
+	t.Parallel()
+	s := Shape{URL: "http://127.0.0.1:1/128", Connections: 64, Streams: 32, Headers: []string{"Connection: close"}, Duration: 1500 * time.Millisecond}
+	want := "wrk -t1 -c64 -d2s -H Connection: close http://127.0.0.1:1/128"
+	if got := strings.Join(WrkArgs(s), " "); got != want {
+		t.Errorf("WrkArgs = %q, want %q", got, want)
+	}
+	want = "h2load -t1 -c64 -m32 -D2 -H Connection: close http://127.0.0.1:1/128"
+	if got := strings.Join(H2loadArgs(s), " "); got != want {
+		t.Errorf("H2loadArgs = %q, want %q", got, want)
+	}
+}
+
+func TestResponseFeed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in   string
+		done bool
+		err  error
+	}{
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", true, nil},
+		{"HTTP/1.1 200 OK\r\nCONTENT-LENGTH:0\r\n\r\n", true, nil},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", false, nil},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd", false, errExcess},
+		{"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", false, errStatus},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, errHead},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 1x\r\n\r\n", false, errHead},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 1234567890123456\r\n\r\n", false, errHead},
+		{"ICY 200 OK\r\n\r\n", false, errHead},
+		{strings.Repeat("x", headBytesMax+1), false, errHead},
+	} {
+		var r response
+		if done, err := r.feed([]byte(tt.in)); done != tt.done || !errors.Is(err, tt.err) {
+			t.Errorf("feed(%.60q) = %v, %v; want %v, %v", tt.in, done, err, tt.done, tt.err)
+		}
+	}
+}
+
+// TestResponseFeedCut: the outcome must not depend on where the reads were cut.
+func TestResponseFeedCut(t *testing.T) {
+	t.Parallel()
+	in := []byte("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")
+	for cut := 1; cut < len(in); cut++ {
+		var r response
+		if done, err := r.feed(in[:cut]); done || err != nil {
+			t.Fatalf("feed of the first %d bytes = %v, %v; want false, nil", cut, done, err)
+		}
+		if !r.started() {
+			t.Errorf("started after %d bytes = false", cut)
+		}
+		if done, err := r.feed(in[cut:]); !done || err != nil || !r.mustClose {
+			t.Errorf("feed cut at %d = %v, %v, close %v; want true, nil, true", cut, done, err, r.mustClose)
+		}
+	}
+}
+
+// startServer answers with the given handler and returns its port.
+func startServer(t *testing.T, h http.HandlerFunc) int {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().(*net.TCPAddr).Port
+}
+
+func runOpen(t *testing.T, cfg OpenConfig) OpenResult {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	res, err := Open(cfg)
+	if err != nil {
+		t.Fatalf("Open = %v", err)
+	}
+	return res
+}
+
+func TestOpenCountsEveryRequest(t *testing.T) {
+	t.Parallel()
+	var served, closing atomic.Int64
+	port := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if served.Add(1)%50 == 0 {
+			closing.Add(1)
+			w.Header().Set("Connection", "close")
+		}
+		fmt.Fprint(w, "hello")
+	})
+	res := runOpen(t, OpenConfig{Port: port, Path: "/", Rate: 1000, Conns: 4, Warmup: 100 * time.Millisecond, Duration: 200 * time.Millisecond})
+	if res.Count != 200 || res.Errors != 0 || served.Load() != 300 {
+		t.Errorf("Open = %+v, served %d; want 200 measured of 300 served and no errors", res, served.Load())
+	}
+	if res.Reconnects != closing.Load() {
+		t.Errorf("Open reconnected %d times, want %d", res.Reconnects, closing.Load())
+	}
+	if res.P50 <= 0 || res.P99 < res.P50 || res.P999 < res.P99 || res.Max < res.P999 {
+		t.Errorf("percentiles out of order: %+v", res)
+	}
+}
+
+// TestOpenCountsTheStall: requests that a stall keeps from leaving are measured from the time they were due.
+func TestOpenCountsTheStall(t *testing.T) {
+	t.Parallel()
+	const stall = 100 * time.Millisecond
+	var served atomic.Int64
+	port := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if served.Add(1) == 20 {
+			<-time.After(stall)
+		}
+		fmt.Fprint(w, "hello")
+	})
+	res := runOpen(t, OpenConfig{Port: port, Path: "/", Rate: 500, Conns: 1, Duration: 200 * time.Millisecond})
+	// 50 requests were due during the stall, half of them for more than half of it.
+	if res.Count != 100 || res.P90 < float64((stall/4).Microseconds()) {
+		t.Errorf("Open = %+v; want a 90th percentile that shows the stall of %v", res, stall)
+	}
+}
+
+func TestOpenCountsErrors(t *testing.T) {
+	t.Parallel()
+	port := startServer(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusBadGateway) })
+	res := runOpen(t, OpenConfig{Port: port, Path: "/", Rate: 500, Conns: 2, Duration: 100 * time.Millisecond})
+	if res.Errors != 50 || res.Count != 0 {
+		t.Errorf("Open = %+v; want 50 errors", res)
+	}
+}
+
+func TestOpenRefusesNonsense(t *testing.T) {
+	t.Parallel()
+	if _, err := Open(OpenConfig{Port: 1, Conns: 1, Duration: time.Second}); err == nil {
+		t.Error("Open without a rate: no error")
+	}
+}
+
+func TestHoldIdle(t *testing.T) {
+	t.Parallel()
+	var addrs []string
+	port := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		addrs = append(addrs, r.RemoteAddr) // requests come one after the other
+		fmt.Fprint(w, "hello")
+	})
+	conns, err := HoldIdle(fmt.Sprintf("127.0.0.1:%d", port), "/", 10)
+	if err != nil || len(conns) != 10 {
+		t.Fatalf("HoldIdle = %d connections, %v; want 10", len(conns), err)
+	}
+	slices.Sort(addrs)
+	if n := len(slices.Compact(addrs)); n != 10 {
+		t.Errorf("%d connections were used, want 10", n)
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
