@@ -1,0 +1,50 @@
+package codec
+
+// StreamID tells the streams of a connection apart. HTTP/1 has one at a time: 0.
+type StreamID uint32
+
+// EventKind says what Feed found.
+type EventKind uint8
+
+const (
+	EventNone     EventKind = iota // nothing yet: more bytes are needed
+	EventHead                      // a head is complete, in Request or Response
+	EventData                      // a piece of a body, in Data
+	EventTrailers                  // the trailer section is complete, in Trailers; always the end
+	EventReset                     // the peer gave a stream up (HTTP/2)
+	EventGoAway                    // the peer starts no more streams (HTTP/2)
+)
+
+var eventKindNames = [...]string{"none", "head", "data", "trailers", "reset", "goaway"}
+
+// String returns the kind in lower case.
+func (k EventKind) String() string {
+	if int(k) < len(eventKindNames) {
+		return eventKindNames[k]
+	}
+	return "unknown"
+}
+
+// Event is what one call of Feed found. The caller lends the heads and keeps the
+// value; Feed sets all other fields anew each time.
+type Event struct {
+	Kind   EventKind
+	Stream StreamID
+	// End says that the message is complete with this event.
+	End bool
+	// Data is the piece of an EventData. It aliases the bytes fed. Empty when only the end is told,
+	// as after the last chunk of a body without trailers.
+	Data []byte
+	// Opaque, in an EventData, is how many more bytes of this run follow on the wire unchanged, which
+	// may be moved without Feed and told to Skip: -1 until the peer ends, 0 none or unknown.
+	Opaque int64
+	// Request is lent to a Server before Feed and filled by EventHead. The same head
+	// is lent until it is complete.
+	Request *RequestHead
+	// Response is lent to a Client likewise. A 1xx head is an EventHead without End;
+	// the same head may be lent again for the next one once it was handled.
+	Response *ResponseHead
+	// Trailers is lent likewise and filled by EventTrailers. With nil, trailers
+	// are checked and dropped, and the message ends with an EventData.
+	Trailers *Fields
+}
