@@ -1,0 +1,133 @@
+package accesslog
+
+import (
+	"fmt"
+)
+
+// FilterConfig says which streams get a line. Exactly one field is given.
+type FilterConfig struct {
+	// StatusCode compares the status code of the response.
+	StatusCode *Comparison `json:"status_code" v3:"status_code_filter"`
+	// Duration compares the time from the first byte in to the end, in milliseconds.
+	Duration *Comparison `json:"duration" v3:"duration_filter"`
+	// NotHealthCheck leaves out what the health_check filter has recognized.
+	NotHealthCheck *struct{} `json:"not_health_check" v3:"not_health_check_filter"`
+	// ResponseFlags wants one of the flags, or any flag if none is named.
+	ResponseFlags *FlagsConfig `json:"response_flags" v3:"response_flag_filter"`
+	// Header wants a field of the request.
+	Header *HeaderConfig `json:"header" v3:"header_filter.header"`
+	// Sample logs a share of the streams.
+	Sample *SampleConfig `json:"sample" v3:"runtime_filter"`
+	// And wants all of its filters, of which there are two or more.
+	And []FilterConfig `json:"and" v3:"and_filter.filters"`
+	// Or wants one of its filters, of which there are two or more.
+	Or []FilterConfig `json:"or" v3:"or_filter.filters"`
+}
+
+// Comparison compares a number of the stream with a value.
+type Comparison struct {
+	// Op is how to compare: "eq", "ge", "le" or "ne", as in Envoy. Default: "eq".
+	Op string `json:"op" default:"eq" enum:"eq,ge,le,ne" v3:"comparison.op"`
+	// Value to compare with: a status code, or milliseconds. 0 to 4294967295.
+	Value uint32 `json:"value" required:"true" v3:"comparison.value.default_value"`
+}
+
+// FlagsConfig names response flags.
+type FlagsConfig struct {
+	// Flags are short names such as "UF". Default: any flag.
+	Flags []string `json:"flags"`
+}
+
+// HeaderConfig matches a field of the request. At most one of exact, prefix, suffix, contains and present is given;
+// with none of them the field must be present.
+type HeaderConfig struct {
+	// Name of the field, in any case, or :method, :path, :authority, :scheme.
+	Name string `json:"name" required:"true"`
+	// Exact is the whole value.
+	Exact *string `json:"exact" v3:"string_match.exact"`
+	// Prefix is what the value starts with.
+	Prefix *string `json:"prefix" v3:"string_match.prefix"`
+	// Suffix is what the value ends with.
+	Suffix *string `json:"suffix" v3:"string_match.suffix"`
+	// Contains is a part of the value.
+	Contains *string `json:"contains" v3:"string_match.contains"`
+	// Present says whether the field has to be there or has to be absent.
+	Present *bool `json:"present" v3:"present_match"`
+	// InvertMatch turns the result around. Default: false.
+	InvertMatch bool `json:"invert_match"`
+}
+
+// SampleConfig logs a share of the streams, drawn once for each stream.
+type SampleConfig struct {
+	// Percent of the streams, 0 to 100.
+	Percent float64 `json:"percent" unit:"percent" required:"true" v3:"percent_sampled"`
+}
+
+// FilterDepthMax is how deep and- and or-filters may be nested.
+const FilterDepthMax = 16
+
+// Validate reports what is wrong with the filter beyond its types.
+func (c *FilterConfig) Validate(report func(path, problem, hint string)) {
+	switch given := c.given(); {
+	case given == 0:
+		report("", "no filter is given", "give one of status_code, duration, not_health_check, "+
+			"response_flags, header, sample, and, or; leave filter out to log everything")
+	case given > 1:
+		report("", fmt.Sprintf("%d filters are given", given), `join them with "and" or "or"`)
+	}
+	if len(c.And) == 1 {
+		report("and", "one filter alone", "give two or more, or the filter without and")
+	}
+	if len(c.Or) == 1 {
+		report("or", "one filter alone", "give two or more, or the filter without or")
+	}
+	if c.depth() > FilterDepthMax {
+		report("", fmt.Sprintf("filters are nested deeper than %d", FilterDepthMax), "")
+	}
+}
+
+// Validate reports unknown flags.
+func (c *FlagsConfig) Validate(report func(path, problem, hint string)) {
+	for i, name := range c.Flags {
+		if _, ok := ParseFlag(name); !ok {
+			report(fmt.Sprintf("flags[%d]", i), fmt.Sprintf("unknown response flag %q", name), "see docs/access-log.md")
+		}
+	}
+}
+
+// Validate reports matches that exclude one another.
+func (c *HeaderConfig) Validate(report func(path, problem, hint string)) {
+	n := 0
+	for _, given := range []bool{c.Exact != nil, c.Prefix != nil, c.Suffix != nil, c.Contains != nil, c.Present != nil} {
+		if given {
+			n++
+		}
+	}
+	if n > 1 {
+		report("", fmt.Sprintf("%d matches are given", n), "keep one of exact, prefix, suffix, contains and present")
+	}
+}
+
+// given returns how many of the fields are set.
+func (c *FilterConfig) given() int {
+	n := 0
+	for _, given := range []bool{c.StatusCode != nil, c.Duration != nil, c.NotHealthCheck != nil, c.ResponseFlags != nil,
+		c.Header != nil, c.Sample != nil, c.And != nil, c.Or != nil} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
+// depth returns how deep the filters are nested; 1 for one without and and or.
+func (c *FilterConfig) depth() int {
+	d := 0
+	for i := range c.And {
+		d = max(d, c.And[i].depth())
+	}
+	for i := range c.Or {
+		d = max(d, c.Or[i].depth())
+	}
+	return d + 1
+}

@@ -1,0 +1,95 @@
+package accesslog
+
+import (
+	"millrace/codec"
+	"millrace/engine"
+)
+
+// Info is what a stream remembers for its line in the log while it lives. It is plain data:
+// strings are static, or live as long as the configuration they come from.
+//
+// Points in time are nanoseconds of the loop's clock; 0 says that it did not happen.
+type Info struct {
+	// Start is when the first byte of the request was read.
+	Start int64
+	// RequestEnd is when the last byte of the request was read.
+	RequestEnd int64
+	// UpstreamReady is when a connection to the host was there for the request.
+	UpstreamReady int64
+	// UpstreamFirstTx and UpstreamLastTx are the first and the last byte of the request sent upstream.
+	UpstreamFirstTx, UpstreamLastTx int64
+	// UpstreamFirstRx and UpstreamLastRx are the first and the last byte of the response read.
+	UpstreamFirstRx, UpstreamLastRx int64
+	// DownstreamFirstTx and DownstreamLastTx are the first and the last byte of the response sent.
+	DownstreamFirstTx, DownstreamLastTx int64
+
+	// RequestBytes is the body received from downstream, ResponseBytes the body sent there, without framing.
+	RequestBytes, ResponseBytes uint64
+	// RequestHeadBytes and ResponseHeadBytes are the sizes of the heads on the wire.
+	RequestHeadBytes, ResponseHeadBytes uint32
+
+	// Flags say what went wrong.
+	Flags Flags
+	// Status is the status code sent downstream, 0 if none was.
+	Status uint16
+	// Attempts is how many upstream attempts were made.
+	Attempts uint8
+	// HealthCheck marks a request of a health checker: not traced, not logged by not_health_check.
+	HealthCheck bool
+	// Internal says that the request comes from inside the mesh.
+	Internal bool
+
+	// Details is %RESPONSE_CODE_DETAILS%: who set the status and why.
+	Details string
+	// Cluster is the name of the chosen cluster.
+	Cluster string
+	// UpstreamHost is the name of the host of the last attempt.
+	UpstreamHost string
+	// UpstreamTransportFailure tells why the transport to the host failed.
+	UpstreamTransportFailure string
+}
+
+// A Record is all that a format may print of one stream. A loop keeps one and fills it
+// when a stream ends; everything it points to must stay valid during [Logger.Log] only.
+type Record struct {
+	Info
+
+	// Request is the head as it arrived and was changed by filters; nil if there was none.
+	Request *codec.RequestHead
+	// Response is the head as sent downstream; nil if there was none.
+	Response *codec.ResponseHead
+	// ResponseTrailers are nil if there were none.
+	ResponseTrailers *codec.Fields
+
+	// StartUnix is the wall clock at Start, in nanoseconds since 1970.
+	StartUnix int64
+	// End is when the stream ended, on the loop's clock.
+	End int64
+
+	// Protocol of the downstream: 10, 11, 20; 0 prints as absent.
+	Protocol uint8
+	// UpstreamProtocol of the last attempt, likewise.
+	UpstreamProtocol uint8
+
+	// RouteName and VirtualHost are the names from the configuration, or empty.
+	RouteName, VirtualHost string
+	// RequestedServerName is the SNI of a TLS downstream.
+	RequestedServerName string
+	// ConnectionDetails tells why the downstream connection was ended by us.
+	ConnectionDetails string
+
+	// Remote is the trusted address of the client, DirectRemote the peer of the connection.
+	Remote, DirectRemote engine.Addr
+	// Local is our address of the downstream connection.
+	Local engine.Addr
+	// UpstreamRemote and UpstreamLocal are the addresses of the last attempt's connection.
+	UpstreamRemote, UpstreamLocal engine.Addr
+
+	// ConnID is the number of the downstream connection in this process, UpstreamConnID that of the upstream one.
+	ConnID, UpstreamConnID uint64
+	// StreamID is a number drawn for the stream: Stream.Random.
+	StreamID uint64
+}
+
+// Reset empties r for the next stream.
+func (r *Record) Reset() { *r = Record{} }
