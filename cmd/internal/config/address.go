@@ -1,0 +1,35 @@
+package config
+
+import (
+	"strings"
+
+	"millrace/engine"
+)
+
+// addressProblem says what is wrong with an address, if anything.
+func addressProblem(s string) *problem {
+	if _, err := engine.ParseAddr(s); err != nil {
+		return problemOf(err)
+	}
+	return nil
+}
+
+// problemOf takes an error of the form "problem; hint" apart.
+func problemOf(err error) *problem {
+	text, hint, _ := strings.Cut(err.Error(), "; ")
+	return &problem{text, hint}
+}
+
+// addressKeys returns the sockets that a listener on s would take, as text. An
+// address with port 0 takes none in particular, text that is no address none.
+func addressKeys(s string) []string {
+	a, err := engine.ParseAddr(s)
+	if err != nil || !a.IsUnix() && a.Port() == 0 {
+		return nil
+	}
+	key := a.String()
+	if strings.HasPrefix(key, ":") { // IPv4 and IPv6 at once
+		return []string{"0.0.0.0" + key, "[::]" + key}
+	}
+	return []string{key}
+}
