@@ -1,0 +1,13 @@
+package route
+
+// Limits of a table. They bound what a configuration may ask for, not what a
+// request may send: see codec.Limits for that.
+const (
+	regexLenMax        = 4096    // bytes of one regular expression
+	regexInstMax       = 10_000  // instructions of one compiled regular expression
+	routesMax          = 1 << 24 // routes of one table
+	textBytesMax       = 1 << 31 // bytes of all names, paths and values of one table
+	mutationsPerLevel  = 128     // header mutations of one level (route, virtual host, table)
+	weightsPerRoute    = 1024    // clusters of one weighted route
+	conditionsPerRoute = 64      // header, query and cookie matchers of one route
+)

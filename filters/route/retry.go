@@ -1,0 +1,139 @@
+package route
+
+import (
+	"strings"
+	"time"
+
+	"millrace/codec"
+	"millrace/codec/ascii"
+)
+
+// RetryOn is the set of conditions a retry policy names.
+type RetryOn uint16
+
+const (
+	Retry5xx RetryOn = 1 << iota
+	RetryGatewayError
+	RetryReset
+	RetryResetBeforeRequest
+	RetryConnectFailure
+	RetryEnvoyRatelimited
+	RetryRetriable4xx
+	RetryRefusedStream
+	RetryRetriableStatusCodes
+	RetryRetriableHeaders
+	retryOnEnd
+)
+
+// retryOnNames are the names of the bits in order.
+var retryOnNames = [...]string{
+	"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited",
+	"retriable-4xx", "refused-stream", "retriable-status-codes", "retriable-headers",
+}
+
+// String returns the conditions as they stand in a configuration.
+func (on RetryOn) String() string {
+	var names []string
+	for i, name := range retryOnNames {
+		if on>>i&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// ParseRetryOn reads a comma-separated list such as the value of x-envoy-retry-on. It
+// reports whether every name was known; unknown ones are passed over.
+func ParseRetryOn(list []byte) (on RetryOn, ok bool) {
+	ok = true
+	for len(list) > 0 {
+		var name []byte
+		name, list = ascii.CutList(list)
+		if len(name) == 0 {
+			continue
+		}
+		bit := retryOnBit(name)
+		on, ok = on|bit, ok && bit != 0
+	}
+	return on, ok
+}
+
+func retryOnBit(name []byte) RetryOn {
+	for i := range retryOnNames {
+		if string(name) == retryOnNames[i] {
+			return 1 << i
+		}
+	}
+	return 0
+}
+
+// RetryPolicy says when and how often an attempt is repeated. It is immutable.
+type RetryPolicy struct {
+	On                RetryOn
+	NumRetries        uint32
+	PerTryTimeout     time.Duration // 0 for none
+	PerTryIdleTimeout time.Duration // 0 for none
+	BackOffBase       time.Duration
+	BackOffMax        time.Duration
+
+	statuses        [10]uint64 // bit n of the array: status n is retriable; 100 to 599
+	responseHeaders []condition
+	requestHeaders  []condition
+}
+
+// Applies reports whether the policy concerns a request: always, unless retriable_request_headers gate it.
+func (p *RetryPolicy) Applies(h *codec.RequestHead) bool {
+	in := Input{Head: h}
+	for i := range p.requestHeaders {
+		if p.requestHeaders[i].holds(&in) {
+			return true
+		}
+	}
+	return len(p.requestHeaders) == 0
+}
+
+// RetriableStatus reports whether retriable_status_codes has a status code.
+func (p *RetryPolicy) RetriableStatus(status int) bool {
+	return status >= 0 && status < 64*len(p.statuses) && p.statuses[status>>6]>>(status&63)&1 != 0
+}
+
+// WantsResponse reports whether a response head calls for a retry under the
+// conditions on: those of the policy together with those of the request's x-envoy-retry-on.
+func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
+	if h.Has(codec.FieldXEnvoyRateLimited) {
+		// The header forbids every retry, unless the policy asks for just that.
+		return on&RetryEnvoyRatelimited != 0
+	}
+	switch s := h.Status; {
+	case on&Retry5xx != 0 && s >= 500 && s <= 599,
+		on&RetryGatewayError != 0 && s >= 502 && s <= 504,
+		on&RetryRetriable4xx != 0 && s == 409,
+		on&RetryRetriableStatusCodes != 0 && p.RetriableStatus(s):
+		return true
+	}
+	if on&RetryRetriableHeaders != 0 {
+		for i := range p.responseHeaders {
+			if p.responseHeaders[i].holdsField(&h.Fields) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// BackOff returns the longest wait before retry n, counted from 1: the wait
+// itself is a random time from 0 up to, but not including, it.
+func (p *RetryPolicy) BackOff(n uint32) time.Duration {
+	d := p.BackOffBase
+	for i := uint32(1); i < n && d < p.BackOffMax; i++ {
+		d *= 2
+	}
+	return min(d, p.BackOffMax)
+}
+
+// setStatus makes a status code retriable.
+func (p *RetryPolicy) setStatus(code uint32) {
+	if int(code) < 64*len(p.statuses) {
+		p.statuses[code>>6] |= 1 << (code & 63)
+	}
+}
