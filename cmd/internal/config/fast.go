@@ -75,14 +75,14 @@ func (d *fastDecoder) array(t *typePlan, ru *rules, v reflect.Value) bool {
 	default:
 		return false
 	}
-	s := reflect.MakeSlice(t.typ, 0, 0)
+	s, inner := reflect.MakeSlice(t.typ, 0, 0), ru.inside()
 	ok := d.it.ReadArrayCB(func(*jsoniter.Iterator) bool {
 		s = grow(s)
 		elem := s.Index(s.Len() - 1)
 		if t.kind == kindFilters {
 			return d.filter(t.filter, elem)
 		}
-		return d.value(t.elem, ru, elem)
+		return d.value(t.elem, inner, elem)
 	})
 	v.Set(s)
 	return ok && checkCount(s.Len(), ru) == nil
@@ -103,11 +103,11 @@ func (d *fastDecoder) object(t *typePlan, ru *rules, v reflect.Value) bool {
 		v.Set(reflect.ValueOf(d.it.Read()))
 		return true
 	case kindMap:
-		m := reflect.MakeMap(t.typ)
+		m, inner := reflect.MakeMap(t.typ), ru.inside()
 		v.Set(m)
 		ok := d.it.ReadObjectCB(func(_ *jsoniter.Iterator, name string) bool {
 			elem := reflect.New(t.elem.typ).Elem()
-			ok := d.value(t.elem, ru, elem)
+			ok := d.value(t.elem, inner, elem)
 			m.SetMapIndex(reflect.ValueOf(name).Convert(t.typ.Key()), elem)
 			return ok
 		})

@@ -83,6 +83,17 @@ type rules struct {
 	counts         bool // min and max count elements
 }
 
+// inside returns the rules of the elements of a slice or map: a count is the
+// container's own.
+func (r *rules) inside() *rules {
+	if !r.counts {
+		return r
+	}
+	inner := *r
+	inner.hasMin, inner.hasMax, inner.counts = false, false, false
+	return &inner
+}
+
 // planKey names a plan. The filter kind is part of it, since it changes what a
 // []filters.Config accepts.
 type planKey struct {

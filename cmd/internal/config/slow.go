@@ -61,7 +61,7 @@ func isNull(hv *hujson.Value) bool { return hv.Value.Kind() == 'n' }
 // literal reads a scalar.
 func (d *slowDecoder) literal(hv *hujson.Value, lit hujson.Literal, t *typePlan, ru *rules, v reflect.Value, path string) {
 	if isNull(hv) {
-		d.fail(hv.StartOffset, path, problem{"null is not allowed", "leave the field out to get its default"})
+		d.fail(hv.StartOffset, path, problem{"null is not allowed", "leave the field out instead"})
 		return
 	}
 	if p := d.reg.setScalar(t, v, tokenOf(lit), ru); p != nil {
@@ -82,7 +82,7 @@ func (d *slowDecoder) array(hv *hujson.Value, arr *hujson.Array, t *typePlan, ru
 		if t.kind == kindFilters {
 			d.filter(&arr.Elements[i], t.filter, s.Index(i), at)
 		} else {
-			d.value(&arr.Elements[i], t.elem, ru, s.Index(i), at)
+			d.value(&arr.Elements[i], t.elem, ru.inside(), s.Index(i), at)
 		}
 	}
 	if p := checkCount(s.Len(), ru); p != nil {
@@ -127,7 +127,7 @@ func (d *slowDecoder) entries(hv *hujson.Value, obj *hujson.Object, t *typePlan,
 	v.Set(dst)
 	d.members(obj, path, func(m *hujson.ObjectMember, name, at string, again bool) {
 		elem := reflect.New(t.elem.typ).Elem()
-		d.value(&m.Value, t.elem, ru, elem, at)
+		d.value(&m.Value, t.elem, ru.inside(), elem, at)
 		if !again {
 			dst.SetMapIndex(reflect.ValueOf(name).Convert(t.typ.Key()), elem)
 		}
@@ -189,6 +189,9 @@ func (t *typePlan) unknownHint(name string, obj *hujson.Object) (hint, field str
 	}
 	if near := nearest(name, free); near != "" {
 		return "did you mean " + quote(near) + "?", near
+	}
+	if near := nearest(name, names); near != "" {
+		return quote(near) + " is given already", ""
 	}
 	if len(names) == 0 {
 		return "no fields are known here", ""

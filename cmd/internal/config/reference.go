@@ -1,0 +1,232 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Reference returns the reference page in Markdown: every field that a config
+// file may have, with the filters that reg knows.
+func Reference(reg *Registry) []byte {
+	w := referenceWriter{reg: reg, titles: map[reflect.Type]string{}}
+	w.line("# Config reference")
+	w.line("")
+	w.line("Generated from the Go structs that read the file: `go generate ./cmd/internal/config`. Do not edit.")
+	w.line("")
+	w.line("A config is one JSON file; comments and trailing commas are allowed. Every object starts from the")
+	w.line("defaults below. Durations are strings such as `\"250ms\"`, sizes are bytes or strings such as `\"64KiB\"`,")
+	w.line("addresses are strings such as `\"127.0.0.1:80\"`, `\":8080\"` or `\"unix:/run/app.sock\"`. The last column is")
+	w.line("where Envoy's v3 API has the field, if that is somewhere else.")
+	w.add(planOf(reflect.TypeFor[Config]()), "The file")
+	for _, kind := range reg.Kinds() {
+		for _, name := range reg.Names(kind) {
+			f, _ := reg.filter(kind, name)
+			_, plan := reg.newConfig(f)
+			title := kindTitle(kind) + " filter " + name
+			if len(plan.fields) > 0 {
+				w.add(plan, title)
+				continue
+			}
+			w.queue = append(w.queue, section{title: title, doc: "No config. " + f.Doc})
+		}
+	}
+	for len(w.queue) > 0 {
+		s := w.queue[0]
+		w.queue = w.queue[1:]
+		w.section(s)
+	}
+	return []byte(w.out.String())
+}
+
+// kindTitle spells a kind of filter at the start of a title.
+func kindTitle(kind string) string {
+	if kind == "http" {
+		return "HTTP"
+	}
+	return strings.ToUpper(kind[:1]) + kind[1:]
+}
+
+// A referenceWriter writes one section for each struct, in the order in which
+// they are first mentioned.
+type referenceWriter struct {
+	reg    *Registry
+	out    strings.Builder
+	titles map[reflect.Type]string // of the structs that have a section
+	queue  []section               // not yet written
+}
+
+// A section is one heading and the fields below it.
+type section struct {
+	title, doc string
+	plan       *typePlan // nil if there are no fields
+}
+
+func (w *referenceWriter) line(s string) { w.out.WriteString(s + "\n") }
+
+// add queues the section of a struct, unless it has one. It returns its title.
+func (w *referenceWriter) add(t *typePlan, title string) string {
+	if first, ok := w.titles[t.typ]; ok {
+		return first
+	}
+	w.titles[t.typ] = title
+	w.queue = append(w.queue, section{title, typeDoc(t.typ), t})
+	return title
+}
+
+// section writes one section. The structs of its fields are queued before the
+// others that wait, so that a part of the file is read in one piece.
+func (w *referenceWriter) section(s section) {
+	w.line("")
+	w.line("## " + s.title)
+	w.line("")
+	if s.doc != "" {
+		w.line(s.doc)
+		w.line("")
+	}
+	if s.plan == nil {
+		return
+	}
+	if s.plan.short {
+		w.line("A string may stand for the object.")
+		w.line("")
+	}
+	waiting := w.queue
+	w.queue = nil
+	w.line("| field | type | default | range | meaning | v3 |")
+	w.line("|---|---|---|---|---|---|")
+	for i := range s.plan.fields {
+		f := &s.plan.fields[i]
+		v3 := ""
+		if f.v3 != "" {
+			v3 = code(f.v3)
+		}
+		w.line(fmt.Sprintf("| %s | %s | %s | %s | %s | %s |", code(f.name),
+			w.typeText(f.typ, &f.rules, s.title, f.name), defaultCell(f), rangeCell(f), cell(f.doc()), v3))
+	}
+	w.queue = append(w.queue, waiting...)
+}
+
+// cell escapes text for a table.
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// code sets text as code in a table.
+func code(s string) string { return "`" + cell(s) + "`" }
+
+// anchor returns the fragment that Markdown viewers give a heading.
+func anchor(title string) string {
+	keep := func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '_' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z':
+			return r
+		}
+		return -1
+	}
+	return strings.Map(keep, strings.ToLower(title))
+}
+
+// typeText names the type of a field, with a link to the section of its struct.
+func (w *referenceWriter) typeText(t *typePlan, r *rules, title, name string) string {
+	switch t.kind {
+	case kindBool:
+		return "true or false"
+	case kindInt:
+		if r.unit == "bytes" {
+			return "size"
+		}
+		return "integer"
+	case kindFloat:
+		if r.unit == "percent" {
+			return "percent"
+		}
+		return "number"
+	case kindDuration:
+		return "duration"
+	case kindAny:
+		return "any JSON"
+	case kindSlice:
+		return "list of " + w.typeText(t.elem, r, title, name)
+	case kindFilters:
+		return "list of " + t.filter + " filters"
+	case kindMap:
+		return "map to " + w.typeText(t.elem, r, title, name)
+	case kindPointer:
+		return w.typeText(t.elem, r, title, name)
+	case kindStruct:
+		if len(t.fields) == 0 {
+			return "empty object"
+		}
+		sub := title + ", " + name
+		if title == "The file" {
+			sub = name
+		}
+		return "[object](#" + anchor(w.add(t, sub)) + ")"
+	}
+	return "string"
+}
+
+// defaultCell spells the default of a field.
+func defaultCell(f *fieldPlan) string {
+	switch {
+	case f.required:
+		return "required"
+	case f.def != nil:
+		return code(string(f.def))
+	}
+	switch f.typ.kind {
+	case kindBool:
+		return "`false`"
+	case kindInt, kindFloat:
+		return "`0`"
+	case kindString, kindText:
+		return "`\"\"`"
+	case kindDuration:
+		return "`\"0s\"`"
+	case kindSlice, kindFilters:
+		return "`[]`"
+	case kindMap:
+		return "`{}`"
+	case kindStruct:
+		return "its defaults"
+	}
+	return "absent"
+}
+
+// rangeCell spells what values a field may have.
+func rangeCell(f *fieldPlan) string {
+	r := &f.rules
+	leaf := f.typ.leaf()
+	switch {
+	case r.enum != nil:
+		words := make([]string, len(r.enum))
+		for i, w := range r.enum {
+			words[i] = code(w)
+		}
+		return strings.Join(words, ", ")
+	case r.counts:
+		return bounds(r, func(x float64) string { return spell(x) }, " elements")
+	case leaf.kind == kindDuration && !r.hasMax && r.min == 0:
+		return ""
+	case leaf.kind == kindDuration:
+		return bounds(r, func(x float64) string { return formatDuration(time.Duration(x)) }, "")
+	case r.unit == "bytes":
+		return bounds(r, func(x float64) string { return formatSize(int64(x)) }, "")
+	}
+	return bounds(r, spell, "")
+}
+
+// bounds spells a range that may be open at either end.
+func bounds(r *rules, spell func(float64) string, unit string) string {
+	switch {
+	case r.hasMin && r.hasMax:
+		return spell(r.min) + " to " + spell(r.max) + unit
+	case r.hasMin:
+		return "at least " + spell(r.min) + unit
+	case r.hasMax:
+		return "at most " + spell(r.max) + unit
+	}
+	return ""
+}
