@@ -8,7 +8,7 @@ import (
 
 const (
 	connectionsMax = 19000 // of each peer, under a limit of 20,000 file descriptors
-	fdLimit        = 20000 // the limit of file descriptors the peers are given
+	FDLimit        = 20000 // the limit of file descriptors the peers need
 )
 
 // millraceConfig is the smallest config of a listener and a cluster, with limits out of the way.
@@ -84,7 +84,7 @@ http {
         keepalive_requests 1000000000;
         keepalive_timeout 3600s;
     }
-`, user, s.Loops, fdLimit, connectionsMax, s.OriginPort)
+`, user, s.Loops, FDLimit, connectionsMax, s.OriginPort)
 	eachRoute(s, func(host string, paths []string) {
 		fmt.Fprintf(&b, "    server {\n        listen 127.0.0.1:%d;\n        server_name %s;\n", s.Port, host)
 		for _, p := range paths {
@@ -149,4 +149,47 @@ func eachRoute(s Site, f func(host string, paths []string)) {
 		}
 		f(fmt.Sprintf("host-%d.example.com", done/routesPerHost), paths)
 	}
+}
+
+// WriteOrigin makes nginx the origin: files of the given sizes under dir, named by their size. It returns the command.
+func WriteOrigin(dir string, port int, sizes []int) ([]string, error) {
+	path, err := Peer{Name: "nginx", Binary: "nginx"}.Path()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	for _, n := range sizes {
+		if err := replaceFile(fmt.Sprintf("%s/%d", dir, n), strings.Repeat("x", n)); err != nil {
+			return nil, err
+		}
+	}
+	user := ""
+	if os.Getuid() == 0 {
+		user = "user root;\n"
+	}
+	cf := dir + "/origin.conf"
+	err = replaceFile(cf, fmt.Sprintf(`daemon off;
+%sworker_processes 1;
+worker_rlimit_nofile %d;
+pid origin.pid;
+error_log stderr crit;
+events { worker_connections %d; }
+http {
+    access_log off;
+    client_body_temp_path tmp_body;
+    proxy_temp_path tmp_proxy;
+    fastcgi_temp_path tmp_fastcgi;
+    uwsgi_temp_path tmp_uwsgi;
+    scgi_temp_path tmp_scgi;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    open_file_cache max=100;
+    server { listen 127.0.0.1:%d backlog=4096; root %s; }
+}
+`, user, FDLimit, connectionsMax, port, dir))
+	return []string{path, "-p", dir, "-c", cf}, err
 }

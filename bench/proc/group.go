@@ -31,10 +31,10 @@ type Proc struct {
 	done chan struct{} // closed once the process has been waited for
 }
 
-// Start runs a command pinned to one core; core -1 leaves it unpinned.
+// Start runs a command pinned to a list of cores such as "0" or "2-3"; an empty list leaves it unpinned.
 // Precondition: called on a goroutine locked to the main thread, which the kernel watches for the parent's death.
-func (g *Group) Start(name string, core int, dir string, argv ...string) (*Proc, error) {
-	argv = Pinned(core, argv)
+func (g *Group) Start(name, cores, dir string, argv ...string) (*Proc, error) {
+	argv = Pinned(cores, argv)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	out := &tail{}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
@@ -54,12 +54,12 @@ func (g *Group) Start(name string, core int, dir string, argv ...string) (*Proc,
 	return p, nil
 }
 
-// Pinned puts taskset in front of a command line; core -1 returns it as it is.
-func Pinned(core int, argv []string) []string {
-	if core < 0 {
+// Pinned puts taskset in front of a command line; an empty list of cores returns it as it is.
+func Pinned(cores string, argv []string) []string {
+	if cores == "" {
 		return argv
 	}
-	return append([]string{"taskset", "-c", fmt.Sprint(core)}, argv...)
+	return append([]string{"taskset", "-c", cores}, argv...)
 }
 
 // StopAll ends every process of the group, the youngest first.

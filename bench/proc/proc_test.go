@@ -56,11 +56,11 @@ func TestReadingSince(t *testing.T) {
 
 func TestPinned(t *testing.T) {
 	t.Parallel()
-	if got := Pinned(1, []string{"a", "b"}); !slices.Equal(got, []string{"taskset", "-c", "1", "a", "b"}) {
-		t.Errorf("Pinned(1) = %q", got)
+	if got := Pinned("1", []string{"a", "b"}); !slices.Equal(got, []string{"taskset", "-c", "1", "a", "b"}) {
+		t.Errorf("Pinned(\"1\") = %q", got)
 	}
-	if got := Pinned(-1, []string{"a"}); !slices.Equal(got, []string{"a"}) {
-		t.Errorf("Pinned(-1) = %q", got)
+	if got := Pinned("", []string{"a"}); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("Pinned(\"\") = %q", got)
 	}
 }
 
@@ -83,7 +83,7 @@ func TestGroupStopsEveryProcess(t *testing.T) {
 	var g Group
 	var procs []*Proc
 	for range 3 {
-		p, err := g.Start("sleep", -1, "", "sleep", "60")
+		p, err := g.Start("sleep", "", "", "sleep", "60")
 		if err != nil {
 			t.Fatal(err)
 		}

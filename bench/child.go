@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"millrace/bench/load"
+	"millrace/bench/proc"
+)
+
+// The first argument that makes this binary a load instead of a benchmark; the second is a childConfig.
+const (
+	childOpen  = "child-open-loop"
+	childIdle  = "child-idle"
+	childReady = "ready" // printed once all idle connections are open
+)
+
+// childConfig is what a child is told.
+type childConfig struct {
+	Port     int
+	Path     string
+	Conns    int
+	Rate     float64
+	Warmup   time.Duration
+	Duration time.Duration
+}
+
+// child starts this binary again, as a load on the load's cores.
+func (r *runner) child(kind string, cfg childConfig) (*proc.Proc, error) {
+	b, err := json.Marshal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return r.group.Start(kind, r.opts.loadCores, r.dir, r.self, kind, string(b))
+}
+
+// runChild is the main function of a child. It reports whether the arguments were those of one.
+func runChild(args []string) (was bool, err error) {
+	if len(args) != 3 || args[1] != childOpen && args[1] != childIdle {
+		return false, nil
+	}
+	var cfg childConfig
+	if err := json.Unmarshal([]byte(args[2]), &cfg); err != nil {
+		return true, err
+	}
+	debug.SetGCPercent(-1) // both allocate next to nothing, and a collection here would look like a slow proxy
+	if args[1] == childIdle {
+		return true, holdIdle(cfg)
+	}
+	runtime.LockOSThread()
+	res, err := load.Open(cfg.open())
+	if err != nil {
+		return true, err
+	}
+	return true, json.NewEncoder(os.Stdout).Encode(res)
+}
+
+func (c childConfig) open() load.OpenConfig {
+	return load.OpenConfig{Port: c.Port, Path: c.Path, Conns: c.Conns, Rate: c.Rate, Warmup: c.Warmup, Duration: c.Duration}
+}
+
+// holdIdle opens the connections, says so, and keeps them until it is told to leave.
+func holdIdle(cfg childConfig) error {
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, syscall.SIGTERM, os.Interrupt)
+	conns, err := load.HoldIdle(net.JoinHostPort("127.0.0.1", fmt.Sprint(cfg.Port)), cfg.Path, cfg.Conns)
+	if err != nil {
+		return err
+	}
+	fmt.Println(childReady)
+	<-leave
+	runtime.KeepAlive(conns)
+	return nil
+}

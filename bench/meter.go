@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"millrace/bench/load"
+	"millrace/bench/proc"
+)
+
+const (
+	latencyRuns    = 3                      // a latency run lasts this many durations: tails need requests
+	latencyWarmup  = 500 * time.Millisecond // at the fixed rate, before measuring
+	disturbEvery   = time.Second
+	saturationRuns = 2
+	idleWait       = 2 * time.Minute // for all idle connections to be open
+	settleWait     = 8 * time.Second // for resident memory to come to rest
+	settleStep     = 500 * time.Millisecond
+	settleBytes    = 64 << 10 // changes below this in one step are rest
+	mib            = 1 << 20
+)
+
+// measureCPU saturates a peer and divides the CPU time of its process by the answers.
+func (r *runner) measureCPU(s scenario, st *station) (sample, error) {
+	before, err := proc.ReadCPU(st.proc.Pid)
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.saturate(s, st, r.opts.duration)
+	if err != nil {
+		return nil, err
+	}
+	after, err := proc.ReadCPU(st.proc.Pid)
+	if err != nil {
+		return nil, err
+	}
+	cpu, n := after.Since(before), float64(res.Requests)
+	return sample{
+		metricCPU:    micros(cpu.Sum()) / n,
+		metricUser:   micros(cpu.User) / n,
+		metricSystem: micros(cpu.System) / n,
+		metricRate:   n / res.Elapsed.Seconds(),
+		metricBusy:   100 * cpu.Sum().Seconds() / res.Elapsed.Seconds(),
+		metricErrors: float64(res.Errors),
+	}, nil
+}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// measureIdle opens the scenario's connections in another process and divides the growth of resident memory by them.
+func (r *runner) measureIdle(s scenario, st *station) (sample, error) {
+	warm := s
+	warm.tool, warm.conns = "wrk", saturationConns
+	if _, err := r.saturate(warm, st, warmup); err != nil {
+		return nil, err
+	}
+	base, err := r.settledRSS(st.proc.Pid)
+	if err != nil {
+		return nil, err
+	}
+	holder, err := r.child(childIdle, childConfig{Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns})
+	if err != nil {
+		return nil, err
+	}
+	defer holder.Stop()
+	for end := time.Now().Add(idleWait); !strings.HasSuffix(holder.Output(), childReady); time.Sleep(pollEvery) {
+		if holder.Exited() || time.Now().After(end) || r.ctx.Err() != nil {
+			return nil, fmt.Errorf("idle connections were not opened: %s", holder.Output())
+		}
+	}
+	full, err := r.settledRSS(st.proc.Pid)
+	if err != nil {
+		return nil, err
+	}
+	return sample{
+		metricIdleBytes: float64(full-base) / float64(s.conns),
+		metricBaseMiB:   float64(base) / mib,
+		metricFullMiB:   float64(full) / mib,
+	}, nil
+}
+
+// settledRSS waits until resident memory has come to rest, at most settleWait, and returns it.
+func (r *runner) settledRSS(pid int) (int64, error) {
+	last := int64(math.MaxInt64 / 2)
+	for end := time.Now().Add(settleWait); ; {
+		if err := pause(r.ctx, settleStep); err != nil {
+			return 0, err
+		}
+		now, err := proc.ReadRSS(pid)
+		if err != nil {
+			return 0, err
+		}
+		if d := now - last; d > -settleBytes && d < settleBytes || time.Now().After(end) {
+			return now, nil
+		}
+		last = now
+	}
+}
+
+// latencyMeter measures the saturation of millrace and nginx and returns a meter at a share of the lower one.
+func (r *runner) latencyMeter(stations []*station) (meter, error) {
+	lowest := math.Inf(1)
+	for _, st := range stations {
+		if st.entry.peer == floorRelay && len(stations) > 1 {
+			continue // cheaper than any proxy; it shows the generator's own tail
+		}
+		best := 0.0
+		for range saturationRuns {
+			s := scenario{tool: "wrk", body: 128, conns: saturationConns}
+			res, err := r.saturate(s, st, warmup)
+			if err != nil {
+				return nil, err
+			}
+			best = max(best, float64(res.Requests)/res.Elapsed.Seconds())
+		}
+		lowest = min(lowest, best)
+	}
+	rate := math.Floor(saturationShare*lowest/100) * 100
+	return func(s scenario, st *station) (sample, error) { return r.measureLatency(s, st, rate) }, nil
+}
+
+// measureLatency sends at a fixed rate, disturbing the peer once a second if the scenario says so.
+func (r *runner) measureLatency(s scenario, st *station, rate float64) (sample, error) {
+	cfg := childConfig{
+		Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns,
+		Rate: rate, Warmup: latencyWarmup, Duration: latencyRuns * r.opts.duration,
+	}
+	gen, err := r.child(childOpen, cfg)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	failed := make(chan error, 1)
+	go func() { failed <- r.disturb(ctx, s, st) }()
+	out, err := gen.Wait(r.ctx)
+	cancel()
+	if disturbErr := <-failed; disturbErr != nil {
+		return nil, disturbErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	var res load.OpenResult
+	if err := json.Unmarshal([]byte(out), &res); err != nil {
+		return nil, fmt.Errorf("result of the open-loop load: %w: %s", err, out)
+	}
+	if float64(res.Errors) > errorShare*float64(res.Count) {
+		return nil, fmt.Errorf("%d errors beside %d answers at %.0f requests a second", res.Errors, res.Count, rate)
+	}
+	return sample{
+		metricP50: res.P50, metricP99: res.P99, metricP999: res.P999, metricLate: res.LateP99,
+		metricOffered: rate, metricErrors: float64(res.Errors), metricReconnects: float64(res.Reconnects),
+	}, nil
+}
+
+// disturb does what the scenario asks for once a second, until ctx ends.
+func (r *runner) disturb(ctx context.Context, s scenario, st *station) error {
+	for s.disturb != undisturbed {
+		if pause(ctx, disturbEvery) != nil {
+			return nil
+		}
+		var err error
+		switch {
+		case s.disturb == reload && st.peer.Config != nil:
+			err = r.reload(st)
+		case s.disturb == collect && st.peer.Name == millrace:
+			err = postCollect(ctx, st.site.AdminPort)
+		}
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("disturbing %s: %w", st.entry.label, err)
+		}
+	}
+	return nil
+}
+
+// reload changes one route of the config and tells the peer.
+func (r *runner) reload(st *station) error {
+	st.site.Generation++
+	if _, err := st.peer.Write(st.site); err != nil {
+		return err
+	}
+	return st.proc.Signal(syscall.SIGHUP)
+}
+
+func postCollect(ctx context.Context, port int) error {
+	url := fmt.Sprintf("http://127.0.0.1:%d/memory/collect", port)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("POST %s: %s", url, resp.Status)
+	}
+	return nil
+}
+
+// pause waits, or returns the error of ctx when that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"millrace/bench/report"
+)
+
+// A finished is everything one invocation found out.
+type finished struct {
+	opts     options
+	machine  []string
+	started  time.Time
+	command  string
+	outcomes []outcome
+}
+
+func newRun(opts options, machine []string, now time.Time) *finished {
+	return &finished{opts: opts, machine: machine, started: now, command: commandLine(os.Args[1:])}
+}
+
+// commandLine is what a person would type to get this run again.
+func commandLine(args []string) string {
+	return strings.TrimSpace("go run ./bench " + strings.Join(args, " "))
+}
+
+// publish prints the report, and writes the document and the samples where the flags say so.
+func (f *finished) publish(w io.Writer) error {
+	text := f.text()
+	if _, err := io.WriteString(w, text); err != nil {
+		return err
+	}
+	if f.opts.results != "" {
+		name := filepath.Join(f.opts.results, f.started.UTC().Format("2006-01-02T1504Z")+".txt")
+		if err := writeFile(name, text+"\nsamples\n"+f.samples()); err != nil {
+			return err
+		}
+	}
+	if f.opts.out == "" {
+		return nil
+	}
+	charts := f.charts()
+	for name, c := range charts {
+		if err := writeFile(filepath.Join(filepath.Dir(f.opts.out), name), c.SVG()); err != nil {
+			return err
+		}
+	}
+	return writeFile(f.opts.out, f.markdown(charts))
+}
+
+func writeFile(name, text string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, []byte(text), 0o644)
+}
+
+// conditions are the circumstances of the run, one line each.
+func (f *finished) conditions() []string {
+	return append([]string{
+		"date: " + f.started.UTC().Format("2006-01-02 15:04 UTC"),
+		"command: " + f.command,
+		fmt.Sprintf("runs: %d rounds of %v; proxy on core %s, load and origin (%s) on core %s",
+			f.opts.rounds, f.opts.duration, f.opts.proxyCores, f.opts.origin, f.opts.loadCores),
+	}, f.machine...)
+}
+
+// text is the report for a terminal.
+func (f *finished) text() string {
+	var b strings.Builder
+	b.WriteString(strings.Join(f.conditions(), "\n") + "\n")
+	for _, o := range f.outcomes {
+		fmt.Fprintf(&b, "\n%s: %s\n%s", o.scenario.name, o.scenario.about, o.table().Text())
+		for _, n := range o.notes {
+			fmt.Fprintf(&b, "! %s\n", n)
+		}
+	}
+	if t := verdictTable(f.outcomes); len(t.Rows) > 0 {
+		b.WriteString("\ntargets\n" + t.Text())
+	}
+	return b.String()
+}
+
+// samples is every figure of every run, one JSON object a line.
+func (f *finished) samples() string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	for _, o := range f.outcomes {
+		for _, e := range o.scenario.entries {
+			for i, s := range o.rounds[e.label] {
+				// A strings.Builder does not fail, and samples hold finite numbers only.
+				_ = enc.Encode(struct {
+					Scenario string `json:"scenario"`
+					Peer     string `json:"peer"`
+					Round    int    `json:"round"`
+					Figures  sample `json:"figures"`
+				}{o.scenario.name, e.label, i + 1, s})
+			}
+		}
+	}
+	return b.String()
+}
+
+// chartOf says which metrics of a measure make its chart.
+var chartOf = map[measure]struct {
+	file, title, unit string
+	metrics, legend   []string
+}{
+	cpuPerRequest: {"benchmarks-cpu.svg", "CPU time of the proxy for each request (less is better)", "µs", []string{metricUser, metricSystem}, []string{"user", "system"}},
+	idleMemory:    {"benchmarks-memory.svg", "Resident memory of an idle connection (less is better)", "bytes", []string{metricIdleBytes}, nil},
+	latency:       {"benchmarks-latency.svg", "99th percentile of latency at a fixed rate (less is better)", "µs", []string{metricP99}, nil},
+}
+
+// charts makes one chart for each measure that ran, by file name.
+func (f *finished) charts() map[string]report.Chart {
+	out := map[string]report.Chart{}
+	for _, o := range f.outcomes {
+		of := chartOf[o.scenario.measure]
+		g := report.Group{Title: o.scenario.name + ": " + o.scenario.about}
+		for _, e := range o.scenario.entries {
+			bar := report.Bar{Label: e.label}
+			for _, m := range of.metrics {
+				bar.Parts = append(bar.Parts, o.spread(e.label, m).Median)
+			}
+			if !math.IsNaN(bar.Parts[0]) {
+				g.Bars = append(g.Bars, bar)
+			}
+		}
+		if len(g.Bars) == 0 {
+			continue
+		}
+		c := out[of.file]
+		c.Title, c.Unit, c.Parts = of.title, of.unit, of.legend
+		c.Groups = append(c.Groups, g)
+		out[of.file] = c
+	}
+	return out
+}
+
+// markdown is the report as a document.
+func (f *finished) markdown(charts map[string]report.Chart) string {
+	var b strings.Builder
+	b.WriteString("# Benchmarks\n\nWritten by `make bench` from one run; every figure below was measured in it.\n\n")
+	for _, c := range f.conditions() {
+		k, v, _ := strings.Cut(c, ": ")
+		fmt.Fprintf(&b, "- %s: `%s`\n", k, v)
+	}
+	if t := verdictTable(f.outcomes); len(t.Rows) > 0 {
+		b.WriteString("\n## Targets\n\n" + t.Markdown())
+	}
+	b.WriteString("\n" + method)
+	for _, part := range []struct {
+		measure measure
+		title   string
+	}{{cpuPerRequest, "CPU time of a request"}, {idleMemory, "Memory of an idle connection"}, {latency, "Latency at a fixed rate"}} {
+		f.section(&b, part.measure, part.title, charts)
+	}
+	return b.String()
+}
+
+func (f *finished) section(b *strings.Builder, m measure, title string, charts map[string]report.Chart) {
+	file := chartOf[m].file
+	if _, ok := charts[file]; !ok {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n![%s](%s)\n", title, chartOf[m].title, file)
+	for _, o := range f.outcomes {
+		if o.scenario.measure != m || len(o.rounds) == 0 {
+			continue
+		}
+		fmt.Fprintf(b, "\n### %s\n\n%s.\n\n%s", o.scenario.name, upperFirst(o.scenario.about), o.table().Markdown())
+		for _, n := range o.notes {
+			fmt.Fprintf(b, "\nIncomplete: %s.\n", n)
+		}
+	}
+}
+
+func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// method explains the figures to the reader of the document.
+const method = `## How it is measured
+
+- **Same work.** Every proxy speaks HTTP/1.1 over kept connections to the same origin, adds ` + "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id`" + `,
+  removes hop-by-hop fields, writes no access log, and has limits and buffers that the load does not reach. The configs are in
+  ` + "`bench/compare/config.go`" + `. The floor is a C program that only reads and sends: what the kernel charges for moving the bytes.
+- **CPU time, not throughput.** The proxy has a core of its own, one loop, worker or thread; load and origin have another. What is compared is the
+  CPU time of the proxy's processes (the scheduler's clock, nanoseconds) divided by the requests answered. User and system time are its division by
+  the timer's ticks. Requests a second depend on what else the machine does, and are printed for information. Where a proxy's core is
+  less than busy, the load's core was the limit.
+- **Alternating runs.** Peers run in turn, forwards and backwards, in short runs; ratios are taken round by round. Printed are the median of the ratios, the
+  middle half of them, and in brackets a 95 % bootstrap interval of the median. All other figures are medians over the rounds.
+- **Latency** comes from a generator that sends at a fixed rate whatever the proxy does, and counts from the time a request was due (no coordinated
+  omission). It shares its core with the origin; the floor's row shows how much of a tail is theirs.
+- **Memory** is the growth of resident memory between a warm process and the same process with idle connections, each used once, divided by their number. What a
+  proxy reserves at its start (nginx: tables for all its connections) is in the column before.
+`

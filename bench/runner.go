@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"millrace/bench/compare"
+	"millrace/bench/load"
+	"millrace/bench/proc"
+)
+
+const (
+	readyWait  = 10 * time.Second      // for a server to answer after its start
+	pollEvery  = 20 * time.Millisecond // while waiting for something to be ready
+	warmup     = time.Second           // load before the first measured round
+	errorShare = 0.001                 // of requests; more make a run worthless
+)
+
+// A runner carries out scenarios, one after the other.
+type runner struct {
+	ctx      context.Context
+	opts     options
+	group    *proc.Group
+	dir      string // temporary, for configs and compiled programs
+	self     string // this binary, which is also the open-loop load and the holder of idle connections
+	origin   int    // its port
+	peers    map[string]compare.Peer
+	progress io.Writer
+}
+
+// A sample is what one run of one entry gave, by metric.
+type sample map[string]float64
+
+// A meter measures one started peer once.
+type meter func(s scenario, st *station) (sample, error)
+
+// A station is one started peer.
+type station struct {
+	entry entry
+	peer  compare.Peer
+	site  compare.Site
+	proc  *proc.Proc
+}
+
+func (st *station) url(body int) string {
+	return fmt.Sprintf("http://127.0.0.1:%d/%d", st.site.Port, body)
+}
+
+// run carries out one scenario with the peers that are there.
+func (r *runner) run(s scenario) (outcome, error) {
+	s.entries = r.present(s.entries)
+	o := outcome{scenario: s, rounds: map[string][]sample{}}
+	if len(s.entries) == 0 {
+		return o, nil
+	}
+	switch s.measure {
+	case cpuPerRequest:
+		return o, r.alternate(&o, r.opts.rounds, func([]*station) (meter, error) { return r.measureCPU, nil })
+	case latency:
+		return o, r.alternate(&o, slower(r.opts.rounds), r.latencyMeter)
+	case idleMemory:
+		return o, r.restartEach(&o, slower(r.opts.rounds), r.measureIdle)
+	}
+	panic("BUG: bench: unknown measure")
+}
+
+// slower is the number of rounds of scenarios whose runs are long: half, but three where that many were asked for.
+func slower(rounds int) int { return max(rounds/2, min(rounds, 3)) }
+
+// present keeps the entries whose peers can be run.
+func (r *runner) present(entries []entry) []entry {
+	var out []entry
+	for _, e := range entries {
+		if _, ok := r.peers[e.peer]; ok {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// alternate starts every entry, warms it up, and measures them in turn, forwards and backwards, so that whatever
+// changes slowly on the machine touches all alike.
+func (r *runner) alternate(o *outcome, rounds int, prepare func([]*station) (meter, error)) error {
+	var stations []*station
+	defer func() {
+		for _, st := range stations {
+			st.proc.Stop()
+		}
+	}()
+	for _, e := range o.scenario.entries {
+		st, err := r.start(o.scenario, e)
+		if err != nil {
+			return err
+		}
+		stations = append(stations, st)
+		if _, err := r.saturate(o.scenario, st, warmup); err != nil {
+			return err
+		}
+	}
+	measure, err := prepare(stations)
+	if err != nil {
+		return err
+	}
+	for round := range rounds {
+		for i, st := range stations {
+			if round%2 == 1 {
+				st = stations[len(stations)-1-i]
+			}
+			if err := r.once(o, round, st, measure); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restartEach measures a fresh process in every round: memory remembers what happened before.
+func (r *runner) restartEach(o *outcome, rounds int, measure meter) error {
+	for round := range rounds {
+		for _, e := range o.scenario.entries {
+			st, err := r.start(o.scenario, e)
+			if err != nil {
+				return err
+			}
+			err = r.once(o, round, st, measure)
+			st.proc.Stop()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// once measures one peer and files the sample. A run that failed is noted and leaves a hole in its round; only the
+// death of a peer or an interrupt ends the scenario.
+func (r *runner) once(o *outcome, round int, st *station, measure meter) error {
+	got, err := measure(o.scenario, st)
+	if r.ctx.Err() != nil {
+		return r.ctx.Err()
+	}
+	if st.proc.Exited() {
+		return fmt.Errorf("%s ended during %s: %s", st.entry.label, o.scenario.name, st.proc.Output())
+	}
+	if err != nil {
+		o.notes = append(o.notes, fmt.Sprintf("round %d, %s: %v", round+1, st.entry.label, err))
+		got = sample{}
+	}
+	o.rounds[st.entry.label] = append(o.rounds[st.entry.label], got)
+	fmt.Fprintf(r.progress, "%-22s round %2d  %-10s", o.scenario.name, round+1, st.entry.label)
+	for _, m := range o.scenario.measure.metrics() {
+		if v, ok := got[m]; ok {
+			fmt.Fprintf(r.progress, "  %s %.6g", m, math.Round(v*100)/100)
+		}
+	}
+	fmt.Fprintln(r.progress)
+	return nil
+}
+
+// start runs a peer and waits until it answers as the origin does.
+func (r *runner) start(s scenario, e entry) (*station, error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(r.dir, e.peer+"-")
+	if err != nil {
+		return nil, err
+	}
+	st := &station{entry: e, peer: r.peers[e.peer], site: compare.Site{
+		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.origin, Loops: e.loops, Routes: s.routes,
+	}}
+	argv, err := st.peer.Write(st.site)
+	if err != nil {
+		return nil, err
+	}
+	cores := e.cores
+	if cores == "" {
+		cores = r.opts.proxyCores
+	}
+	if st.proc, err = r.group.Start(e.label, cores, dir, argv...); err != nil {
+		return nil, err
+	}
+	if err := r.waitReady(st.proc, st.url(s.body), s.body); err != nil {
+		st.proc.Stop()
+		return nil, err
+	}
+	return st, nil
+}
+
+// waitReady asks until a server answers 200 with a body of the right size.
+func (r *runner) waitReady(p *proc.Proc, url string, body int) error {
+	var last error
+	for end := time.Now().Add(readyWait); time.Now().Before(end) && r.ctx.Err() == nil; time.Sleep(pollEvery) {
+		if p.Exited() {
+			return fmt.Errorf("%s ended at its start: %s", p.Name, p.Output())
+		}
+		if last = askOnce(url, body); last == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not answer: %w: %s", p.Name, last, p.Output())
+}
+
+func askOnce(url string, body int) error {
+	cl := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := cl.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK || n != int64(body) {
+		return fmt.Errorf("%s and %d bytes; want 200 and %d", resp.Status, n, body)
+	}
+	return nil
+}
+
+// saturate runs the scenario's closed-loop tool once.
+func (r *runner) saturate(s scenario, st *station, d time.Duration) (load.Result, error) {
+	shape := load.Shape{URL: st.url(s.body), Connections: s.conns, Streams: s.streams, Headers: s.headers, Duration: d}
+	args, parse := load.WrkArgs, load.ParseWrk
+	if s.tool == "h2load" {
+		args, parse = load.H2loadArgs, load.ParseH2load
+	}
+	p, err := r.group.Start(s.tool, r.opts.loadCores, r.dir, args(shape)...)
+	if err != nil {
+		return load.Result{}, err
+	}
+	out, err := p.Wait(r.ctx)
+	if err != nil {
+		return load.Result{}, err
+	}
+	res, err := parse(out)
+	if err == nil && (res.Requests == 0 || float64(res.Errors) > errorShare*float64(res.Requests)) {
+		err = fmt.Errorf("%d errors beside %d answers", res.Errors, res.Requests)
+	}
+	return res, err
+}
+
+// freePorts returns ports of the loopback that nobody listens on now.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all at the end, so that no port comes twice
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+)
+
+// A measure is what a scenario finds out.
+type measure int
+
+const (
+	cpuPerRequest measure = iota // CPU time of the proxy for each request, under saturation
+	idleMemory                   // resident memory of an idle connection
+	latency                      // percentiles at a fixed rate below saturation
+)
+
+// A disturbance is what happens to a proxy once a second while its latency is measured.
+type disturbance int
+
+const (
+	undisturbed disturbance = iota
+	collect                 // a garbage collection is forced, in peers that have one
+	reload                  // the config is rewritten with one changed route, and SIGHUP sent
+)
+
+// A scenario is one row of the suite.
+type scenario struct {
+	name    string
+	about   string // what happens, for the report
+	measure measure
+	tool    string // wrk or h2load; the other measures bring their own load
+	body    int    // bytes of the origin's answer
+	conns   int
+	streams int      // at once on each connection, h2load only
+	headers []string // added to each request
+	routes  int      // in the config besides the one that is used
+	disturb disturbance
+	entries []entry
+	targets []target
+}
+
+// An entry is a peer that takes part in a scenario, with its number of loops.
+type entry struct {
+	label string // how the report calls it
+	peer  string
+	loops int
+	cores string // "" for the proxy's core
+}
+
+// A target is a bound on a figure, or on the ratio of two figures of the same round.
+type target struct {
+	metric  string
+	of      string // an entry's label
+	against string // an entry's label; "" bounds the figure itself
+	limit   float64
+	atLeast bool // limit is the least allowed; the most otherwise
+}
+
+const (
+	saturationConns  = 64
+	idleConns        = 9000
+	saturationShare  = 0.6 // of the slowest peer's saturation: the rate at which latency is measured
+	tableRoutes      = 10000
+	scalingCores     = 4 // from here on two loops and their load have cores of their own
+	metricCPU        = "cpu_us"
+	metricUser       = "user_us"
+	metricSystem     = "system_us"
+	metricRate       = "requests_per_s"
+	metricBusy       = "busy_pct"
+	metricErrors     = "errors"
+	metricIdleBytes  = "bytes_per_connection"
+	metricBaseMiB    = "rss_before_mib"
+	metricFullMiB    = "rss_with_connections_mib"
+	metricP50        = "p50_us"
+	metricP99        = "p99_us"
+	metricP999       = "p999_us"
+	metricLate       = "generator_late_p99_us"
+	metricOffered    = "offered_per_s"
+	metricReconnects = "reconnects"
+	millrace         = "millrace"
+	nginx            = "nginx"
+	haproxy          = "haproxy"
+	floorRelay       = "floor"
+)
+
+func each(names ...string) []entry {
+	var out []entry
+	for _, n := range names {
+		out = append(out, entry{label: n, peer: n, loops: 1})
+	}
+	return out
+}
+
+func atMost(metric, against string, limit float64) target {
+	return target{metric: metric, of: millrace, against: against, limit: limit}
+}
+
+// browserHead is what a browser's request carries besides the Host field.
+var browserHead = []string{
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+	"Accept-Language: en-US,en;q=0.5",
+	"Accept-Encoding: gzip, deflate, br, zstd",
+	"Cookie: session=2b7e151628aed2a6abf7158809cf4f3c; theme=dark; consent=yes",
+	"Upgrade-Insecure-Requests: 1",
+	"Sec-Fetch-Dest: document",
+	"Sec-Fetch-Mode: navigate",
+	"Sec-Fetch-Site: same-origin",
+	"Priority: u=0, i",
+	"Cache-Control: max-age=0",
+}
+
+// suite lists every scenario.
+func suite(proxyCores string) []scenario {
+	all := each(millrace, nginx, haproxy, floorRelay)
+	tail := each(millrace, nginx, floorRelay)
+	noWorse := []target{atMost(metricP99, nginx, 1), atMost(metricP999, nginx, 1)}
+	return []scenario{
+		{
+			name: "http1-128", about: "64 kept connections, 128-byte body", measure: cpuPerRequest,
+			tool: "wrk", body: 128, conns: saturationConns, entries: all,
+			targets: []target{
+				atMost(metricCPU, nginx, 0.85), atMost(metricCPU, haproxy, 0.70), atMost(metricCPU, floorRelay, 1.20), atMost(metricUser, "", 1.5),
+			},
+		},
+		{
+			name: "http1-64k", about: "64 kept connections, 64 KiB body", measure: cpuPerRequest,
+			tool: "wrk", body: 64 << 10, conns: saturationConns, entries: all,
+			targets: []target{atMost(metricCPU, nginx, 0.55), atMost(metricCPU, haproxy, 0.65)},
+		},
+		{
+			name: "http1-1m", about: "64 kept connections, 1 MiB body", measure: cpuPerRequest,
+			tool: "wrk", body: 1 << 20, conns: saturationConns, entries: all,
+		},
+		{
+			name: "http1-browser", about: "64 kept connections, 128-byte body, a browser's request head", measure: cpuPerRequest,
+			tool: "wrk", body: 128, conns: saturationConns, headers: browserHead, entries: all,
+		},
+		{
+			name: "http1-close", about: "a downstream connection for each request, 128-byte body", measure: cpuPerRequest,
+			tool: "wrk", body: 128, conns: saturationConns, headers: []string{"Connection: close"}, entries: each(millrace, nginx, haproxy),
+			targets: []target{atMost(metricCPU, nginx, 0.90)},
+		},
+		{
+			name: "http1-idle-memory", about: fmt.Sprintf("%d idle kept connections, each used once", idleConns), measure: idleMemory,
+			body: 128, conns: idleConns, entries: all,
+			targets: []target{atMost(metricIdleBytes, "", 560), atMost(metricIdleBytes, nginx, 1)},
+		},
+		{
+			name: "http1-latency", about: "fixed rate, 60 % of the slower of millrace and nginx", measure: latency,
+			tool: "wrk", body: 128, conns: saturationConns, entries: tail, targets: noWorse,
+		},
+		{
+			name: "http1-latency-collect", about: "as http1-latency; millrace collects garbage once a second", measure: latency,
+			tool: "wrk", body: 128, conns: saturationConns, disturb: collect, entries: tail, targets: noWorse,
+		},
+		{
+			name: "http1-latency-reload", about: "as http1-latency; a config of 10,000 routes is changed and reloaded once a second", measure: latency,
+			tool: "wrk", body: 128, conns: saturationConns, routes: tableRoutes, disturb: reload, entries: each(millrace, nginx), targets: noWorse,
+		},
+		twoLoops(proxyCores),
+	}
+}
+
+// twoLoops compares one loop with two. With fewer than scalingCores cores the load would take the second loop's core,
+// so throughput says nothing; what is held there is that the second loop makes no request dearer.
+func twoLoops(proxyCores string) scenario {
+	s := scenario{
+		name: "http1-two-loops", measure: cpuPerRequest, tool: "wrk", body: 128, conns: saturationConns,
+		about: "one loop beside two, both on all cores: no core is free for the second, so only the cost of a request is judged",
+		entries: []entry{
+			{label: "one loop", peer: millrace, loops: 1, cores: allCores()}, {label: "two loops", peer: millrace, loops: 2, cores: allCores()},
+		},
+		targets: []target{{metric: metricCPU, of: "two loops", against: "one loop", limit: 1.10}},
+	}
+	if runtime.NumCPU() >= scalingCores {
+		s.about = "one loop on one core beside two loops on two"
+		s.entries[0].cores, s.entries[1].cores = proxyCores, "0-1"
+		s.targets = []target{{metric: metricRate, of: "two loops", against: "one loop", limit: 1.8, atLeast: true}}
+	}
+	return s
+}
+
+func allCores() string { return fmt.Sprintf("0-%d", runtime.NumCPU()-1) }
+
+// metrics lists what a measure reports, in the order of the columns. The first is the one that is compared.
+func (m measure) metrics() []string {
+	switch m {
+	case cpuPerRequest:
+		return []string{metricCPU, metricUser, metricSystem, metricRate, metricBusy}
+	case idleMemory:
+		return []string{metricIdleBytes, metricBaseMiB, metricFullMiB}
+	case latency:
+		return []string{metricP99, metricP999, metricP50, metricLate, metricOffered, metricReconnects}
+	}
+	panic("BUG: bench: unknown measure")
+}
+
+// compared lists the metrics for which ratios are worth a column.
+func (m measure) compared() []string {
+	if m == latency {
+		return []string{metricP99, metricP999}
+	}
+	return m.metrics()[:1]
+}
+
+// has reports whether an entry with this label takes part.
+func (s scenario) has(label string) bool {
+	return slices.ContainsFunc(s.entries, func(e entry) bool { return e.label == label })
+}
