@@ -9,7 +9,7 @@ const (
 	Hex                // 0-9 a-f A-F
 	Value              // HTAB, SP, VCHAR, obs-text: what a field value may hold, RFC 9110 section 5.5
 	Target             // what a request-target may hold: VCHAR, see the note at classes
-	Host               // reg-name and port characters of an authority, RFC 3986 section 3.2
+	Host               // what an authority may hold, RFC 3986 section 3.2, but for userinfo and ","
 	Quoted             // qdtext, RFC 9110 section 5.6.4
 )
 
@@ -35,7 +35,7 @@ func makeClasses() (t [256]uint8) {
 		if digit || alpha || has("!#$%&'*+-.^_`|~", b) {
 			t[c] |= Token
 		}
-		if digit || alpha || has("-._~!$&'()*+,;=%:[]", b) {
+		if digit || alpha || has("-._~!$&'()*+;=%:[]", b) {
 			t[c] |= Host
 		}
 		if b > ' ' && b < 0x7f {
@@ -95,6 +95,19 @@ func IsValue(b []byte) bool {
 		b = b[8:]
 	}
 	return All(b, Value)
+}
+
+// IsTarget reports whether every byte of b may stand in a request-target: VCHAR.
+func IsTarget(b []byte) bool {
+	for len(b) >= 8 {
+		x := binary.LittleEndian.Uint64(b)
+		// (x - 0x21) borrows below 0x21, (x + 1) carries at 0x7f; either has the top bit above.
+		if (x|(x-ones*0x21)|(x+ones))&highs != 0 {
+			return All(b, Target)
+		}
+		b = b[8:]
+	}
+	return All(b, Target)
 }
 
 // mayControl reports whether one of the eight bytes is below 0x20 or is 0x7f.
