@@ -1,0 +1,31 @@
+package admin
+
+import "net/http"
+
+// listeners is /listeners: "name::address" lines, or envoy.admin.v3.Listeners as JSON with
+// the state of each listener besides.
+func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
+	list := s.deps.Listeners()
+	if choice(r, "format", "text") == "json" {
+		j := newJSON(w, indented)
+		defer j.done()
+		j.object("")
+		j.array("listener_statuses")
+		for i := range list {
+			j.object("")
+			j.str("name", list[i].Name)
+			j.address("local_address", list[i].Address)
+			j.optional("state", list[i].State)
+			j.end()
+		}
+		j.end()
+		j.end()
+		return
+	}
+	p := newPage(w, textType)
+	defer p.end()
+	for i := range list {
+		p.line(oneLine(list[i].Name), "::", oneLine(list[i].Address))
+		p.spill()
+	}
+}
