@@ -1,0 +1,160 @@
+package upstream
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"millrace/engine"
+)
+
+// newTestCluster builds a cluster of hosts 127.0.0.1:<port>, of weight 1.
+func newTestCluster(t *testing.T, prev *Cluster, ports ...int) *Cluster {
+	t.Helper()
+	cfg := DefaultConfig("c")
+	for _, p := range ports {
+		cfg.Hosts = append(cfg.Hosts, HostConfig{Address: fmt.Sprintf("127.0.0.1:%d", p), Weight: 1})
+	}
+	c, err := New(3, &cfg, prev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNewTakesOverHosts(t *testing.T) {
+	t.Parallel()
+	a := newTestCluster(t, nil, 80, 81, 82)
+	a.Hosts[1].RqTotal.Add(5)
+	b := newTestCluster(t, a, 83, 81)
+	if b.Hosts[1] != a.Hosts[1] {
+		t.Error("the host that stays is another one")
+	}
+	if b.Budgets != a.Budgets {
+		t.Error("the budgets are others")
+	}
+	for _, h := range a.Hosts {
+		if b.Hosts[0].Slot() == h.Slot() {
+			t.Errorf("the new host has slot %d, which %s still holds", h.Slot(), h.Name)
+		}
+	}
+	c := newTestCluster(t, b, 83, 81, 84)
+	if got := c.Hosts[2].Slot(); got != 0 {
+		t.Errorf("the next new host has slot %d, want 0, which is free by now", got)
+	}
+	if c.Slots() != 4 {
+		t.Errorf("Slots = %d, want 4", c.Slots())
+	}
+}
+
+// TestApply: building a cluster changes nothing that is running; applying it does.
+func TestApply(t *testing.T) {
+	t.Parallel()
+	a := newTestCluster(t, nil, 80)
+	a.Apply()
+	cfg := *a.Config
+	cfg.Hosts = []HostConfig{{Address: "127.0.0.1:80", Weight: 9}}
+	cfg.CircuitBreakers.MaxRetries = 77
+	b, err := New(3, &cfg, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w, m := a.Hosts[0].Weight(), a.Budgets[Default].Max(Retries); w != 1 || m != 3 {
+		t.Errorf("before Apply: weight %d, max_retries %d; want 1, 3", w, m)
+	}
+	b.Apply()
+	if w, m := a.Hosts[0].Weight(), a.Budgets[Default].Max(Retries); w != 9 || m != 77 {
+		t.Errorf("after Apply: weight %d, max_retries %d; want 9, 77", w, m)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		hosts []string
+		want  string
+	}{
+		{[]string{"web:80"}, `cluster "c": hosts[0]`},
+		{[]string{"127.0.0.1:80", "127.0.0.1:80"}, "appears twice"},
+	} {
+		cfg := DefaultConfig("c")
+		for _, a := range tt.hosts {
+			cfg.Hosts = append(cfg.Hosts, HostConfig{Address: a})
+		}
+		if _, err := New(0, &cfg, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("New with hosts %q = %v, want %q", tt.hosts, err, tt.want)
+		}
+	}
+}
+
+func TestHostHealth(t *testing.T) {
+	t.Parallel()
+	h := newTestCluster(t, nil, 80).Hosts[0]
+	for i, step := range []struct {
+		flag    HealthFlag
+		on      bool
+		changed bool
+		healthy bool
+	}{
+		{FailedActiveCheck, true, true, false},
+		{FailedActiveCheck, true, false, false},
+		{FailedOutlier, true, false, false},
+		{FailedActiveCheck, false, false, false},
+		{FailedOutlier, false, true, true},
+		{FailedOutlier, false, false, true},
+	} {
+		if changed := h.SetHealth(step.flag, step.on); changed != step.changed || h.Healthy() != step.healthy {
+			t.Errorf("step %d: SetHealth = %t, Healthy = %t; want %t, %t", i, changed, h.Healthy(), step.changed, step.healthy)
+		}
+	}
+}
+
+func TestHostSet(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		hosts, sick int
+		panics      bool
+		usable      int
+	}{
+		{0, 0, false, 0},
+		{1, 0, false, 1},
+		{1, 1, true, 1},
+		{2, 1, false, 1},
+		{3, 2, true, 3},
+		{4, 2, false, 2},
+	} {
+		var hosts []*Host
+		for i := range tt.hosts {
+			h := newHost(engine.Addr{}, 1)
+			h.SetHealth(FailedActiveCheck, i < tt.sick)
+			hosts = append(hosts, h)
+		}
+		hs := NewHostSet(hosts, 1)
+		if hs.Panic != tt.panics || len(hs.Usable()) != tt.usable {
+			t.Errorf("%d of %d sick: panic %t, %d usable; want %t, %d",
+				tt.sick, tt.hosts, hs.Panic, len(hs.Usable()), tt.panics, tt.usable)
+		}
+	}
+}
+
+func TestMembershipStats(t *testing.T) {
+	t.Parallel()
+	a := newTestCluster(t, nil, 80, 81)
+	b := newTestCluster(t, a, 80, 81)
+	c := newTestCluster(t, b, 80)
+	var s MembershipStats
+	s.Update(a, nil)
+	s.Update(b, a)
+	if s.Total.Load() != 2 || s.Healthy.Load() != 2 || s.Change.Load() != 1 {
+		t.Errorf("after an equal set: total %d, healthy %d, change %d; want 2, 2, 1", s.Total.Load(), s.Healthy.Load(), s.Change.Load())
+	}
+	c.Hosts[0].SetHealth(FailedOutlier, true)
+	s.Update(c, b)
+	if s.Total.Load() != 1 || s.Healthy.Load() != 0 || s.Change.Load() != 2 {
+		t.Errorf("after a loss: total %d, healthy %d, change %d; want 1, 0, 2", s.Total.Load(), s.Healthy.Load(), s.Change.Load())
+	}
+}
+
+// Each counted resource has a cache line of its own.
+var _ = [1]struct{}{}[64-unsafe.Sizeof(resource{})]

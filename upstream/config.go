@@ -1,0 +1,195 @@
+package upstream
+
+import (
+	"fmt"
+	"time"
+
+	"millrace/codec"
+	"millrace/engine"
+)
+
+// Config is one entry of "clusters": a named service and how to reach it.
+type Config struct {
+	// Name is what routes call the cluster. Required, unique.
+	Name string `json:"name" required:"true"`
+	// AltStatName replaces the name in stat names (cluster.<name>.…). Default: the name.
+	AltStatName string `json:"alt_stat_name" v3:"alt_stat_name"`
+	// Type says where hosts come from. "static": the hosts listed here.
+	Type string `json:"type" default:"static" enum:"static" v3:"type"`
+	// ConnectTimeout bounds the opening of a connection. 1ms to 1h. Default 5s.
+	ConnectTimeout time.Duration `json:"connect_timeout" default:"5s" min:"1ms" max:"1h"`
+	// Protocol is what the hosts speak. Default "http1".
+	Protocol string `json:"protocol" default:"http1" enum:"http1" v3:"typed_extension_protocol_options.explicit_http_config"`
+	// LbPolicy picks the host of a request. Default "round_robin".
+	LbPolicy string `json:"lb_policy" default:"round_robin" enum:"round_robin,least_request,random"`
+	// LeastRequest configures the policy "least_request".
+	LeastRequest LeastRequestConfig `json:"least_request_lb_config"`
+	// Hosts are the endpoints. A cluster without hosts answers 503 with flag UH.
+	Hosts []HostConfig `json:"hosts" v3:"load_assignment.endpoints.lb_endpoints"`
+	// CircuitBreakers bound what the cluster may cost, for all loops together.
+	CircuitBreakers CircuitBreakers `json:"circuit_breakers"`
+	// MaxRequestsPerConnection closes a connection after so many requests. 0 is no limit, 1
+	// turns keep-alive off. Default 0.
+	MaxRequestsPerConnection uint32 `json:"max_requests_per_connection" default:"0" v3:"common_http_protocol_options.max_requests_per_connection"`
+	// IdleTimeout closes a connection that carried no request for so long. 0 is never. Default 1h.
+	IdleTimeout time.Duration `json:"idle_timeout" default:"1h" min:"0s" v3:"common_http_protocol_options.idle_timeout"`
+	// MaxConnectionDuration closes a connection this old once its request is over. 0 is never.
+	// Default 0.
+	MaxConnectionDuration time.Duration `json:"max_connection_duration" default:"0s" min:"0s" v3:"common_http_protocol_options.max_connection_duration"`
+	// PerConnectionBufferLimitBytes bounds what waits for a connection to take it: above it the
+	// reading side is paused. A size. Default 1MiB.
+	PerConnectionBufferLimitBytes int `json:"per_connection_buffer_limit_bytes" default:"1MiB" min:"4KiB" max:"1GiB" unit:"bytes"`
+	// MaxResponseHeadersKb bounds the head of a response, in KiB. Beyond it 502. Default 60.
+	MaxResponseHeadersKb int `json:"max_response_headers_kb" default:"60" min:"1" max:"8192" v3:"common_http_protocol_options.max_response_headers_kb"`
+	// MaxHeadersCount bounds the fields of a response's head. Beyond it 502. Default 100.
+	MaxHeadersCount int `json:"max_headers_count" default:"100" min:"1" max:"10000" v3:"common_http_protocol_options.max_headers_count"`
+}
+
+// LeastRequestConfig configures the policy "least_request".
+type LeastRequestConfig struct {
+	// ChoiceCount is how many random hosts are compared. 2 to 64. Default 2.
+	ChoiceCount int `json:"choice_count" default:"2" min:"2" max:"64"`
+}
+
+// HostConfig is one endpoint. In a file a string is the address alone.
+type HostConfig struct {
+	// Address is "10.0.0.1:80", "[::1]:80", "unix:/run/app.sock" or "unix:@abstract". Required.
+	Address string `json:"address" required:"true" v3:"endpoint.address"`
+	// Weight is the host's share relative to its neighbours. 1 to 1000000. Default 1.
+	Weight uint32 `json:"weight" default:"1" min:"1" max:"1000000" v3:"load_balancing_weight"`
+}
+
+// DecodeConfigString takes the short form: an address of weight 1.
+func (h *HostConfig) DecodeConfigString(s string) error {
+	if _, err := engine.ParseAddr(s); err != nil {
+		return err
+	}
+	*h = HostConfig{Address: s, Weight: 1}
+	return nil
+}
+
+// Thresholds are the limits of one priority.
+type Thresholds struct {
+	// MaxConnections bounds open connections. A host without one may always have one. Default 1024.
+	MaxConnections uint32 `json:"max_connections" default:"1024"`
+	// MaxPendingRequests bounds requests that wait for a connection. Default 1024.
+	MaxPendingRequests uint32 `json:"max_pending_requests" default:"1024"`
+	// MaxRequests bounds requests on connections. Default 1024.
+	MaxRequests uint32 `json:"max_requests" default:"1024"`
+	// MaxRetries bounds retries going on at one time. Default 3.
+	MaxRetries uint32 `json:"max_retries" default:"3"`
+}
+
+// DefaultThresholds returns the defaults.
+func DefaultThresholds() Thresholds {
+	return Thresholds{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3}
+}
+
+// CircuitBreakers holds thresholds for priority default directly, or one object per
+// priority in "default" and "high".
+type CircuitBreakers struct {
+	// MaxConnections is that of priority default. Default 1024.
+	MaxConnections uint32 `json:"max_connections" default:"1024" v3:"thresholds.max_connections"`
+	// MaxPendingRequests is that of priority default. Default 1024.
+	MaxPendingRequests uint32 `json:"max_pending_requests" default:"1024" v3:"thresholds.max_pending_requests"`
+	// MaxRequests is that of priority default. Default 1024.
+	MaxRequests uint32 `json:"max_requests" default:"1024" v3:"thresholds.max_requests"`
+	// MaxRetries is that of priority default. Default 3.
+	MaxRetries uint32 `json:"max_retries" default:"3" v3:"thresholds.max_retries"`
+	// Default stands for the four fields above.
+	Default *Thresholds `json:"default"`
+	// High are the thresholds of routes with priority "high". Absent: the defaults.
+	High *Thresholds `json:"high"`
+}
+
+// direct returns the thresholds written without a priority.
+func (b *CircuitBreakers) direct() Thresholds {
+	return Thresholds{b.MaxConnections, b.MaxPendingRequests, b.MaxRequests, b.MaxRetries}
+}
+
+// Thresholds returns the limits of priority p.
+func (b *CircuitBreakers) Thresholds(p Priority) Thresholds {
+	switch {
+	case p == High && b.High != nil:
+		return *b.High
+	case p == High:
+		return DefaultThresholds()
+	case b.Default != nil:
+		return *b.Default
+	}
+	return b.direct()
+}
+
+// DefaultConfig returns a cluster named name with the defaults and no hosts.
+func DefaultConfig(name string) Config {
+	t := DefaultThresholds()
+	return Config{
+		Name:           name,
+		Type:           "static",
+		ConnectTimeout: 5 * time.Second,
+		Protocol:       "http1",
+		LbPolicy:       "round_robin",
+		LeastRequest:   LeastRequestConfig{ChoiceCount: 2},
+		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
+			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests, MaxRetries: t.MaxRetries},
+		IdleTimeout:                   time.Hour,
+		PerConnectionBufferLimitBytes: 1 << 20,
+		MaxResponseHeadersKb:          60,
+		MaxHeadersCount:               100,
+	}
+}
+
+// Validate reports what the tags cannot say.
+func (c *Config) Validate(report func(path, problem, hint string)) {
+	seen := make(map[engine.Addr]int, len(c.Hosts))
+	for i := range c.Hosts {
+		path := fmt.Sprintf("hosts[%d].address", i)
+		a, err := engine.ParseAddr(c.Hosts[i].Address)
+		if err != nil {
+			report(path, err.Error(), "")
+			continue
+		}
+		if !a.IsUnix() && (a.Port() == 0 || a.NetIP().IsUnspecified()) {
+			report(path, fmt.Sprintf("%q is no address to connect to", c.Hosts[i].Address),
+				"give the address and the port of one host")
+			continue
+		}
+		if first, ok := seen[a]; ok {
+			report(path, fmt.Sprintf("%q is the address of hosts[%d] too", c.Hosts[i].Address, first),
+				"give one host a larger weight instead")
+			continue
+		}
+		seen[a] = i
+	}
+	b := &c.CircuitBreakers
+	if b.Default != nil && b.direct() != DefaultThresholds() {
+		report("circuit_breakers", "thresholds stand both here and in \"default\"", "write them in one place")
+	}
+}
+
+// StatName returns the name of the cluster in stat names.
+func (c *Config) StatName() string {
+	if c.AltStatName != "" {
+		return c.AltStatName
+	}
+	return c.Name
+}
+
+// Limits returns what a response may cost the codec.
+func (c *Config) Limits() codec.Limits {
+	l := codec.DefaultLimits()
+	l.HeadBytes = c.MaxResponseHeadersKb << 10
+	l.FieldCount = c.MaxHeadersCount
+	return l
+}
+
+// SameConnections reports whether connections made under o may go on being used under c.
+func (c *Config) SameConnections(o *Config) bool {
+	return c.Protocol == o.Protocol &&
+		c.MaxRequestsPerConnection == o.MaxRequestsPerConnection &&
+		c.IdleTimeout == o.IdleTimeout &&
+		c.MaxConnectionDuration == o.MaxConnectionDuration &&
+		c.PerConnectionBufferLimitBytes == o.PerConnectionBufferLimitBytes &&
+		c.MaxResponseHeadersKb == o.MaxResponseHeadersKb &&
+		c.MaxHeadersCount == o.MaxHeadersCount
+}

@@ -1,0 +1,109 @@
+package upstream
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestDecodeConfigString(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in string
+		ok bool
+	}{
+		{"10.0.0.1:80", true},
+		{"[::1]:80", true},
+		{"unix:/run/app.sock", true},
+		{"unix:@abstract", true},
+		{"example.com:80", false},
+		{"10.0.0.1", false},
+		{"", false},
+	} {
+		h := HostConfig{Weight: 7}
+		err := h.DecodeConfigString(tt.in)
+		if (err == nil) != tt.ok {
+			t.Errorf("DecodeConfigString(%q) = %v, want ok %t", tt.in, err, tt.ok)
+		}
+		if want := (HostConfig{Address: tt.in, Weight: 1}); tt.ok && h != want {
+			t.Errorf("DecodeConfigString(%q) gives %+v, want %+v", tt.in, h, want)
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		edit func(*Config)
+		want []string // paths
+	}{
+		{"defaults", func(*Config) {}, nil},
+		{"bad address", func(c *Config) { c.Hosts = []HostConfig{{Address: "web"}} }, []string{"hosts[0].address"}},
+		{"no one host", func(c *Config) {
+			c.Hosts = []HostConfig{{Address: ":80"}, {Address: "10.0.0.1:0"}, {Address: "0.0.0.0:80"}, {Address: "unix:@a"}}
+		}, []string{"hosts[0].address", "hosts[1].address", "hosts[2].address"}},
+		{"twice", func(c *Config) {
+			c.Hosts = []HostConfig{{Address: "127.0.0.1:80"}, {Address: "127.0.0.1:81"}, {Address: "127.0.0.1:80"}}
+		}, []string{"hosts[2].address"}},
+		{"thresholds in two places", func(c *Config) {
+			c.CircuitBreakers.MaxRequests = 5
+			c.CircuitBreakers.Default = &Thresholds{}
+		}, []string{"circuit_breakers"}},
+		{"thresholds by priority", func(c *Config) {
+			c.CircuitBreakers.Default, c.CircuitBreakers.High = &Thresholds{}, &Thresholds{}
+		}, nil},
+	} {
+		c := DefaultConfig("c")
+		tt.edit(&c)
+		var got []string
+		c.Validate(func(path, _, _ string) { got = append(got, path) })
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: problems at %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestThresholds(t *testing.T) {
+	t.Parallel()
+	direct := CircuitBreakers{MaxConnections: 1, MaxPendingRequests: 2, MaxRequests: 3, MaxRetries: 4}
+	both := CircuitBreakers{Default: &Thresholds{MaxRetries: 8}, High: &Thresholds{MaxRetries: 9}}
+	for _, tt := range []struct {
+		name string
+		b    CircuitBreakers
+		p    Priority
+		want Thresholds
+	}{
+		{"direct", direct, Default, Thresholds{1, 2, 3, 4}},
+		{"direct leaves high alone", direct, High, DefaultThresholds()},
+		{"default", both, Default, Thresholds{MaxRetries: 8}},
+		{"high", both, High, Thresholds{MaxRetries: 9}},
+	} {
+		if got := tt.b.Thresholds(tt.p); got != tt.want {
+			t.Errorf("%s: Thresholds(%d) = %+v, want %+v", tt.name, tt.p, got, tt.want)
+		}
+	}
+}
+
+func TestConfigAccessors(t *testing.T) {
+	t.Parallel()
+	c := DefaultConfig("web")
+	if got := c.StatName(); got != "web" {
+		t.Errorf("StatName = %q, want the name", got)
+	}
+	c.AltStatName = "w"
+	if got := c.StatName(); got != "w" {
+		t.Errorf("StatName = %q, want the other name", got)
+	}
+	c.MaxResponseHeadersKb, c.MaxHeadersCount = 8, 9
+	if l := c.Limits(); l.HeadBytes != 8<<10 || l.FieldCount != 9 {
+		t.Errorf("Limits = %+v, want 8 KiB and 9 fields", l)
+	}
+	o := DefaultConfig("web")
+	if c.SameConnections(&o) {
+		t.Error("SameConnections with other head limits = true")
+	}
+	c.MaxResponseHeadersKb, c.MaxHeadersCount = o.MaxResponseHeadersKb, o.MaxHeadersCount
+	if c.LbPolicy = "random"; !c.SameConnections(&o) {
+		t.Error("SameConnections with another policy = false")
+	}
+}

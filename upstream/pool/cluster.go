@@ -1,0 +1,209 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"millrace/codec"
+	"millrace/engine"
+	"millrace/upstream"
+)
+
+// Cluster is one loop's view of an [upstream.Cluster]: its balancer and its pools.
+type Cluster struct {
+	// Stats is written by the loop. It lives as long as the cluster keeps its place in the table.
+	Stats upstream.ClusterStats
+
+	table    *Table
+	loop     *engine.Loop
+	shared   *upstream.Cluster
+	balancer upstream.Balancer
+	hosts    *upstream.HostSet
+	version  uint64 // of hosts
+	settings *settings
+	breakers [2]*breaker // by priority
+	pools    [2][]*Pool  // by priority and Host.Slot; nil until first used
+	removed  bool
+}
+
+// settings is what connections need of the config, in the loop's units.
+type settings struct {
+	limits         codec.Limits
+	connectTimeout int64 // ns
+	idleTimeout    int64 // ns, 0 is never
+	maxDuration    int64 // ns, 0 is never
+	maxRequests    uint32
+	bufferLimit    int
+}
+
+func newSettings(cfg *upstream.Config) *settings {
+	return &settings{
+		limits:         cfg.Limits(),
+		connectTimeout: int64(cfg.ConnectTimeout),
+		idleTimeout:    int64(cfg.IdleTimeout),
+		maxDuration:    int64(cfg.MaxConnectionDuration),
+		maxRequests:    cfg.MaxRequestsPerConnection,
+		bufferLimit:    cfg.PerConnectionBufferLimitBytes,
+	}
+}
+
+// Config returns the config now in force.
+func (c *Cluster) Config() *upstream.Config { return c.shared.Config }
+
+// Shared returns what the loops share.
+func (c *Cluster) Shared() *upstream.Cluster { return c.shared }
+
+// Pick returns the host for a request, or nil if there is none.
+func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
+	h := c.balancer.Pick(c.hosts, p)
+	if h == nil {
+		c.Stats.CxNoneHealthy.Inc()
+		return nil
+	}
+	if c.hosts.Panic {
+		c.Stats.HealthyPanic.Inc()
+	}
+	return h
+}
+
+// LeaseResult is the immediate answer to a lease.
+type LeaseResult uint8
+
+const (
+	// LeaseReady: the exchange has a connection; SendHead may follow now.
+	LeaseReady LeaseResult = iota
+	// LeasePending: Owner.OnReady or Owner.OnReset follows, never from inside Lease.
+	LeasePending
+	// LeaseOverflow: a circuit breaker is open. Counted; the exchange is free.
+	LeaseOverflow
+)
+
+// Lease asks for an exchange on a connection to h. x.Owner is set and x is free. fresh asks
+// for a connection that has not been lying idle, as a retry does after a stale one.
+//
+// Hot path: TestExchangeAllocs, BenchmarkExchange.
+func (c *Cluster) Lease(h *upstream.Host, prio upstream.Priority, x *Exchange, fresh bool) LeaseResult {
+	if x.state != exchangeFree {
+		panic("BUG: pool: lease of an exchange that is not free")
+	}
+	return c.pool(h, prio).Lease(x, fresh)
+}
+
+// pool returns the pool of a host, which it makes on first use.
+func (c *Cluster) pool(h *upstream.Host, prio upstream.Priority) *Pool {
+	pools := c.pools[prio]
+	if slot := h.Slot(); slot < len(pools) {
+		if p := pools[slot]; p != nil && p.host == h {
+			return p
+		}
+	}
+	return c.addPool(h, prio)
+}
+
+// addPool makes the pool of a host. A host that has left the cluster since it was picked gets
+// one that drains from the start, for one lease.
+func (c *Cluster) addPool(h *upstream.Host, prio upstream.Priority) *Pool {
+	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breakers[prio]}
+	p.breaker.use()
+	if !c.removed && slices.Contains(c.shared.Hosts, h) {
+		c.pools[prio][h.Slot()] = p
+	} else {
+		p.draining = true
+	}
+	return p
+}
+
+// set puts a new shared cluster into force.
+func (c *Cluster) set(next *upstream.Cluster) {
+	prev := c.shared
+	next.Apply()
+	c.shared = next
+	fresh := prev == nil || prev.Budgets != next.Budgets || !next.Config.SameConnections(prev.Config)
+	if fresh {
+		c.drainPools(func(*Pool) bool { return true })
+	}
+	if prev == nil || prev.Budgets != next.Budgets {
+		c.joinBudgets()
+	}
+	c.settings = newSettings(next.Config)
+	for prio := range c.pools {
+		c.replacePools(prio)
+	}
+	if prev == nil || prev.Config.LbPolicy != next.Config.LbPolicy || prev.Config.LeastRequest != next.Config.LeastRequest {
+		c.balancer = c.table.newBalancer(next)
+	}
+	c.refresh()
+}
+
+// joinBudgets leaves the old breakers, as far as no pool needs them, and joins the new ones.
+func (c *Cluster) joinBudgets() {
+	for prio := range c.breakers {
+		if old := c.breakers[prio]; old != nil {
+			old.retire()
+		}
+		c.breakers[prio] = newBreaker(c.loop, c.shared.Budgets[prio])
+	}
+}
+
+// replacePools moves the pools of hosts that stay into a new table and drains the others.
+func (c *Cluster) replacePools(prio int) {
+	stays := make(map[*upstream.Host]bool, len(c.shared.Hosts))
+	for _, h := range c.shared.Hosts {
+		stays[h] = true
+	}
+	old := c.pools[prio]
+	c.pools[prio] = make([]*Pool, c.shared.Slots())
+	for _, p := range old {
+		switch {
+		case p == nil:
+		case stays[p.host]:
+			p.settings = c.settings
+			c.pools[prio][p.host.Slot()] = p
+		default:
+			p.drain()
+		}
+	}
+}
+
+// drainPools drains and forgets the pools for which which says so.
+func (c *Cluster) drainPools(which func(*Pool) bool) {
+	for prio := range c.pools {
+		for slot, p := range c.pools[prio] {
+			if p != nil && which(p) {
+				c.pools[prio][slot] = nil
+				p.drain()
+			}
+		}
+	}
+}
+
+// refresh replaces the host set.
+func (c *Cluster) refresh() {
+	c.version++
+	c.hosts = upstream.NewHostSet(c.shared.Hosts, c.version)
+}
+
+// closeIdle closes the idle connections of all pools.
+func (c *Cluster) closeIdle() {
+	for prio := range c.pools {
+		for _, p := range c.pools[prio] {
+			if p != nil {
+				p.closeIdle()
+			}
+		}
+	}
+}
+
+// remove drains everything. The breakers retire when the last pool is done.
+func (c *Cluster) remove() {
+	c.removed = true
+	c.drainPools(func(*Pool) bool { return true })
+	for _, b := range c.breakers {
+		b.retire()
+	}
+}
+
+// sinceUs returns the microseconds from a loop time to now.
+func (c *Cluster) sinceUs(from int64) uint64 {
+	return uint64(max(c.loop.Now()-from, 0)) / uint64(time.Microsecond)
+}

@@ -1,0 +1,196 @@
+package pool
+
+import (
+	"millrace/codec"
+	"millrace/codec/h1"
+	"millrace/engine"
+)
+
+// connState is where a connection stands.
+//
+//	connecting ──▶ active ──▶ returning ──▶ idle
+//	     │          ▲ │            │         │
+//	     │          └─┼────────────┴─────────┤
+//	     └────────────┴──▶ closed ◀──────────┘
+type connState uint8
+
+const (
+	connConnecting connState = iota
+	connActive               // has an exchange
+	connReturning            // its exchange ended, the owner is being told
+	connIdle                 // in Pool.idle
+	connClosed
+)
+
+// conn is one HTTP/1.1 connection to a host. It carries one exchange at a time.
+type conn struct {
+	pool *Pool
+	ec   *engine.Conn
+	x    *Exchange // only valid if active
+
+	older, newer *conn // in Pool.idle
+
+	client   h1.Client
+	trailers codec.Fields
+
+	state    connState
+	headDone bool // the final response head was passed on
+	upgraded bool
+	ended    bool // the host finished sending
+	backedUp bool // the exchange saw Full, OnWriteLow has not come
+	requests uint32
+
+	createdAt int64 // loop clock, ns
+	idleSince int64
+	rxCounted uint64 // of ec.BytesIn, what is in the stats already
+	txCounted uint64
+}
+
+// newConn counts a connection of p. open or forget follows.
+func newConn(p *Pool) *conn {
+	c := &conn{pool: p, createdAt: p.cluster.loop.Now()}
+	c.client.Reset(&p.settings.limits)
+	p.conns++
+	p.connecting++
+	st := &p.cluster.Stats
+	st.CxTotal.Inc()
+	st.CxHTTP1Total.Inc()
+	st.CxActive.Inc()
+	p.host.CxTotal.Add(1)
+	p.host.CxActive.Add(1)
+	return c
+}
+
+// open stores the dialled conn.
+func (c *conn) open(ec *engine.Conn) {
+	c.ec = ec
+	limit := c.pool.settings.bufferLimit
+	ec.SetWatermarks(limit, limit/2)
+	ec.SetDeadline(c.createdAt + c.pool.settings.connectTimeout)
+}
+
+// OnConnect implements [engine.Handler].
+func (c *conn) OnConnect() {
+	p := c.pool
+	p.connecting--
+	c.ec.SetDeadline(0)
+	p.cluster.Stats.CxConnectMs.Record(p.cluster.sinceUs(c.createdAt))
+	c.state = connReturning
+	p.serve(c)
+}
+
+// attach gives the connection to x.
+func (c *conn) attach(x *Exchange) {
+	c.state, c.x = connActive, x
+	x.state, x.pool, x.conn = exchangeActive, c.pool, c
+	x.reused = c.requests > 0
+	x.headSent, x.pauses = false, 0
+	x.bytesOut, x.bytesIn = c.ec.BytesOut(), c.ec.BytesIn()
+	c.requests++
+	c.pool.host.RqTotal.Add(1)
+	st := &c.pool.cluster.Stats
+	st.RqTotal.Inc()
+	st.RqActive.Inc()
+}
+
+// detach frees the exchange and counts what it moved.
+func (c *conn) detach() {
+	x, p := c.x, c.pool
+	for ; x.pauses > 0; x.pauses-- {
+		c.ec.ResumeRead()
+	}
+	x.bytesOut, x.bytesIn = x.BytesSent(), x.BytesReceived()
+	x.free()
+	c.x, c.state, c.backedUp = nil, connReturning, false
+	c.countBytes()
+	p.cluster.Stats.RqActive.Dec()
+	p.breaker.budget.ReleaseRequest()
+	p.host.RqActive.Add(-1)
+}
+
+// countBytes adds what moved since the last time.
+func (c *conn) countBytes() {
+	st := &c.pool.cluster.Stats
+	rx, tx := c.ec.BytesIn(), c.ec.BytesOut()
+	st.CxRxBytes.Add(rx - c.rxCounted)
+	st.CxTxBytes.Add(tx - c.txCounted)
+	c.rxCounted, c.txCounted = rx, tx
+}
+
+// cancel ends the exchange without telling the owner.
+func (c *conn) cancel() {
+	if !c.x.headSent { // nothing was asked of the host: as good as before
+		c.detach()
+		c.requests--
+		c.pool.serve(c)
+		return
+	}
+	c.pool.cluster.Stats.RqTxReset.Inc()
+	c.close(closeLocal)
+}
+
+// OnWriteLow implements [engine.Handler].
+func (c *conn) OnWriteLow() {
+	if c.backedUp {
+		c.backedUp = false
+		c.pool.cluster.Stats.FlowDrained.Inc()
+	}
+	if c.x != nil {
+		c.x.Owner.OnWriteLow()
+	}
+}
+
+// armIdle sets the deadline of a connection that became idle: the earlier of idle_timeout and
+// max_connection_duration. It is not cleared when the connection is leased again,
+// which would cost a store for each request; OnTimeout looks at the state instead.
+func (c *conn) armIdle() {
+	s := c.pool.settings
+	c.idleSince = c.pool.cluster.loop.Now()
+	if at := c.expiry(s); at != 0 {
+		c.ec.SetDeadline(at)
+	}
+}
+
+// expiry returns when an idle connection is to be closed, or 0 for never.
+func (c *conn) expiry(s *settings) int64 {
+	var at int64
+	if s.idleTimeout > 0 {
+		at = c.idleSince + s.idleTimeout
+	}
+	if s.maxDuration > 0 && (at == 0 || c.createdAt+s.maxDuration < at) {
+		at = c.createdAt + s.maxDuration
+	}
+	return at
+}
+
+// isOld reports whether max_connection_duration is over, and counts it.
+func (c *conn) isOld() bool {
+	d := c.pool.settings.maxDuration
+	if d <= 0 || c.pool.cluster.loop.Now() < c.createdAt+d {
+		return false
+	}
+	c.pool.cluster.Stats.CxMaxDuration.Inc()
+	return true
+}
+
+// OnTimeout implements [engine.Handler].
+func (c *conn) OnTimeout() {
+	switch c.state {
+	case connConnecting:
+		c.pool.cluster.Stats.CxConnectTimeout.Inc()
+		c.connectFailed(closeLocal, ConnectTimeout, "")
+	case connIdle:
+		at := c.expiry(c.pool.settings)
+		switch {
+		case at == 0:
+		case at > c.pool.cluster.loop.Now():
+			c.ec.SetDeadline(at)
+		case c.isOld():
+			c.close(closeLocal)
+		default:
+			c.pool.cluster.Stats.CxIdleTimeout.Inc()
+			c.close(closeLocal)
+		}
+	case connActive, connReturning, connClosed: // a deadline from the last idle time
+	}
+}

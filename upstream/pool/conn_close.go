@@ -1,0 +1,128 @@
+package pool
+
+import "millrace/engine"
+
+// closer says which side ended a connection.
+type closer uint8
+
+const (
+	closeLocal closer = iota
+	closeRemote
+	closeEngine // the engine has closed it already, because of the host
+)
+
+// close ends the connection, and its exchange if it has one, without telling the owner.
+func (c *conn) close(by closer) {
+	if c.state == connClosed {
+		return
+	}
+	active := c.x != nil
+	if active {
+		c.detach()
+	} else if c.state == connIdle {
+		c.pool.unpark(c)
+	}
+	c.countBytes()
+	if by != closeEngine {
+		c.ec.Close()
+	}
+	c.countDestroy(by, active)
+	c.forget(by)
+	c.pool.settle()
+}
+
+// fail ends the connection and tells the owner, if there is one.
+func (c *conn) fail(by closer, why ResetReason) {
+	x := c.x
+	if x != nil && by != closeLocal {
+		c.pool.cluster.Stats.RqRxReset.Inc()
+	}
+	c.close(by)
+	if x != nil {
+		x.Owner.OnReset(why, "")
+	}
+}
+
+// forget takes the connection out of every count.
+func (c *conn) forget(closer) {
+	p := c.pool
+	if c.state == connConnecting {
+		p.connecting--
+	}
+	c.state = connClosed
+	p.conns--
+	p.cluster.Stats.CxActive.Dec()
+	p.host.CxActive.Add(-1)
+	p.breaker.budget.ReleaseConnection()
+}
+
+// countDestroy counts the end of an open connection.
+func (c *conn) countDestroy(by closer, active bool) {
+	st := &c.pool.cluster.Stats
+	st.CxLengthMs.Record(c.pool.cluster.sinceUs(c.createdAt))
+	st.CxDestroy.Inc()
+	if by == closeLocal {
+		st.CxDestroyLocal.Inc()
+	} else {
+		st.CxDestroyRemote.Inc()
+	}
+	if !active {
+		return
+	}
+	st.CxDestroyActive.Inc()
+	if by == closeLocal {
+		st.CxDestroyLocalActive.Inc()
+	} else {
+		st.CxDestroyRemoteActive.Inc()
+	}
+}
+
+// countConnectFail counts a connection that did not open.
+func (c *conn) countConnectFail() {
+	c.pool.cluster.Stats.CxConnectFail.Inc()
+	c.pool.host.CxConnectFail.Add(1)
+}
+
+// connectFailed ends a connection that did not open, and the wait of all that wait for its host.
+func (c *conn) connectFailed(by closer, why ResetReason, text string) {
+	if by != closeEngine {
+		c.ec.Close()
+	}
+	c.countConnectFail()
+	c.forget(by)
+	c.pool.failPending(why, text)
+	c.pool.settle()
+}
+
+// endOfLoop ends everything that hangs on the connection; nothing new opens.
+func (c *conn) endOfLoop() {
+	c.pool.cluster.table.ended = true
+	if c.state != connConnecting {
+		c.fail(closeEngine, LocalClose)
+		return
+	}
+	c.forget(closeEngine)
+	c.pool.failPending(LocalClose, "")
+	c.pool.settle()
+}
+
+// OnClose implements [engine.Handler].
+func (c *conn) OnClose(why engine.CloseReason) {
+	switch {
+	case c.state == connClosed:
+	case why == engine.CloseLoopEnd:
+		c.endOfLoop()
+	case c.state == connConnecting:
+		c.connectFailed(closeEngine, ConnectFailure, c.errorText())
+	default:
+		c.fail(closeEngine, ConnectionTermination)
+	}
+}
+
+// errorText returns what the kernel said, or "".
+func (c *conn) errorText() string {
+	if e := c.ec.Errno(); e != 0 {
+		return e.Error() // constant text
+	}
+	return ""
+}

@@ -1,0 +1,239 @@
+package pool
+
+import (
+	"millrace/codec"
+	"millrace/engine"
+	"millrace/upstream"
+)
+
+// ResetReason says why an exchange ended without a complete response.
+type ResetReason uint8
+
+const (
+	ConnectFailure        ResetReason = iota // refused, unreachable, no descriptor
+	ConnectTimeout                           // not open after connect_timeout
+	ConnectionTermination                    // closed before or inside the response
+	RemoteReset                              // the host gave up this request alone (HTTP/2)
+	ProtocolError                            // what the host sent is not a response
+	Overflow                                 // max_requests was reached when its turn came
+	LocalClose                               // the loop ends
+)
+
+var resetReasonNames = [...]string{"connect_failure", "connect_timeout", "connection_termination",
+	"remote_reset", "protocol_error", "overflow", "local_close"}
+
+// String returns the reason in lower snake case.
+func (r ResetReason) String() string { return resetReasonNames[r] }
+
+// Owner is told what becomes of its exchange. It may call any method of the exchange, and
+// Lease another, from inside; after the call that ends an exchange it may lease the same one again.
+type Owner interface {
+	// OnReady tells that an exchange that waited has its connection.
+	OnReady()
+	// ResponseHead returns the head to fill next: the same one until it is complete.
+	ResponseHead() *codec.ResponseHead
+	// OnResponseHead tells that it is complete. Its Status says whether it is a 1xx, after which another follows.
+	OnResponseHead(end bool)
+	// OnResponseData passes a piece of the body. b is valid during the call, and in
+	// Conn.WriteRef until the end of the event. It may be empty when end is set.
+	OnResponseData(b []byte, end bool)
+	// OnResponseTrailers passes the trailers, which end the response. t is valid during the call.
+	OnResponseTrailers(t *codec.Fields)
+	// OnWriteLow tells that the connection, which was Full, has room again.
+	OnWriteLow()
+	// OnReset tells that the exchange is over without a complete response. text is what the
+	// kernel said about a failed connect, or "".
+	OnReset(why ResetReason, text string)
+}
+
+// exchangeState is where an exchange stands.
+//
+//	free ── Lease ──▶ pending ── a connection is free ──▶ active
+//	  ▲                  │                                  │
+//	  └──────────────────┴─── end, OnReset, Cancel ◀────────┘
+type exchangeState uint8
+
+const (
+	exchangeFree    exchangeState = iota // the zero value
+	exchangePending                      // in Pool.pending
+	exchangeActive                       // has a conn
+)
+
+// Exchange is one request and its response on an upstream connection. It is embedded
+// in what the router keeps for each attempt, so it costs no allocation.
+type Exchange struct {
+	// Owner is set before Lease.
+	Owner Owner
+
+	pool *Pool // only valid if pending or active
+	conn *conn // only valid if active
+
+	next, prev *Exchange // in Pool.pending
+	epoch      uint32    // of Pool.pending
+
+	state    exchangeState
+	reused   bool   // the connection carried a request before
+	headSent bool   // SendHead was called
+	pauses   uint8  // PauseRead without ResumeRead
+	bytesOut uint64 // active: the conn's count when leased; after: what this exchange sent
+	bytesIn  uint64 // likewise
+}
+
+// Active reports whether the exchange has a connection.
+func (x *Exchange) Active() bool { return x.state == exchangeActive }
+
+// Pending reports whether the exchange waits for a connection.
+func (x *Exchange) Pending() bool { return x.state == exchangePending }
+
+// Reused reports whether the connection carried a request before this one, so that its loss may only
+// mean that the host had closed it. Still valid in OnReset.
+func (x *Exchange) Reused() bool { return x.reused }
+
+// BytesSent is how many bytes of the request the socket has taken. Still valid after the end.
+func (x *Exchange) BytesSent() uint64 {
+	if x.state == exchangeActive {
+		return x.conn.ec.BytesOut() - x.bytesOut
+	}
+	return x.bytesOut
+}
+
+// BytesReceived is how many bytes came in answer, framing included. Still valid after the end.
+func (x *Exchange) BytesReceived() uint64 {
+	if x.state == exchangeActive {
+		return x.conn.ec.BytesIn() - x.bytesIn
+	}
+	return x.bytesIn
+}
+
+// Written reports whether something of the request may have reached the host.
+func (x *Exchange) Written() bool { return x.BytesSent() > 0 }
+
+// SendHead sends the head of the request. end says that nothing follows.
+func (x *Exchange) SendHead(h *codec.RequestHead, end bool) {
+	c := x.conn
+	if c == nil {
+		return
+	}
+	x.headSent = true
+	c.headDone = false
+	if limit := c.pool.settings.maxRequests; limit > 0 && c.requests >= limit {
+		c.pool.cluster.Stats.CxMaxRequests.Inc()
+		c.client.SetClose()
+	}
+	c.ec.Staged(c.client.AppendRequestHead(c.ec.Stage(), 0, h, end))
+}
+
+// SendData sends a piece of the body. b must stay valid until the end of the event only.
+func (x *Exchange) SendData(b []byte, end bool) {
+	c := x.conn
+	if c == nil {
+		return
+	}
+	if c.upgraded {
+		c.ec.WriteRef(b)
+		if end {
+			c.ec.CloseWrite()
+		}
+		return
+	}
+	c.ec.Staged(c.client.AppendDataPrefix(c.ec.Stage(), 0, len(b), end))
+	if len(b) > 0 {
+		c.ec.WriteRef(b)
+	}
+	c.ec.Staged(c.client.AppendDataSuffix(c.ec.Stage(), 0, len(b), end))
+}
+
+// SendTrailers sends the trailers, which end the request.
+func (x *Exchange) SendTrailers(t *codec.Fields) {
+	c := x.conn
+	if c == nil {
+		return
+	}
+	c.ec.Staged(c.client.AppendTrailers(c.ec.Stage(), 0, t))
+}
+
+// Full reports whether the host takes less than it is sent: stop reading what feeds SendData
+// until OnWriteLow.
+func (x *Exchange) Full() bool {
+	c := x.conn
+	if c == nil || !c.ec.Full() {
+		return false
+	}
+	if !c.backedUp {
+		c.backedUp = true
+		c.pool.cluster.Stats.FlowBackedUp.Inc()
+	}
+	return true
+}
+
+// PauseRead stops the response. Calls are counted.
+func (x *Exchange) PauseRead() {
+	if x.conn == nil {
+		return
+	}
+	if x.pauses == 0 {
+		x.pool.cluster.Stats.FlowPaused.Inc()
+	}
+	x.pauses++
+	x.conn.ec.PauseRead()
+}
+
+// ResumeRead takes one PauseRead back. What was kept is passed on later in the turn.
+func (x *Exchange) ResumeRead() {
+	if x.conn == nil || x.pauses == 0 {
+		return
+	}
+	x.pauses--
+	if x.pauses == 0 {
+		x.pool.cluster.Stats.FlowResumed.Inc()
+	}
+	x.conn.ec.ResumeRead()
+}
+
+// Host returns the host, or nil when the exchange is free.
+func (x *Exchange) Host() *upstream.Host {
+	if x.pool == nil {
+		return nil
+	}
+	return x.pool.host
+}
+
+// Conn returns the connection, or nil when there is none (yet).
+func (x *Exchange) Conn() *engine.Conn {
+	if x.conn == nil {
+		return nil
+	}
+	return x.conn.ec
+}
+
+// Upgraded reports whether the connection is a tunnel now, after a 101 or a 2xx to CONNECT:
+// SendData and OnResponseData carry plain bytes.
+func (x *Exchange) Upgraded() bool { return x.conn != nil && x.conn.upgraded }
+
+// Cancel gives the exchange up, without a callback. A connection on which the request has
+// begun is closed; one that was not used goes back.
+func (x *Exchange) Cancel() {
+	switch p := x.pool; x.state {
+	case exchangePending:
+		p.endWait(x)
+		p.cluster.Stats.RqCancelled.Inc()
+		p.host.RqActive.Add(-1)
+		x.free()
+		p.settle()
+	case exchangeActive:
+		x.conn.cancel()
+	}
+}
+
+// wait makes x a waiting exchange of p.
+func (x *Exchange) wait(p *Pool) {
+	x.state, x.pool = exchangePending, p
+	x.reused, x.headSent, x.pauses = false, false, 0
+	x.bytesOut, x.bytesIn = 0, 0
+}
+
+// free makes x ready for another lease. What the accessors tell after the end stays.
+func (x *Exchange) free() {
+	x.state = exchangeFree
+	x.pool, x.conn = nil, nil
+}

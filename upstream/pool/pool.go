@@ -1,0 +1,212 @@
+package pool
+
+import "millrace/upstream"
+
+// Pool is the connections from one loop to one host, for one priority.
+//
+// Invariant: while a connection is idle, whatever waits asked for a fresh one.
+type Pool struct {
+	cluster  *Cluster
+	host     *upstream.Host
+	breaker  *breaker
+	settings *settings
+
+	idle, oldest *conn // a stack: top and bottom
+	pending      queue // exchanges without a connection, oldest first
+	conns        int   // open or opening
+	connecting   int
+	draining     bool // connections close instead of becoming idle
+	finished     bool // drained and empty; only valid if draining
+	waiting      bool // in breaker.waiting
+	listed       bool // in breaker.idle
+	failing      bool // RunTask will fail what waits
+	dialErr      string
+}
+
+// Lease gives x the connection that was returned last, or queues it.
+func (p *Pool) Lease(x *Exchange, fresh bool) LeaseResult {
+	c := p.idle
+	if c == nil || fresh {
+		return p.enqueue(x)
+	}
+	if !p.breaker.budget.TryRequest() {
+		p.cluster.Stats.RqPendingOverflow.Inc()
+		return LeaseOverflow
+	}
+	p.unpark(c)
+	p.host.RqActive.Add(1)
+	c.attach(x)
+	return LeaseReady
+}
+
+// enqueue makes x wait and opens a connection for it, if there is not one opening already.
+func (p *Pool) enqueue(x *Exchange) LeaseResult {
+	st := &p.cluster.Stats
+	if !p.breaker.budget.TryPending() {
+		st.RqPendingOverflow.Inc()
+		p.settle() // one that drains from the start is done
+		return LeaseOverflow
+	}
+	if p.oldest != nil && p.breaker.budget.Open(upstream.Connections) {
+		p.oldest.close(closeLocal) // x wants a fresh one: make room
+	}
+	st.RqPendingTotal.Inc()
+	st.RqPendingActive.Inc()
+	p.host.RqActive.Add(1)
+	x.wait(p)
+	p.pending.push(x)
+	p.grow()
+	return LeasePending
+}
+
+// grow opens connections until as many are opening as requests wait.
+func (p *Pool) grow() {
+	for p.connecting < p.pending.count && !p.failing && !p.cluster.table.ended {
+		if !p.breaker.admit(p) {
+			return
+		}
+		p.dial()
+	}
+}
+
+// dial opens an admitted connection.
+func (p *Pool) dial() {
+	c := newConn(p)
+	ec, err := p.cluster.loop.Dial(&p.host.Addr, c)
+	if err != nil { // no descriptor left, or the kernel knows no way
+		c.forget(closeLocal)
+		c.countConnectFail()
+		p.failLater(err.Error())
+		return
+	}
+	c.open(ec)
+}
+
+// failLater fails what waits at the end of the turn, since Lease answers before it calls back.
+func (p *Pool) failLater(text string) {
+	p.dialErr = text
+	if !p.failing {
+		p.failing = true
+		p.cluster.loop.Later(p)
+	}
+}
+
+// RunTask implements [engine.Task].
+func (p *Pool) RunTask() {
+	p.failing = false
+	p.failPending(ConnectFailure, p.dialErr)
+	p.settle()
+}
+
+// failPending ends the wait of everything that waits now: a host that refuses one connection
+// is not asked again and again on behalf of a queue. What owners lease anew from their
+// OnReset is of the next epoch and stays.
+func (p *Pool) failPending(why ResetReason, text string) {
+	p.pending.epoch++
+	for {
+		x := p.pending.head
+		if x == nil || x.epoch == p.pending.epoch {
+			return
+		}
+		p.endWait(x)
+		p.cluster.Stats.RqPendingFailureEject.Inc()
+		p.host.RqActive.Add(-1)
+		x.free()
+		x.Owner.OnReset(why, text)
+	}
+}
+
+// endWait takes x out of the queue.
+func (p *Pool) endWait(x *Exchange) {
+	p.pending.remove(x)
+	p.breaker.budget.ReleasePending()
+	p.cluster.Stats.RqPendingActive.Dec()
+}
+
+// serve gives a connection that became free to the request that waits longest, or parks it.
+func (p *Pool) serve(c *conn) {
+	for p.pending.head != nil {
+		x := p.pending.head
+		p.endWait(x)
+		if p.breaker.budget.TryRequest() {
+			c.attach(x)
+			x.Owner.OnReady()
+			return
+		}
+		p.cluster.Stats.RqPendingOverflow.Inc()
+		p.host.RqActive.Add(-1)
+		x.free()
+		x.Owner.OnReset(Overflow, "")
+		if c.state == connClosed { // the owner removed the cluster, say
+			return
+		}
+	}
+	if p.welcomes(c) {
+		p.park(c)
+	} else {
+		c.close(closeLocal)
+	}
+}
+
+// welcomes reports whether c may become idle.
+func (p *Pool) welcomes(c *conn) bool {
+	return !p.draining && !p.cluster.table.draining && !p.breaker.budget.Waiting() && !c.isOld()
+}
+
+// park makes c idle. Precondition: it is welcome.
+func (p *Pool) park(c *conn) {
+	c.state = connIdle
+	c.older, c.newer = p.idle, nil
+	if p.idle != nil {
+		p.idle.newer = c
+	} else {
+		p.oldest = c
+	}
+	p.idle = c
+	p.breaker.member.Idle.Inc()
+	if !p.listed {
+		p.listed = true
+		p.breaker.idle = append(p.breaker.idle, p)
+	}
+	c.armIdle()
+}
+
+// unpark takes c out of the idle ones.
+func (p *Pool) unpark(c *conn) {
+	if c.newer != nil {
+		c.newer.older = c.older
+	} else {
+		p.idle = c.older
+	}
+	if c.older != nil {
+		c.older.newer = c.newer
+	} else {
+		p.oldest = c.newer
+	}
+	c.older, c.newer = nil, nil
+	p.breaker.member.Idle.Dec()
+}
+
+// drain closes idle connections now and the others when their exchange ends. What waits is still served.
+func (p *Pool) drain() {
+	p.draining = true
+	p.closeIdle()
+	p.settle()
+}
+
+// closeIdle closes the idle connections.
+func (p *Pool) closeIdle() {
+	for p.idle != nil {
+		p.idle.close(closeLocal)
+	}
+}
+
+// settle is called after something ended: waiting requests may need a new connection, and
+// a draining pool without any business is done.
+func (p *Pool) settle() {
+	p.grow()
+	if p.draining && !p.finished && p.conns == 0 && p.pending.count == 0 {
+		p.finished = true
+		p.breaker.release(p)
+	}
+}

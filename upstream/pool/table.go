@@ -1,0 +1,76 @@
+package pool
+
+import (
+	"millrace/codec"
+	"millrace/engine"
+	"millrace/upstream"
+)
+
+// Table is one loop's clusters, by their [upstream.ClusterID].
+type Table struct {
+	loop        *engine.Loop
+	newBalancer func(*upstream.Cluster) upstream.Balancer
+	clusters    []*Cluster
+	draining    bool
+	ended       bool // the loop ends: nothing more is opened
+
+	// event is lent to each Feed: one does for all connections, since the loop never calls a
+	// handler from inside another.
+	event codec.Event
+}
+
+// NewTable returns an empty table. newBalancer is called on the loop for each cluster that
+// is new or whose policy changed.
+func NewTable(l *engine.Loop, newBalancer func(*upstream.Cluster) upstream.Balancer) *Table {
+	return &Table{loop: l, newBalancer: newBalancer}
+}
+
+// Set adds a cluster or replaces the one with its ID. Pools of hosts that stay are kept when
+// what connections depend on is equal; other pools drain: idle connections close now, leased ones
+// on return, and what waits there is still served.
+func (t *Table) Set(c *upstream.Cluster) {
+	for len(t.clusters) <= int(c.ID) {
+		t.clusters = append(t.clusters, nil)
+	}
+	cur := t.clusters[c.ID]
+	if cur == nil {
+		cur = &Cluster{table: t, loop: t.loop}
+		t.clusters[c.ID] = cur
+	}
+	cur.set(c)
+}
+
+// Remove takes a cluster out. Its exchanges go on; its connections close when they end.
+func (t *Table) Remove(id upstream.ClusterID) {
+	c := t.Cluster(id)
+	if c == nil {
+		return
+	}
+	t.clusters[id] = nil
+	c.remove()
+}
+
+// Cluster returns the cluster with this ID, or nil.
+func (t *Table) Cluster(id upstream.ClusterID) *Cluster {
+	if int(id) >= len(t.clusters) {
+		return nil
+	}
+	return t.clusters[id]
+}
+
+// Refresh sorts the hosts of a cluster by their health anew, after [upstream.Host.SetHealth].
+func (t *Table) Refresh(id upstream.ClusterID) {
+	if c := t.Cluster(id); c != nil {
+		c.refresh()
+	}
+}
+
+// Drain closes idle connections, now and from now on: the process is leaving.
+func (t *Table) Drain() {
+	t.draining = true
+	for _, c := range t.clusters {
+		if c != nil {
+			c.closeIdle()
+		}
+	}
+}

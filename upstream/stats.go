@@ -1,0 +1,86 @@
+package upstream
+
+import (
+	"slices"
+
+	"millrace/engine/stats"
+)
+
+// ClusterStats counts one cluster on one loop, under cluster.<name>. The loop writes, admin
+// reads. upstream/pool keeps what concerns connections and waiting; the router keeps what concerns responses,
+// timeouts and retries.
+type ClusterStats struct {
+	CxTotal               stats.Counter `stat:"upstream_cx_total" help:"connections opened, or tried"`
+	CxActive              stats.Gauge   `stat:"upstream_cx_active" help:"connections open or opening"`
+	CxHTTP1Total          stats.Counter `stat:"upstream_cx_http1_total" help:"HTTP/1.1 connections opened, or tried"`
+	CxConnectFail         stats.Counter `stat:"upstream_cx_connect_fail" help:"connections that did not open, timeouts included"`
+	CxConnectTimeout      stats.Counter `stat:"upstream_cx_connect_timeout" help:"connections not open after connect_timeout"`
+	CxIdleTimeout         stats.Counter `stat:"upstream_cx_idle_timeout" help:"connections closed after idle_timeout"`
+	CxMaxDuration         stats.Counter `stat:"upstream_cx_max_duration_reached" help:"connections closed at max_connection_duration"`
+	CxOverflow            stats.Counter `stat:"upstream_cx_overflow" help:"connections wanted beyond max_connections"`
+	CxDestroy             stats.Counter `stat:"upstream_cx_destroy" help:"connections gone"`
+	CxDestroyLocal        stats.Counter `stat:"upstream_cx_destroy_local" help:"connections closed by us"`
+	CxDestroyRemote       stats.Counter `stat:"upstream_cx_destroy_remote" help:"connections closed by the host"`
+	CxDestroyActive       stats.Counter `stat:"upstream_cx_destroy_with_active_rq" help:"connections gone during a request"`
+	CxDestroyLocalActive  stats.Counter `stat:"upstream_cx_destroy_local_with_active_rq" help:"connections closed by us during a request"`
+	CxDestroyRemoteActive stats.Counter `stat:"upstream_cx_destroy_remote_with_active_rq" help:"connections closed by the host during a request"`
+	CxProtocolError       stats.Counter `stat:"upstream_cx_protocol_error" help:"connections closed because of what the host sent"`
+	CxMaxRequests         stats.Counter `stat:"upstream_cx_max_requests" help:"connections closed at max_requests_per_connection"`
+	CxNoneHealthy         stats.Counter `stat:"upstream_cx_none_healthy" help:"requests for which there was no host"`
+	CxRxBytes             stats.Counter `stat:"upstream_cx_rx_bytes_total" help:"bytes received"`
+	CxTxBytes             stats.Counter `stat:"upstream_cx_tx_bytes_total" help:"bytes sent"`
+
+	CxConnectMs stats.Histogram `stat:"upstream_cx_connect_ms" unit:"us" help:"time to open a connection"`
+	CxLengthMs  stats.Histogram `stat:"upstream_cx_length_ms" unit:"us" help:"life of a connection"`
+
+	RqTotal               stats.Counter `stat:"upstream_rq_total" help:"requests that got a connection"`
+	RqActive              stats.Gauge   `stat:"upstream_rq_active" help:"requests on a connection"`
+	RqPendingTotal        stats.Counter `stat:"upstream_rq_pending_total" help:"requests that had to wait for a connection"`
+	RqPendingActive       stats.Gauge   `stat:"upstream_rq_pending_active" help:"requests waiting for a connection"`
+	RqPendingOverflow     stats.Counter `stat:"upstream_rq_pending_overflow" help:"requests refused at max_pending_requests or max_requests"`
+	RqPendingFailureEject stats.Counter `stat:"upstream_rq_pending_failure_eject" help:"waiting requests failed by a connection that did not open"`
+	RqCancelled           stats.Counter `stat:"upstream_rq_cancelled" help:"requests given up while waiting for a connection"`
+	RqMaintenance         stats.Counter `stat:"upstream_rq_maintenance_mode" help:"requests refused in maintenance mode"`
+	RqTimeout             stats.Counter `stat:"upstream_rq_timeout" help:"requests without a response in time"`
+	RqPerTryTimeout       stats.Counter `stat:"upstream_rq_per_try_timeout" help:"tries without a response in time"`
+	RqRxReset             stats.Counter `stat:"upstream_rq_rx_reset" help:"requests ended by the host"`
+	RqTxReset             stats.Counter `stat:"upstream_rq_tx_reset" help:"requests ended by us"`
+	RqRetry               stats.Counter `stat:"upstream_rq_retry" help:"retries"`
+	RqRetrySuccess        stats.Counter `stat:"upstream_rq_retry_success" help:"retries that brought a good response"`
+	RqRetryOverflow       stats.Counter `stat:"upstream_rq_retry_overflow" help:"retries refused at max_retries"`
+	RqRetryLimit          stats.Counter `stat:"upstream_rq_retry_limit_exceeded" help:"requests that failed with no retry left"`
+	RqRetryBackoff        stats.Counter `stat:"upstream_rq_retry_backoff_exponential" help:"retries after an exponential wait"`
+
+	RqTime stats.Histogram `stat:"upstream_rq_time" unit:"us" help:"request sent to response complete"`
+	Codes  stats.Codes     `stat:"upstream_rq_" help:"responses by status code"`
+
+	FlowPaused   stats.Counter `stat:"upstream_flow_control_paused_reading_total" help:"reading from the host was paused"`
+	FlowResumed  stats.Counter `stat:"upstream_flow_control_resumed_reading_total" help:"reading from the host went on"`
+	FlowBackedUp stats.Counter `stat:"upstream_flow_control_backed_up_total" help:"the host took less than was sent"`
+	FlowDrained  stats.Counter `stat:"upstream_flow_control_drained_total" help:"the host caught up"`
+
+	HealthyPanic stats.Counter `stat:"lb_healthy_panic" help:"picks among all hosts since too few were healthy"`
+}
+
+// MembershipStats counts the hosts of one cluster, under cluster.<name>. The control goroutine
+// keeps one for each cluster: as a sum over loops it would count each host several times.
+type MembershipStats struct {
+	Total   stats.Gauge   `stat:"membership_total" help:"hosts"`
+	Healthy stats.Gauge   `stat:"membership_healthy" help:"healthy hosts"`
+	Change  stats.Counter `stat:"membership_change" help:"changes of the set of hosts"`
+}
+
+// Update brings the numbers up to date with c, which replaced prev or nil.
+func (s *MembershipStats) Update(c, prev *Cluster) {
+	healthy := 0
+	for _, h := range c.Hosts {
+		if h.Healthy() {
+			healthy++
+		}
+	}
+	s.Total.Set(int64(len(c.Hosts)))
+	s.Healthy.Set(int64(healthy))
+	if prev == nil || !slices.Equal(c.Hosts, prev.Hosts) {
+		s.Change.Inc()
+	}
+}
