@@ -14,6 +14,9 @@ import (
 // with a host that is not empty (RFC 3986 section 3.2.2) and a port of at most 65535; with needPort a port must be there
 // and not be 0. Userinfo is no part of it.
 func validAuthority(a []byte, needPort bool) bool {
+	if n := ascii.Span(a, ascii.Name); n > 0 && n == len(a) { // nearly always
+		return !needPort
+	}
 	host, port, hasPort := splitAuthority(a)
 	if !validHost(host) {
 		return false
@@ -101,6 +104,9 @@ func checkHost(h *codec.RequestHead) codec.Reason {
 // sameAuthority reports whether the Host field agrees with the target. The default port of the scheme
 // may be left out of either; with CONNECT the Host may be without port.
 func sameAuthority(h *codec.RequestHead, host []byte) bool {
+	if h.Scheme() == nil && h.Method() != codec.MethodCONNECT {
+		return true // the Host field is the only one who knows
+	}
 	target := h.Authority()
 	if ascii.EqualFold(target, host) {
 		return true

@@ -208,7 +208,7 @@ func (r *reader) trailers(b []byte, ev *codec.Event, response bool) (n int, why 
 	if r.scanned == 0 && f != nil {
 		f.Reset()
 	}
-	end, why := r.fields(b, f, sectionLimits{
+	end, why := r.fields(b, f, &sectionLimits{
 		bytes: r.limits.TrailerBytes, whyBytes: codec.ReasonTrailersTooLarge,
 		count: r.limits.TrailerCount, whyCount: codec.ReasonTooManyTrailers,
 		response: response, trailers: true,

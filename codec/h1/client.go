@@ -63,7 +63,7 @@ func (c *Client) feedHead(b []byte, ev *codec.Event) (n int, why codec.Reason) {
 			return 0, why
 		}
 	}
-	end, why := c.fields(b, &h.Fields, sectionLimits{
+	end, why := c.fields(b, &h.Fields, &sectionLimits{
 		bytes: c.limits.HeadBytes, whyBytes: codec.ReasonHeadTooLarge,
 		count: c.limits.FieldCount, whyCount: codec.ReasonTooManyFields, response: true,
 	})

@@ -87,7 +87,7 @@ func (s *Server) feedHead(b []byte, ev *codec.Event) (n int, why codec.Reason) {
 			return n, why
 		}
 	}
-	end, why := s.fields(b, &h.Fields, sectionLimits{
+	end, why := s.fields(b, &h.Fields, &sectionLimits{
 		bytes: s.limits.HeadBytes, whyBytes: codec.ReasonHeadTooLarge,
 		count: s.limits.FieldCount, whyCount: codec.ReasonTooManyFields,
 	})
