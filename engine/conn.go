@@ -1,0 +1,297 @@
+package engine
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/engine/internal/sys"
+	"millrace/engine/timer"
+)
+
+// A Conn is one non-blocking socket on one loop, and the Handler it calls.
+//
+//	Dial ─▶ connecting ─▶ open ◀── accepted, attached
+//	             │          │ Close, Reset           ▲ flagClosed until the end of the
+//	             │          ├──────────▶ closed ─────┘ turn, then the slot is free
+//	             │          │ CloseLinger               ▲
+//	             │          ├──────────▶ lingering ─────┤ EOF or timeout
+//	             └──────────┴──────────▶ failed ────────┘ OnClose, later in the turn
+//
+// A handler must not use its Conn after Close, CloseLinger, Reset, Detach or OnClose.
+type Conn struct {
+	// Immutable while open.
+	loop *Loop
+	fd   int32
+	slot uint32
+	gen  uint32
+	peer inetAddr
+
+	// Owned by the loop.
+	flags   flags
+	handler Handler
+	wire    *Wire     // nil for plain sockets
+	kept    *keptData // what OnData left; nil when nothing
+	out     *Queue    // what the socket did not take. Invariant: nil when empty
+	splice  *splicer  // moves bytes from this conn
+	feeder  *Conn     // the conn whose splice ends here
+	timer   timer.Timer
+	in      uint64 // bytes read
+	outSum  uint64 // bytes written
+	high    int32  // watermarks of the queue
+	low     int32
+	errno   uint16
+	pauses  uint16 // PauseRead minus ResumeRead
+}
+
+type flags uint32
+
+const (
+	flagReadable   flags = 1 << iota // an edge was seen and is not used up
+	flagWritable                     // the socket has not refused bytes since the last edge
+	flagHup                          // RDHUP, HUP, ERR or PRI was seen: a short read does not mean drained
+	flagPaused                       // pauses > 0
+	flagEOF                          // the peer has finished sending
+	flagConnecting                   // connect has not completed
+	flagClosed                       // the fd is closed; the slot is freed at the end of the turn
+	flagFailed                       // OnClose is due
+	flagBroken                       // writing failed; what can still be read is read first
+	flagLinger                       // flushed, shut and drained without a handler
+	flagSplice                       // the splice of this conn takes what is readable
+	flagStuck                        // kept bytes are at their maximum; reading waits for ResumeRead
+	flagWasFull                      // the queue reached the high watermark
+	flagLowDue                       // OnWriteLow is due
+	flagConnectDue                   // OnConnect is due
+	flagOffer                        // kept bytes are to be shown again
+	flagReady                        // on the ready list
+	flagNotice                       // on the notice list
+	flagDirty                        // on the dirty list
+	flagBatch                        // SetBatch(true)
+	flagShut                         // CloseWrite was called
+	flagShutDone                     // shutdown(SHUT_WR) was called
+	flagInData                       // inside OnData
+	flagReset                        // closes with a reset
+)
+
+// cannotRead is what keeps a readable conn from being read.
+const cannotRead = flagPaused | flagEOF | flagConnecting | flagConnectDue | flagClosed | flagFailed | flagSplice | flagStuck
+
+// Loop returns the loop of c.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// Token returns what names c to epoll. It tells conns apart that lie in the same slot
+// one after the other.
+func (c *Conn) Token() Token { return Token{c.slot, c.gen} }
+
+// SetHandler makes h the owner of what happens from now on. Called inside OnData, the rest
+// of the bytes goes to h with the next ones.
+func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// Connected reports whether c is open in both directions as far as connecting goes: it
+// was accepted, or the peer has accepted.
+func (c *Conn) Connected() bool { return c.flags&(flagConnecting|flagClosed|flagFailed) == 0 }
+
+// Errno returns the error that ended c, 0 when there was none.
+func (c *Conn) Errno() syscall.Errno { return syscall.Errno(c.errno) }
+
+// BytesIn returns the bytes read from the socket, before decryption.
+func (c *Conn) BytesIn() uint64 { return c.in }
+
+// BytesOut returns the bytes the socket has taken.
+func (c *Conn) BytesOut() uint64 { return c.outSum }
+
+// RemoteAddr returns the address of the peer. It is stored at accept.
+func (c *Conn) RemoteAddr() Addr {
+	if c.peer.family != familyUnix || c.flags&flagClosed != 0 {
+		return Addr{inet: c.peer}
+	}
+	var sa sys.Sockaddr
+	if sys.PeerAddr(int(c.fd), &sa) != 0 {
+		return Addr{inet: c.peer}
+	}
+	return addrFromKernel(&sa)
+}
+
+// LocalAddr asks the kernel for the local address of c.
+func (c *Conn) LocalAddr() Addr {
+	if c.flags&flagClosed != 0 {
+		return Addr{}
+	}
+	a, err := LocalAddr(int(c.fd))
+	if err != nil {
+		return Addr{}
+	}
+	return a
+}
+
+// SetDeadline arms OnTimeout for the time at of the loop's clock; 0 disarms it. Moving
+// the deadline to a later time costs one store.
+func (c *Conn) SetDeadline(at int64) {
+	if at == 0 || c.flags&flagClosed != 0 {
+		c.timer.Stop()
+		return
+	}
+	c.loop.wheel.Set(&c.timer, at)
+}
+
+// SetWatermarks sets the write queue lengths at which Full begins to report true and at
+// which OnWriteLow follows, in bytes. low must be below high.
+func (c *Conn) SetWatermarks(high, low int) {
+	c.high, c.low = int32(min(high, 1<<30)), int32(min(low, 1<<30))
+}
+
+// SetBatch makes what c writes leave at the end of the turn instead of the end of the
+// event, together with what other events of the turn add.
+func (c *Conn) SetBatch(on bool) {
+	if on {
+		c.flags |= flagBatch
+		return
+	}
+	c.flags &^= flagBatch
+}
+
+// Fd returns the file descriptor, for socket options. It stays the conn's.
+func (c *Conn) Fd() int { return int(c.fd) }
+
+// connTimer is a Conn as its own timer sees it.
+type connTimer Conn
+
+// OnTimer implements timer.Firer.
+func (t *connTimer) OnTimer(int64) {
+	c := (*Conn)(t)
+	switch {
+	case c.flags&(flagClosed|flagFailed) != 0:
+	case c.flags&flagLinger != 0:
+		c.closeNow()
+	default:
+		c.loop.current = c
+		c.handler.OnTimeout()
+		c.loop.endEvent()
+		c.loop.current = nil // the next timer may be someone else's
+	}
+}
+
+// onEvent takes the readiness bits of one event.
+//
+// Hot path: guarded by BenchmarkEcho.
+func (c *Conn) onEvent(bits uint32) {
+	if bits&sys.In != 0 {
+		c.flags |= flagReadable
+	}
+	if bits&(sys.RdHup|sys.Hup|sys.Err|sys.Pri) != 0 {
+		c.onHup(bits)
+	}
+	if bits&sys.Out != 0 {
+		c.onWritable()
+	}
+	if c.flags&flagReadable != 0 {
+		c.onReadable()
+	}
+}
+
+// onHup handles what is rare: half-close, reset, urgent data.
+func (c *Conn) onHup(bits uint32) {
+	c.flags |= flagReadable | flagHup
+	if bits&sys.Err == 0 || c.flags&(flagConnecting|flagClosed|flagFailed) != 0 {
+		return
+	}
+	switch {
+	case c.flags&flagEOF != 0:
+		c.failSocket(CloseReset)
+	case c.flags&(flagPaused|flagStuck) != 0 && c.kept == nil && sys.Unread(int(c.fd)) == 0:
+		// Nothing is left to be read, so there is no point in waiting for ResumeRead.
+		c.failSocket(CloseReset)
+	}
+}
+
+func (c *Conn) onWritable() {
+	if c.flags&flagConnecting != 0 {
+		c.finishConnect()
+		return
+	}
+	c.flags |= flagWritable
+	if c.out != nil {
+		c.flushQueue()
+	}
+	if c.feeder != nil && c.out == nil {
+		c.feeder.pump()
+	}
+}
+
+// onReadable uses up the readable edge, or as much of it as its share of the turn allows.
+func (c *Conn) onReadable() {
+	switch {
+	case c.flags&flagLinger != 0:
+		c.drainLinger()
+	case c.flags&flagSplice != 0:
+		c.pump()
+	case c.wire != nil:
+		c.readWire()
+	default:
+		c.read()
+	}
+}
+
+// runReady goes on with a conn of the ready list.
+func (c *Conn) runReady() {
+	if c.flags&flagOffer != 0 {
+		c.flags &^= flagOffer
+		c.offerKept()
+	}
+	if c.flags&(flagReadable|flagSplice) != 0 || c.wire != nil && c.wire.more {
+		c.onReadable()
+	}
+}
+
+// runNotice tells the handler what has come up since the last notice.
+func (c *Conn) runNotice() {
+	l := c.loop
+	if c.flags&flagFailed != 0 {
+		h, why := c.handler, CloseReason(c.pauses)
+		c.closeNow()
+		if h != nil {
+			h.OnClose(why)
+			l.endEvent()
+		}
+		return
+	}
+	if c.flags&(flagConnectDue|flagLinger) == flagConnectDue {
+		c.flags &^= flagConnectDue
+		c.handler.OnConnect()
+		l.endEvent()
+		if c.flags&flagReadable != 0 {
+			l.markReady(c)
+		}
+	}
+	if c.flags&(flagLowDue|flagClosed|flagLinger) == flagLowDue {
+		c.flags &^= flagLowDue
+		c.handler.OnWriteLow()
+		l.endEvent()
+	}
+}
+
+// fail ends c: its handler hears OnClose later in the turn. pauses has no use any more
+// and takes the reason.
+func (c *Conn) fail(why CloseReason, errno syscall.Errno) {
+	if c.flags&(flagClosed|flagFailed) != 0 {
+		return
+	}
+	if c.flags&flagLinger != 0 {
+		c.closeNow()
+		return
+	}
+	c.flags |= flagFailed
+	c.flags &^= flagWritable | flagReadable
+	c.errno = uint16(errno)
+	c.pauses = uint16(why)
+	c.loop.notice(c)
+}
+
+// failSocket is fail with the error the kernel holds for the socket.
+func (c *Conn) failSocket(why CloseReason) {
+	errno := sys.SocketError(int(c.fd))
+	if errno == 0 {
+		errno = unix.ECONNRESET
+	}
+	c.fail(why, errno)
+}

@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/engine/internal/sys"
+)
+
+// ListenerOptions says how to listen. The zero value is usable.
+type ListenerOptions struct {
+	// Backlog is the length of the kernel's accept queue. 0 means 4096; the kernel cuts
+	// it to net.core.somaxconn.
+	Backlog int
+	// AcceptsPerTurn bounds the connections accepted in one turn. 0 means
+	// LoopConfig.AcceptsPerTurn.
+	AcceptsPerTurn int
+	// ReusePort lets each loop bind a socket of its own to the same address. Ignored for
+	// unix sockets, which refuse it.
+	ReusePort bool
+	// Nagle leaves TCP_NODELAY off on accepted connections.
+	Nagle bool
+	// DeferAccept makes the kernel hold connections back until their first bytes are
+	// there, for up to about so many seconds; 0 does not. Not for protocols in which the
+	// server speaks first.
+	DeferAccept int
+	// UnixMode is the permission of a unix socket's file. 0 means 0660.
+	UnixMode uint32
+}
+
+// backlogDefault is the accept queue asked for unless the options say otherwise.
+const backlogDefault = 4096
+
+// Listen binds and listens. It is for the control side, and may block on the file system for
+// a unix socket, whose left-over file it removes. Port 0 takes a free port: see LocalAddr.
+func Listen(addr Addr, opts ListenerOptions) (fd int, err error) {
+	fd, err = listenOn(addr, opts)
+	if addr.inet.family == familyAny && errors.Is(err, unix.EAFNOSUPPORT) {
+		v4 := Addr{inet: inetAddr{family: family4, port: addr.inet.port}} // no IPv6 here
+		fd, err = listenOn(v4, opts)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return fd, nil
+}
+
+func listenOn(addr Addr, opts ListenerOptions) (int, error) {
+	var sa sys.Sockaddr
+	if !addr.toKernel(&sa) {
+		return -1, errors.New("not an address to listen on")
+	}
+	fd, errno := sys.Socket(addr.domain())
+	if errno != 0 {
+		return -1, fmt.Errorf("socket: %w", errno)
+	}
+	if err := setListenOptions(fd, addr, opts); err != nil {
+		sys.Close(fd)
+		return -1, err
+	}
+	isFile := addr.IsUnix() && addr.path[0] != '@'
+	if isFile {
+		removeStaleSocket(addr.path, &sa)
+	}
+	if errno := sys.Bind(fd, &sa); errno != 0 {
+		sys.Close(fd)
+		return -1, fmt.Errorf("bind: %w", errno)
+	}
+	if isFile {
+		mode := opts.UnixMode
+		if mode == 0 {
+			mode = 0o660
+		}
+		if err := os.Chmod(addr.path, os.FileMode(mode)); err != nil {
+			sys.Close(fd)
+			return -1, err
+		}
+	}
+	backlog := opts.Backlog
+	if backlog == 0 {
+		backlog = backlogDefault
+	}
+	if errno := sys.Listen(fd, backlog); errno != 0 {
+		sys.Close(fd)
+		return -1, fmt.Errorf("listen: %w", errno)
+	}
+	return fd, nil
+}
+
+// setListenOptions sets what must be set before bind, and what accepted sockets inherit.
+func setListenOptions(fd int, addr Addr, opts ListenerOptions) error {
+	if addr.IsUnix() {
+		return nil
+	}
+	set := func(name string, level, option, value int) error {
+		if errno := sys.SetInt(fd, level, option, value); errno != 0 {
+			return fmt.Errorf("setsockopt %s: %w", name, errno)
+		}
+		return nil
+	}
+	err := set("SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if opts.ReusePort {
+		err = errors.Join(err, set("SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	}
+	if addr.domain() == unix.AF_INET6 {
+		v6only := 1 // "[::]:80" leaves IPv4 to "0.0.0.0:80"; ":80" takes both
+		if addr.inet.family == familyAny {
+			v6only = 0
+		}
+		err = errors.Join(err, set("IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only))
+	}
+	if !opts.Nagle {
+		// Accepted sockets inherit it, which saves a system call for each.
+		err = errors.Join(err, set("TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+	}
+	if opts.DeferAccept > 0 {
+		err = errors.Join(err, set("TCP_DEFER_ACCEPT", unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, opts.DeferAccept))
+	}
+	return err
+}
+
+// removeStaleSocket removes the file of a unix socket nobody listens on any more. Anything
+// else at the path stays, and bind will say so.
+func removeStaleSocket(path string, sa *sys.Sockaddr) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&os.ModeSocket == 0 {
+		return
+	}
+	fd, errno := sys.Socket(unix.AF_UNIX)
+	if errno != 0 {
+		return
+	}
+	defer sys.Close(fd)
+	if sys.Connect(fd, sa) == unix.ECONNREFUSED {
+		_ = os.Remove(path) // bind reports what is left in the way
+	}
+}
+
+// LocalAddr returns the address fd is bound to.
+func LocalAddr(fd int) (Addr, error) {
+	var sa sys.Sockaddr
+	if errno := sys.LocalAddr(fd, &sa); errno != 0 {
+		return Addr{}, fmt.Errorf("getsockname: %w", errno)
+	}
+	return addrFromKernel(&sa), nil
+}
+
+// CloseFd closes a listening socket that is on no loop.
+func CloseFd(fd int) { sys.Close(fd) }

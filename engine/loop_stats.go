@@ -1,0 +1,26 @@
+package engine
+
+import "millrace/engine/stats"
+
+// LoopStats counts one loop. The loop writes, anyone reads.
+type LoopStats struct {
+	Turns          stats.Counter `stat:"loop_turns" help:"rounds of the loop"`
+	Events         stats.Counter `stat:"loop_events" help:"epoll events handled"`
+	StaleEvents    stats.Counter `stat:"loop_stale_events" help:"events of connections closed earlier in the batch"`
+	Waits          stats.Counter `stat:"loop_waits" help:"turns that slept in epoll_wait"`
+	Panics         stats.Counter `stat:"loop_panics" help:"panics of handlers that were recovered"`
+	Posted         stats.Counter `stat:"loop_posted" help:"functions posted to the loop and run"`
+	TurnLongest    stats.Gauge   `stat:"loop_turn_longest_ns" help:"longest turn so far, nanoseconds"`
+	ConnsOpen      stats.Gauge   `stat:"loop_conns_open" help:"connections now open"`
+	Accepted       stats.Counter `stat:"loop_accepted" help:"connections accepted"`
+	AcceptErrors   stats.Counter `stat:"loop_accept_errors" help:"accepts that failed and were skipped"`
+	AcceptsPaused  stats.Counter `stat:"loop_accepts_paused" help:"times accepting paused for want of file descriptors or memory"`
+	ConnsMaxHit    stats.Counter `stat:"loop_conns_max_hit" help:"times accepting paused or a dial failed at the limit of connections"`
+	Dialled        stats.Counter `stat:"loop_dialled" help:"connections begun to upstreams"`
+	ReadShareHit   stats.Counter `stat:"loop_read_share_hit" help:"times a connection used up its share of a turn"`
+	KeptMaxHit     stats.Counter `stat:"loop_kept_max_hit" help:"times reading stopped because a handler consumed nothing of a full block"`
+	QueuedBytes    stats.Gauge   `stat:"loop_queued_bytes" help:"bytes in write queues"`
+	SplicedBytes   stats.Counter `stat:"loop_spliced_bytes" help:"bytes moved by splice"`
+	SplicePipes    stats.Gauge   `stat:"loop_splice_pipes" help:"pipes open for splice"`
+	SplicePipesHit stats.Counter `stat:"loop_splice_pipes_max_hit" help:"splices refused because no pipe could be had"`
+}

@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrWouldBlock tells that the socket has no more bytes for now. Its methods are those
+// of net.Error, temporary, which is what keeps a crypto/tls connection alive over it.
+var ErrWouldBlock error = wouldBlock{}
+
+type wouldBlock struct{}
+
+func (wouldBlock) Error() string   { return "would block" }
+func (wouldBlock) Timeout() bool   { return true }
+func (wouldBlock) Temporary() bool { return true }
+
+// A Transport stands between the bytes of a conn and those of its socket: TLS. A conn
+// without one is plain. It is called on the loop only, and not by several conns.
+type Transport interface {
+	// Handshake goes on with the handshake when the wire is readable, and once at the
+	// start. It reports whether it is complete. Long computations belong on another
+	// goroutine, which posts Wire.Established to the loop when it is done.
+	Handshake(w *Wire) (done bool, err error)
+	// Read decrypts into dst. It may return bytes and an error; ErrWouldBlock when it
+	// has used up the wire, io.EOF at an orderly end.
+	Read(w *Wire, dst []byte) (n int, err error)
+	// Write encrypts all of b to the wire. It never would block: what the socket does
+	// not take is queued.
+	Write(w *Wire, b []byte) error
+	// CloseWrite writes the transport's own end of data to the wire (close_notify).
+	CloseWrite(w *Wire)
+	// Close gives up what the transport holds.
+	Close()
+}
+
+// A Wire is the socket side of a conn as its Transport sees it. Read and Write have the
+// form of net.Conn's.
+type Wire struct {
+	conn  *Conn
+	t     Transport
+	ready bool // the handshake is complete
+	more  bool // reading stopped before the transport would block
+	dials bool // OnConnect is due when the handshake is complete
+	shut  bool // CloseWrite was called
+	err   error
+}
+
+// SetTransport puts t between c and its socket. It must be called before the first byte
+// passes: in OnAccept, or after Dial. For a dialled conn OnConnect waits for the handshake.
+func (c *Conn) SetTransport(t Transport) {
+	c.wire = &Wire{conn: c, t: t, more: true, dials: c.flags&(flagConnecting|flagConnectDue) != 0}
+	c.flags &^= flagConnectDue
+	if c.flags&flagConnecting == 0 {
+		c.loop.markReady(c)
+	}
+}
+
+// Transport returns what SetTransport was given, nil for a plain conn.
+func (c *Conn) Transport() Transport {
+	if c.wire == nil {
+		return nil
+	}
+	return c.wire.t
+}
+
+// Conn returns the conn of the wire.
+func (w *Wire) Conn() *Conn { return w.conn }
+
+// Read reads bytes of the socket.
+func (w *Wire) Read(b []byte) (int, error) {
+	c := w.conn
+	switch {
+	case len(b) == 0:
+		return 0, nil
+	case c.flags&(flagClosed|flagFailed) != 0:
+		return 0, io.ErrClosedPipe
+	case c.flags&flagReadable == 0:
+		return 0, ErrWouldBlock
+	}
+	n, errno := c.recv(b)
+	switch {
+	case n > 0:
+		c.in += uint64(n)
+		if n < len(b) && c.flags&flagHup == 0 {
+			c.flags &^= flagReadable
+		}
+		return n, nil
+	case errno == 0:
+		return 0, io.EOF
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		if errno == unix.EAGAIN {
+			c.flags &^= flagReadable
+		}
+		return 0, ErrWouldBlock
+	}
+	c.errno = uint16(errno)
+	return 0, errno
+}
+
+// Write queues bytes for the socket. It takes all of them. They leave at the end of the event.
+func (w *Wire) Write(b []byte) (int, error) {
+	c := w.conn
+	if c.flags&(flagClosed|flagFailed|flagBroken) != 0 {
+		return 0, io.ErrClosedPipe
+	}
+	if len(b) > 0 {
+		c.growQueue(len(b))
+		c.out.Append(b)
+		c.loop.markDirty(c)
+	}
+	return len(b), nil
+}
+
+// Established tells the conn that the handshake is complete. Called on the loop, by Post.
+func (w *Wire) Established() {
+	c := w.conn
+	if w.ready || c.flags&(flagClosed|flagFailed) != 0 {
+		return
+	}
+	w.ready = true
+	c.loop.markDirty(c) // what was written meanwhile
+	if w.dials {
+		c.flags |= flagConnectDue
+		c.loop.notice(c)
+	}
+	w.more = true
+	c.loop.markReady(c)
+}
+
+// readWire is read for conns with a transport.
+func (c *Conn) readWire() {
+	w, l := c.wire, c.loop
+	if !w.ready && !w.handshake() {
+		return
+	}
+	for share := l.cfg.ReadBytesPerTurn; c.flags&cannotRead == 0; {
+		buf, front := l.scratch, 0
+		if c.kept != nil {
+			if buf, front = c.keptRoom(); buf == nil {
+				return
+			}
+		}
+		n, err := w.t.Read(w, buf[front:])
+		if n > 0 {
+			c.offer(buf[:front+n], front, front > keptCopyMax)
+			share -= n
+		}
+		if c.flags&flagClosed != 0 {
+			return
+		}
+		if c.out != nil {
+			l.markDirty(c) // an alert, or the answer to a key update
+		}
+		if err != nil {
+			c.wireEnd(err)
+			return
+		}
+		if share <= 0 {
+			l.stats.ReadShareHit.Inc()
+			l.again(c)
+			return
+		}
+	}
+	w.more = true
+}
+
+// handshake reports whether the handshake is complete.
+func (w *Wire) handshake() bool {
+	done, err := w.t.Handshake(w)
+	switch {
+	case err != nil && !errors.Is(err, ErrWouldBlock):
+		w.err = err
+		w.conn.fail(CloseTransport, 0)
+	case done:
+		w.Established()
+		return true
+	}
+	w.more = false
+	return false
+}
+
+// wireEnd handles the error of a Transport.Read.
+func (c *Conn) wireEnd(err error) {
+	switch {
+	case errors.Is(err, ErrWouldBlock):
+		c.wire.more = false
+	case c.flags&flagBroken != 0:
+		c.fail(CloseReset, syscall.Errno(c.errno))
+	case err == io.EOF && c.flags&(flagPaused|flagEOF) == 0:
+		c.onEOF()
+	case err == io.EOF:
+		c.wire.more = true // told after ResumeRead
+	default:
+		c.wire.err = err
+		c.fail(CloseTransport, 0)
+	}
+}
+
+// TransportError returns the error a transport ended with.
+func (c *Conn) TransportError() error {
+	if c.wire == nil {
+		return nil
+	}
+	return c.wire.err
+}
+
+// stageToWire encrypts what is staged.
+func (c *Conn) stageToWire(s *stage) {
+	w, done := c.wire, 0
+	for i := range s.count {
+		r := &s.refs[i]
+		w.put(s.buf[done:r.at])
+		w.put(r.b)
+		done = r.at
+	}
+	w.put(s.buf[done:])
+	if c.flags&flagBatch == 0 && c.out != nil && c.flags&flagWritable != 0 {
+		c.flushQueue()
+	}
+}
+
+func (w *Wire) put(b []byte) {
+	if len(b) == 0 || w.err != nil {
+		return
+	}
+	if err := w.t.Write(w, b); err != nil {
+		w.err = err
+		w.conn.fail(CloseTransport, 0)
+	}
+}
+
+// shutWire writes the transport's end of data, once. It reports whether that still has to
+// leave: then flushed is called again.
+func (c *Conn) shutWire() (wait bool) {
+	w := c.wire
+	if w == nil || w.shut {
+		return false
+	}
+	w.shut = true
+	if !w.ready || w.err != nil {
+		return false
+	}
+	w.t.CloseWrite(w)
+	if c.out == nil {
+		return false
+	}
+	if c.flags&flagWritable != 0 {
+		c.flushQueue()
+	}
+	return true
+}
