@@ -76,6 +76,7 @@ func (b *blanker) step() *textProblem {
 		b.string()
 		return nil
 	case ',':
+		b.comma = -1
 		// Only a comma after a value can be a trailing one; "[,]" stays wrong.
 		if b.last != 0 && b.last != '[' && b.last != '{' && b.last != ',' && b.last != ':' {
 			b.comma = b.i

@@ -74,16 +74,17 @@ func (s *source) checkFilters(reg *Registry, kind string, names []string, at *st
 			enders = append(enders, n)
 		}
 	}
-	for i, n := range names {
-		last := i == len(names)-1
-		path := joinName(joinIndex(at.String(), i), "name")
-		switch ends := reg.isTerminal(kind, n); {
-		case ends && !last:
-			s.reportUnbroken(path, problem{"filter " + quote(n) + " ends the chain, so the filters after it would never run", "put it last"})
-		case !ends && last:
-			s.reportUnbroken(path, problem{"the last filter must end the chain, and " + quote(n) + " does not",
-				listHint("put last ", enders, quote)})
+	last := len(names) - 1
+	place := func(i int) string { return joinName(joinIndex(at.String(), i), "name") }
+	for i, n := range names[:last] {
+		if reg.isTerminal(kind, n) {
+			s.reportUnbroken(place(i), problem{"filter " + quote(n) + " ends the chain, so the filters after it would never run", "put it last"})
+			return // whatever is last is then wrong as well
 		}
+	}
+	if n := names[last]; !reg.isTerminal(kind, n) {
+		s.reportUnbroken(place(last), problem{"the last filter must end the chain, and " + quote(n) + " does not",
+			listHint("put last ", enders, quote)})
 	}
 }
 

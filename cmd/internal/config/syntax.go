@@ -48,7 +48,7 @@ func (s *source) skipSpace(at int) int {
 // syntaxHint names the usual reason for a syntax error at an offset.
 func (s *source) syntaxHint(offset int, text string) string {
 	switch {
-	case offset >= len(s.clean):
+	case strings.HasPrefix(text, "the file ends"):
 		return `a closing "}" or "]" is missing, or a quote`
 	case bytes.HasPrefix(s.clean[offset:], []byte("\xef\xbb\xbf")):
 		return "save the file without a byte order mark"
@@ -58,11 +58,13 @@ func (s *source) syntaxHint(offset int, text string) string {
 		return "a comma is missing before this"
 	case s.clean[offset] == ',':
 		return "there is one comma too many"
-	case strings.Contains(text, "start of string"), strings.Contains(text, "start of object name"):
-		return "names are in double quotes"
+	case isLetter(s.clean[offset]) && strings.Contains(text, "start of value"):
+		return "names and strings are in double quotes"
 	}
 	return ""
 }
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' }
 
 // pointerPath spells a JSON pointer the way paths are spelled here.
 func pointerPath(p jsontext.Pointer) string {

@@ -1,0 +1,52 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// Every field of every struct that a file can reach has a row.
+func TestReferenceHasTheFields(t *testing.T) {
+	t.Parallel()
+	reg := testRegistry()
+	page := string(Reference(reg))
+	for _, p := range reachable(reg, reflect.TypeFor[Config]()) {
+		for _, f := range p.fields {
+			if !strings.Contains(page, "\n| `"+f.name+"` | ") {
+				t.Errorf("the page has no row for %s.%s", p.typ, f.name)
+			}
+		}
+	}
+	for _, want := range []string{
+		"| `drain_time` | duration | `\"600s\"` | 0s to 24h | DrainTime is how long",
+		"| `drain_type` | string | `\"default\"` | `default`, `modify_only` |",
+		"| `address` | string | required | ",
+		"| `per_connection_buffer_limit_bytes` | size | `\"1MiB\"` | 1KiB to 1GiB |",
+		"| `tcp_keepalive` | [object](#listeners-tcp_keepalive) | absent |",
+		"\n## listeners, tcp_keepalive\n",
+		"\n## HTTP filter router\n\nNo config.",
+		"| `http_filters` | list of http filters | `[{\"name\": \"router\"}]` |",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	for _, line := range strings.Split(page, "\n") {
+		if strings.HasPrefix(line, "|") && strings.Count(strings.ReplaceAll(line, `\|`, ""), "|") != 7 {
+			t.Errorf("a row has the wrong number of cells: %s", line)
+		}
+	}
+}
+
+// Each top-level field of our own structs is described.
+func TestFieldsHaveDocs(t *testing.T) {
+	t.Parallel()
+	for _, p := range reachable(NewRegistry(), reflect.TypeFor[Config]()) {
+		for i := range p.fields {
+			if f := &p.fields[i]; f.doc() == "" && strings.HasPrefix(p.typ.PkgPath(), "millrace/") {
+				t.Errorf("%s.%s has no comment; write one and run go generate ./cmd/internal/config", p.typ, f.goName)
+			}
+		}
+	}
+}
