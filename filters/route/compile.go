@@ -32,7 +32,7 @@ func (p Problem) String() string {
 //
 // Compile finds again what Validate reports, so it may be called without the loader.
 func Compile(cfg *Config, clusterID func(name string) (uint32, bool), newFormat NewFormat) (*Table, []Problem) {
-	c := compiler{cfg: cfg, clusterID: clusterID, newFormat: newFormat, arena: newArena()}
+	c := compiler{cfg: cfg, clusterID: clusterID, newFormat: newFormat, arena: newArena(), hasher: newHasher()}
 	cfg.validateAll(c.report)
 	if len(c.problems) == 0 {
 		c.compile()
@@ -51,8 +51,8 @@ type compiler struct {
 	table     Table
 	problems  []Problem
 	arena     arena
+	hasher    hasher
 	forwards  []forward // capacity is their number: pointers into it stay good
-	retries   map[*RetryPolicyConfig]*RetryPolicy
 }
 
 func (c *compiler) report(path, problem, hint string) {
@@ -151,7 +151,7 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, path string) {
 	t := &c.table
 	r := Route{
-		Name: c.arena.str(cfg.Name), VirtualHost: vh, Hash: hashRoute(cfg), IdleTimeout: IdleTimeoutUnset,
+		Name: c.arena.str(cfg.Name), VirtualHost: vh, Hash: c.hasher.of(cfg), IdleTimeout: IdleTimeoutUnset,
 		index: uint32(len(t.routes)), condFirst: uint32(len(t.conds)),
 	}
 	c.match(&cfg.Match, &r)

@@ -62,27 +62,38 @@ type condition struct {
 
 // holds reports whether the request meets the condition.
 func (c *condition) holds(in *Input) bool {
-	switch c.from {
-	case fromRandom:
-		share := uint32(c.lo)
-		if in.Runtime != nil && c.name != "" {
-			share = in.Runtime.Fraction(c.name, share)
-		}
-		return in.Random%fractionUnit < uint64(share)
-	case fromQuery:
-		return c.decide(queryParameter(in.Head.Path(), c.name))
-	case fromCookie:
-		return c.decide(cookie(&in.Head.Fields, c.name))
-	case fromMethod:
-		return c.decide(in.Head.MethodBytes())
-	case fromPath:
-		return c.decide(in.Head.Path())
-	case fromAuthority:
-		return c.decide(in.Head.Authority())
-	case fromScheme:
-		return c.decide(in.scheme())
+	if c.from == fromRandom {
+		return in.Random%fractionUnit < uint64(c.share(in))
 	}
-	return c.holdsField(&in.Head.Fields)
+	return c.decide(c.find(in))
+}
+
+// share returns the fraction in force, in millionths.
+func (c *condition) share(in *Input) uint32 {
+	if in.Runtime != nil && c.name != "" {
+		return in.Runtime.Fraction(c.name, uint32(c.lo))
+	}
+	return uint32(c.lo)
+}
+
+// find returns the value that the condition looks at, nil if it is absent.
+func (c *condition) find(in *Input) []byte {
+	switch c.from {
+	case fromQuery:
+		return queryParameter(in.Head.Path(), c.name)
+	case fromCookie:
+		return cookie(&in.Head.Fields, c.name)
+	case fromMethod:
+		return in.Head.MethodBytes()
+	case fromPath:
+		return in.Head.Path()
+	case fromAuthority:
+		return in.Head.Authority()
+	case fromScheme:
+		return in.scheme()
+	default:
+		return c.findField(&in.Head.Fields)
+	}
 }
 
 // scheme returns the scheme of the request.
@@ -98,24 +109,25 @@ func (in *Input) scheme() []byte {
 
 var schemeHTTP, schemeHTTPS = []byte("http"), []byte("https")
 
-// holdsField reports whether a head with these fields meets a condition on a header.
-func (c *condition) holdsField(f *codec.Fields) bool {
+// findField returns the value of a header, nil if it is absent. The values of a
+// repeated one are joined, which is the one thing here that allocates.
+func (c *condition) findField(f *codec.Fields) []byte {
 	if c.from == fromKnown {
 		if !f.Has(c.id) {
-			return c.decide(nil)
+			return nil
 		}
 		if f.Count(c.id) == 1 {
-			return c.decide(f.Get(c.id))
+			return f.Get(c.id)
 		}
 	}
 	var space [2][]byte
 	switch values := f.Values(c.name, space[:0]); len(values) {
 	case 0:
-		return c.decide(nil)
+		return nil
 	case 1:
-		return c.decide(values[0])
+		return values[0]
 	default:
-		return c.decide(bytes.Join(values, comma))
+		return bytes.Join(values, comma)
 	}
 }
 

@@ -33,11 +33,7 @@ type domainSlot struct {
 
 // lookup returns the virtual host of a host, or -1.
 func (x *hostIndex) lookup(host []byte) int32 {
-	if x.ignorePort {
-		if i := portIndex(host); i >= 0 && allDigits(host[i+1:]) {
-			host = host[:i]
-		}
-	}
+	host = x.compared(host)
 	if x.exact.slots != nil {
 		if vh := x.exact.find(host); vh >= 0 {
 			return vh
@@ -60,7 +56,15 @@ func (x *hostIndex) lookup(host []byte) int32 {
 	return x.any
 }
 
-func allDigits(b []byte) bool { return ascii.All(b, ascii.Digit) }
+// compared returns the part of the host that domains are compared with.
+func (x *hostIndex) compared(host []byte) []byte {
+	if x.ignorePort {
+		if i := portIndex(host); i >= 0 && ascii.All(host[i+1:], ascii.Digit) {
+			return host[:i]
+		}
+	}
+	return host
+}
 
 // find returns the virtual host of a text in any case, or -1. Precondition: the table is not empty.
 func (d *domainTable) find(text []byte) int32 {

@@ -34,7 +34,7 @@ type pathMatch struct {
 func (m *pathMatch) fits(h *codec.RequestHead, path []byte) bool {
 	switch m.kind {
 	case pathRegex:
-		return m.regex.Match(path)
+		return path != nil && m.regex.Match(path)
 	case pathConnect:
 		return h.Method() == codec.MethodCONNECT
 	case pathExact:

@@ -54,9 +54,9 @@ func (rd *redirect) keptHost(in *Input, old []byte) []byte {
 	if rd.port != "" {
 		return host[:i]
 	}
-	if rd.scheme != "" && !equalFold(old, rd.scheme) {
+	if rd.scheme != "" && !ascii.EqualFoldString(old, rd.scheme) {
 		port := string(host[i:])
-		if equalFold(old, "http") && port == ":80" || equalFold(old, "https") && port == ":443" {
+		if ascii.EqualFoldString(old, "http") && port == ":80" || ascii.EqualFoldString(old, "https") && port == ":443" {
 			return host[:i]
 		}
 	}

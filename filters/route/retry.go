@@ -113,7 +113,7 @@ func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
 	}
 	if on&RetryRetriableHeaders != 0 {
 		for i := range p.responseHeaders {
-			if p.responseHeaders[i].holdsField(&h.Fields) {
+			if c := &p.responseHeaders[i]; c.decide(c.findField(&h.Fields)) {
 				return true
 			}
 		}

@@ -8,8 +8,6 @@ import (
 	"millrace/codec/ascii"
 )
 
-func equalFold(b []byte, s string) bool { return ascii.EqualFoldString(b, s) }
-
 // rewriteKind is how a path is rewritten.
 type rewriteKind uint8
 

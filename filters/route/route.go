@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"millrace/codec"
+	"millrace/codec/ascii"
 )
 
 // Action is what a route does with a request.
@@ -137,7 +138,7 @@ func (r *Route) Upgrade(protocol []byte) Upgrade {
 		return UpgradeUnset
 	}
 	for _, u := range f.upgrades {
-		if equalFold(protocol, u) {
+		if ascii.EqualFoldString(protocol, u) {
 			return UpgradeAllowed
 		}
 	}
