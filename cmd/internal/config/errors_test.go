@@ -182,6 +182,8 @@ func TestTextErrors(t *testing.T) {
 			`f.json:1:10: the file ends inside a value; a closing "}" or "]" is missing, or a quote`},
 		{"unclosed string", `{"name": "x}`,
 			`f.json:1:13: name: the file ends inside a value; a closing "}" or "]" is missing, or a quote`},
+		{"string without an end", "{\"name\": \"x,\n \"int\": 1}",
+			`f.json:1:13: name: invalid character '\n' in string (expecting non-control character); the string lacks its closing quote`},
 		{"unclosed comment", "{\"int\": 1} /* and",
 			`f.json:1:12: comment does not end; close it with "*/"`},
 		{"slash", `{"int": 1 / 2}`,

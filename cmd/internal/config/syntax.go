@@ -28,7 +28,7 @@ func (s *source) syntax() bool {
 		s.report(0, "", problem{"the file is empty", `the smallest config is {}`})
 		return false
 	}
-	offset := s.skipSpace(int(syntactic.ByteOffset))
+	offset := int(syntactic.ByteOffset)
 	text := "not JSON"
 	if syntactic.Err != nil {
 		text = strings.TrimPrefix(syntactic.Err.Error(), "jsontext: ")
@@ -48,10 +48,12 @@ func (s *source) skipSpace(at int) int {
 // syntaxHint names the usual reason for a syntax error at an offset.
 func (s *source) syntaxHint(offset int, text string) string {
 	switch {
-	case strings.HasPrefix(text, "the file ends"):
+	case strings.HasPrefix(text, "the file ends") || offset >= len(s.clean):
 		return `a closing "}" or "]" is missing, or a quote`
 	case bytes.HasPrefix(s.clean[offset:], []byte("\xef\xbb\xbf")):
 		return "save the file without a byte order mark"
+	case s.clean[offset] == '\n' || s.clean[offset] == '\r':
+		return "the string lacks its closing quote"
 	case s.clean[offset] == '\'':
 		return "strings and names are in double quotes"
 	case strings.Contains(text, "expecting ','"):
