@@ -150,4 +150,3 @@ func refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
 	w.Header().Set("Allow", allow)
 	http.Error(w, fmt.Sprintf("method %s not allowed; use %s", r.Method, allow), http.StatusMethodNotAllowed)
 }
-

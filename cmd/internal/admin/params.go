@@ -73,8 +73,8 @@ func (e *endpoint) paramNames() string {
 	return "known are " + strings.Join(names, ", ")
 }
 
-// flag reports whether a parameter without a value, such as usedonly, is given and not denied.
-func flag(r *http.Request, name string) bool {
+// isSet reports whether a parameter without a value, such as usedonly, is given and not denied.
+func isSet(r *http.Request, name string) bool {
 	if !r.Form.Has(name) {
 		return false
 	}
@@ -127,10 +127,10 @@ func newStatsQuery(r *http.Request) (*statsQuery, error) {
 	}
 	return &statsQuery{
 		filter:   re,
-		usedOnly: flag(r, "usedonly"),
+		usedOnly: isSet(r, "usedonly"),
 		kind:     choice(r, "type", "all"),
 		buckets:  choice(r, "histogram_buckets", "none"),
-		texts:    flag(r, "text_readouts"),
+		texts:    isSet(r, "text_readouts"),
 	}, nil
 }
 

@@ -89,7 +89,7 @@ func (s *Server) resetCounters(w http.ResponseWriter, _ *http.Request) {
 
 // drain is /drain_listeners.
 func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
-	o := DrainOptions{Graceful: flag(r, "graceful"), SkipExit: flag(r, "skip_exit"), InboundOnly: flag(r, "inboundonly")}
+	o := DrainOptions{Graceful: isSet(r, "graceful"), SkipExit: isSet(r, "skip_exit"), InboundOnly: isSet(r, "inboundonly")}
 	if o.SkipExit && !o.Graceful {
 		http.Error(w, "parameter skip_exit needs graceful", http.StatusBadRequest)
 		return

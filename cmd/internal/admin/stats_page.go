@@ -68,8 +68,8 @@ type histogramText struct {
 }
 
 // append appends what stands after the name of a histogram. Of each pair in parentheses the
-// first belongs to the last flush interval; we keep none, so it is nan, as Envoy writes it when
-// nothing was recorded in the interval.
+// first belongs to the last flush interval; we keep none, so it is what Envoy writes when nothing
+// was recorded in the interval: nan, or 0 in a bucket.
 func (h *histogramText) append(b []byte, m *stats.Metric, buckets string) []byte {
 	if m.Hist.Count == 0 {
 		return append(b, "No recorded values"...)
@@ -82,7 +82,7 @@ func (h *histogramText) append(b []byte, m *stats.Metric, buckets string) []byte
 				n -= h.counts[i-1]
 			}
 			b = separate(b, i)
-			b = append(strconv.AppendFloat(append(b, 'B'), bound, 'g', -1, 64), "(nan,"...)
+			b = append(strconv.AppendFloat(append(b, 'B'), bound, 'g', -1, 64), "(0,"...)
 			b = append(strconv.AppendUint(b, n, 10), ')')
 		}
 		return b
@@ -213,7 +213,7 @@ func (s *Server) bucketsJSON(j *jsonPage, q *statsQuery) {
 			}
 			j.object("")
 			j.float("upper_bound", bound)
-			j.null("interval")
+			j.uint("interval", 0)
 			j.uint("cumulative", n)
 			j.end()
 		}
