@@ -27,6 +27,8 @@ type Conn struct {
 	gen  uint32
 	peer inetAddr
 
+	local *Addr // known after the first LocalAddr
+
 	// Owned by the loop.
 	flags   flags
 	handler Handler
@@ -112,8 +114,11 @@ func (c *Conn) RemoteAddr() Addr {
 	return addrFromKernel(&sa)
 }
 
-// LocalAddr asks the kernel for the local address of c.
+// LocalAddr returns the local address of c. It asks the kernel once.
 func (c *Conn) LocalAddr() Addr {
+	if c.local != nil {
+		return *c.local
+	}
 	if c.flags&flagClosed != 0 {
 		return Addr{}
 	}
@@ -121,7 +126,29 @@ func (c *Conn) LocalAddr() Addr {
 	if err != nil {
 		return Addr{}
 	}
+	c.local = c.loop.intern(a)
 	return a
+}
+
+// localAddrsMax is how many local addresses a loop remembers. Accepted conns have few
+// between them, so that each need not hold its own.
+const localAddrsMax = 32
+
+// intern returns a pointer to a value equal to a, the same one for equal addresses as far
+// as possible.
+func (l *Loop) intern(a Addr) *Addr {
+	for _, p := range l.localAddrs {
+		if *p == a {
+			return p
+		}
+	}
+	p := &a
+	if len(l.localAddrs) < localAddrsMax {
+		l.localAddrs = append(l.localAddrs, p)
+	} else {
+		l.localAddrs[l.rng.IntN(localAddrsMax)] = p // dialled conns push each other out
+	}
+	return p
 }
 
 // SetDeadline arms OnTimeout for the time at of the loop's clock; 0 disarms it. Moving

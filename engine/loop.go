@@ -67,6 +67,8 @@ type Loop struct {
 	shortListeners int
 	acceptFault    syscall.Errno // tests: what accept4 fails with
 
+	localAddrs []*Addr
+
 	panics panicBudget
 	stats  LoopStats
 
