@@ -51,8 +51,11 @@ type ClusterStats struct {
 	RqRetryLimit          stats.Counter `stat:"upstream_rq_retry_limit_exceeded" help:"requests that failed with no retry left"`
 	RqRetryBackoff        stats.Counter `stat:"upstream_rq_retry_backoff_exponential" help:"retries after an exponential wait"`
 
-	RqTime stats.Histogram `stat:"upstream_rq_time" unit:"us" help:"request sent to response complete"`
-	Codes  stats.Codes     `stat:"upstream_rq_" help:"responses by status code"`
+	RetryAbandoned stats.Counter `stat:"retry_or_shadow_abandoned" help:"bodies too large to be kept for another try"`
+
+	RqTime     stats.Histogram `stat:"upstream_rq_time" unit:"us" help:"request sent to response complete"`
+	Codes      stats.Codes     `stat:"upstream_rq_" help:"responses by status code"`
+	RetryCodes stats.Codes     `stat:"retry.upstream_rq_" help:"responses given up for a retry, by status code"`
 
 	FlowPaused   stats.Counter `stat:"upstream_flow_control_paused_reading_total" help:"reading from the host was paused"`
 	FlowResumed  stats.Counter `stat:"upstream_flow_control_resumed_reading_total" help:"reading from the host went on"`

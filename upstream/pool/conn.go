@@ -163,6 +163,16 @@ func (c *conn) expiry(s *settings) int64 {
 	return at
 }
 
+// isSpent reports whether the connection has carried max_requests_per_connection, and counts it.
+func (c *conn) isSpent() bool {
+	limit := c.pool.settings.maxRequests
+	if limit == 0 || c.requests < limit {
+		return false
+	}
+	c.pool.cluster.Stats.CxMaxRequests.Inc()
+	return true
+}
+
 // isOld reports whether max_connection_duration is over, and counts it.
 func (c *conn) isOld() bool {
 	d := c.pool.settings.maxDuration

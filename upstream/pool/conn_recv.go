@@ -85,7 +85,7 @@ func (c *conn) keep(rest int) bool {
 		c.pool.cluster.Stats.CxProtocolError.Inc()
 		return false
 	}
-	return !c.ended && c.client.Reusable()
+	return !c.ended && c.client.Reusable() && !c.isSpent()
 }
 
 // tell passes on the event that ends a response.

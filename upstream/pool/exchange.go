@@ -116,10 +116,6 @@ func (x *Exchange) SendHead(h *codec.RequestHead, end bool) {
 	}
 	x.headSent = true
 	c.headDone = false
-	if limit := c.pool.settings.maxRequests; limit > 0 && c.requests >= limit {
-		c.pool.cluster.Stats.CxMaxRequests.Inc()
-		c.client.SetClose()
-	}
 	c.ec.Staged(c.client.AppendRequestHead(c.ec.Stage(), 0, h, end))
 }
 
