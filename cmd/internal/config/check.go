@@ -3,12 +3,14 @@ package config
 import (
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // validator is implemented by config structs with rules that tags cannot say.
-// The paths it reports start inside the struct: "routes[2].match", or "".
+// The paths it reports start inside the struct: "routes[2].match", or "". A path
+// with an index that the problem mentions ("routes[0]") is its other place.
 type validator interface {
 	Validate(report func(path, problem, hint string))
 }
@@ -47,7 +49,10 @@ func (s *source) check(reg *Registry, plan *typePlan, v reflect.Value) {
 			return
 		}
 		x.Validate(func(path, text, hint string) {
-			s.reportUnbroken(joinPath(at.String(), path), problem{text, hint})
+			base := at.String()
+			if e := s.reportUnbroken(joinPath(base, path), problem{text, hint}); e != nil && !e.dropped() {
+				e.Related = s.mentioned(base, path, text)
+			}
 		})
 	}
 	w := walker{reg: reg, visit: visit, list: s.checkFilters}
@@ -61,6 +66,21 @@ func (s *source) reportUnbroken(path string, p problem) *Error {
 		return nil
 	}
 	return s.reportAt(path, p)
+}
+
+// mention is a path with an index, as problems spell it.
+var mention = regexp.MustCompile(`[a-z][a-z0-9_]*\[[0-9]+\](\.[a-z][a-z0-9_]*(\[[0-9]+\])?)*`)
+
+// mentioned returns the place of the first value inside the struct at base that
+// a problem mentions, if that is not the value at path itself.
+func (s *source) mentioned(base, path, text string) *Place {
+	for _, m := range mention.FindAllString(text, -1) {
+		if offset, ok := s.findExact(joinPath(base, m)); ok && m != path {
+			line, col := s.place(offset)
+			return &Place{line, col, joinPath(base, m)}
+		}
+	}
+	return nil
 }
 
 // checkFilters checks that a list ends in a terminal filter and has no other.
@@ -188,7 +208,7 @@ func (s *source) unknownReference(path, kind, name, definitions string, names []
 	default:
 		p.hint = listHint("known are ", names, quote)
 	}
-	if e := s.reportUnbroken(path, p); e != nil && other != "" {
+	if e := s.reportUnbroken(path, p); e != nil && !e.dropped() && other != "" {
 		e.Related = s.placeOf(other, note)
 	}
 }

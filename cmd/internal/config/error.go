@@ -48,6 +48,9 @@ func (e *Error) Error() string {
 	return s
 }
 
+// dropped reports whether e was one too many, and so has no place.
+func (e *Error) dropped() bool { return e.Line == 0 }
+
 // Errors are the problems of one file, sorted by place.
 type Errors []*Error
 

@@ -99,6 +99,9 @@ func (n *node) Validate(report func(path, problem, hint string)) {
 	if n.Exact != nil && strings.Contains(*n.Exact, " ") {
 		report("exact", "a space in "+quote(*n.Exact), "")
 	}
+	if len(n.And) > 1 && n.And[0].Exact != nil && n.And[1].Exact != nil && *n.And[0].Exact == *n.And[1].Exact {
+		report("and[1].exact", "is that of and[0] again, and not of and[9]", "remove it")
+	}
 }
 
 func (n *node) References(report func(path, kind, name string)) {

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"millrace/filters"
-	"reflect"
-)
+import "reflect"
 
 // Load reads a config file: it decodes text, checks the tree and the names that
 // run across it, and brings short forms into the long one. The tree is nil if
@@ -36,7 +33,7 @@ func (c *Config) normalize() {
 		if len(l.FilterChains) == 0 {
 			l.FilterChains = []FilterChain{{Filters: l.Filters}}
 		}
-		l.Filters = []filters.Config(nil)
+		l.Filters = nil
 	}
 }
 
@@ -79,7 +76,7 @@ func (s *source) defineOnce(known map[string]string, name, path, text string) bo
 		known[name] = path
 		return false
 	}
-	if e := s.reportUnbroken(path, problem{text: text}); e != nil {
+	if e := s.reportUnbroken(path, problem{text: text}); e != nil && !e.dropped() {
 		e.Related = s.placeOf(first, first)
 	}
 	return true

@@ -169,7 +169,9 @@ func TestSchemaAgreesWithDecode(t *testing.T) {
 		text := g.fields(planOf(reflect.TypeFor[kitchen]()), 0)
 		var k kitchen
 		src, _ := decode("f", []byte(text), &k, reg)
-		src.errs = slices.DeleteFunc(src.errs, func(e *Error) bool { return strings.HasPrefix(e.Problem, "both exact") })
+		src.errs = slices.DeleteFunc(src.errs, func(e *Error) bool {
+			return strings.HasPrefix(e.Path, "tree") && (strings.HasPrefix(e.Problem, "both exact") || strings.HasPrefix(e.Problem, "is that of"))
+		})
 		err := validate(t, s, []byte(text))
 		if (err == nil) != (len(src.errs) == 0) {
 			t.Fatalf("%s\nschema: %v\ndecode: %v", text, err, src.errs)
@@ -195,6 +197,9 @@ func (g generator) of(s ...string) string { return rapid.SampledFrom(s).Draw(g.t
 // value writes a value of t, now and then one of another kind.
 func (g generator) value(t *typePlan, r *rules, depth int) string {
 	if g.chance(60) {
+		if t.short || t.kind == kindText { // a schema does not know what such strings may say
+			return g.of("null", "true", "3", "[]", "[3]")
+		}
 		return g.of("null", "true", "3", "-1", `"x"`, `"5s"`, `"1KiB"`, "[]", "{}", "[3]", "0.5")
 	}
 	if t.short && g.chance(2) {

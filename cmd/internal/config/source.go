@@ -92,19 +92,25 @@ func (s *source) finish() Errors {
 // find returns the offset of the value at a path, or of the innermost value
 // around it that the file has: a default has no place of its own.
 func (s *source) find(path string) int {
+	offset, _ := s.findExact(path)
+	return offset
+}
+
+// findExact is find; it also reports whether the file has the value itself.
+func (s *source) findExact(path string) (offset int, exact bool) {
 	v := s.tree()
 	if v == nil {
-		return 0
+		return 0, false
 	}
 	for path != "" {
 		var next *hujson.Value
 		next, path = child(v, path)
 		if next == nil {
-			break
+			return v.StartOffset, false
 		}
 		v = next
 	}
-	return v.StartOffset
+	return v.StartOffset, true
 }
 
 // child follows the first step of a path. It returns nil if v has no such child.
