@@ -11,7 +11,8 @@ import (
 // one name. Groups with the same types of sets share one, unless they have functions.
 type plan struct {
 	items   []item
-	dynamic bool
+	dynamic bool            // one of the items is
+	static  map[string]bool // names of the others, if dynamic
 }
 
 // item is one name of a group.
@@ -78,6 +79,12 @@ func newPlan(types []*layout, funcs []*function) *plan {
 	}
 	for i := range p.items {
 		p.items[i].family, p.items[i].label = family(p.items[i].field.Name)
+	}
+	if p.dynamic {
+		p.static = make(map[string]bool, len(p.items))
+		for i := range p.items {
+			p.static[p.items[i].field.Name] = !p.items[i].field.Dynamic
+		}
 	}
 	slices.SortStableFunc(p.items, func(a, b item) int { return compareFields(&a.field, &b.field) })
 	return p

@@ -123,6 +123,22 @@ cluster.web.upstream_rq_total: 2
 cluster.web.upstream_rq_4xx: 1`)
 }
 
+// TestStaticBeforeDynamic: a name that a field and a group of counters both have is shown once.
+func TestStaticBeforeDynamic(t *testing.T) {
+	t.Parallel()
+	set := &struct {
+		OK    Counter `stat:"rq_2xx"`
+		Codes Codes   `stat:"rq_"`
+	}{}
+	set.OK.Add(7)
+	set.Codes.Inc(200)
+	var reg Registry
+	reg.Add(Root("x"), set)
+	want := "x.rq_200: 1\nx.rq_2xx: 7\nx.rq_completed: 1"
+	wantLines(t, reg.Each, want)
+	wantLines(t, reg.EachFamily, want)
+}
+
 // TestEachFamilyTogether: the samples of a family stand together, over clusters and codes.
 func TestEachFamilyTogether(t *testing.T) {
 	t.Parallel()

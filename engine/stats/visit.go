@@ -43,12 +43,25 @@ type visit struct {
 	names   []string // dynamic names of the group at hand, with their sums
 	sums    []uint64
 	index   map[string]int // into names
-	offsets *offsets
+	order   []int          // of names, sorted
+	offsets *offsets       // of the member at hand
+	plan    *plan          // of the group at hand
+	prefix  string         // of the field at hand
+	yield   func(name string, n uint64)
 	full    map[[2]string]string // joined names, so that each is built once a walk
+	split   map[string]split     // of dynamic names, likewise
+}
+
+// split is a name cut by family.
+type split struct {
+	family string
+	label  Label
 }
 
 func newVisit() *visit {
-	return &visit{index: map[string]int{}, full: map[[2]string]string{}}
+	v := &visit{index: map[string]int{}, full: map[[2]string]string{}, split: map[string]split{}}
+	v.yield = v.add // made once: a method value allocates
+	return v
 }
 
 // Each calls f with every value, sorted by prefix and then by name, until f returns false.
@@ -65,11 +78,12 @@ func (r *Registry) Each(f func(m *Metric) bool) {
 // group calls f with the values of g: static and dynamic ones merged by name.
 func (v *visit) group(g *group, f func(m *Metric) bool) bool {
 	v.gather(g)
-	order := make([]int, 0, 16)
+	v.order = v.order[:0]
 	for i := range v.names {
-		order = append(order, i)
+		v.order = append(v.order, i)
 	}
-	slices.SortFunc(order, func(a, b int) int { return strings.Compare(v.names[a], v.names[b]) })
+	slices.SortFunc(v.order, func(a, b int) int { return strings.Compare(v.names[a], v.names[b]) })
+	order := v.order
 	for i := range g.plan.items {
 		it := &g.plan.items[i]
 		if it.field.Dynamic {
@@ -141,22 +155,28 @@ func (v *visit) gather(g *group) {
 	if !g.plan.dynamic {
 		return
 	}
+	v.plan = g.plan
 	for _, m := range g.members {
 		v.offsets = m.offset.Load()
 		for i := range m.layout.fields {
 			if f := &m.layout.fields[i]; f.Dynamic {
-				m.dynamic(f).EachStat(func(name string, n uint64) { v.add(f.Name, name, n) })
+				v.prefix = f.Name
+				m.dynamic(f).EachStat(v.yield)
 			}
 		}
 	}
 }
 
-func (v *visit) add(prefix, name string, n uint64) {
-	key := [2]string{prefix, name}
+// add adds n to the dynamic counter v.prefix+name.
+func (v *visit) add(name string, n uint64) {
+	key := [2]string{v.prefix, name}
 	full, ok := v.full[key]
 	if !ok {
-		full = prefix + name
+		full = v.prefix + name
 		v.full[key] = full
+	}
+	if v.plan.static[full] {
+		return // a field of its own has that name, and tells the same
 	}
 	if v.offsets != nil {
 		n -= v.offsets.dynamic[full]
@@ -172,8 +192,12 @@ func (v *visit) add(prefix, name string, n uint64) {
 
 // counter fills the metric with a dynamic counter.
 func (v *visit) counter(g *group, name string, n uint64) *Metric {
-	v.metric = Metric{Scope: &g.scope, Name: name, Kind: KindCounter, Value: int64(n), Scale: 1}
-	v.metric.Family, v.metric.Label = family(name)
+	s, ok := v.split[name]
+	if !ok {
+		s.family, s.label = family(name)
+		v.split[name] = s
+	}
+	v.metric = Metric{Scope: &g.scope, Name: name, Family: s.family, Label: s.label, Kind: KindCounter, Value: int64(n), Scale: 1}
 	return &v.metric
 }
 
