@@ -17,6 +17,10 @@
 //	}
 //	reg.Add(stats.HTTPScope("edge").OnLoop(i), &s)
 //
+// Tags: stat is the name after the scope; help says what is counted; unit:"us" on a histogram
+// records microseconds and shows milliseconds; agg:"max" on a gauge shows the largest of the
+// loops' values in place of their sum.
+//
 // Formats, filters and labels of a page belong to cmd/internal/admin.
 //
 // # Ownership

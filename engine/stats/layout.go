@@ -36,6 +36,9 @@ type Field struct {
 	// Scale divides recorded histogram values for display: 1000 with the tag `unit:"us"`,
 	// which records microseconds and shows milliseconds; else 1.
 	Scale float64
+	// Max makes the value shown the largest of what several sets hold, not the sum: the tag
+	// `agg:"max"`, for gauges such as the longest turn of a loop.
+	Max bool
 	// Dynamic marks a group of counters, whose names start with Name.
 	Dynamic bool
 
@@ -98,6 +101,7 @@ func (l *layout) collect(t reflect.Type, path []int) {
 			panic(fmt.Sprintf("stats: field %s of %v has a stat tag but is not exported", sf.Name, t))
 		}
 		f := Field{Name: name, Help: sf.Tag.Get("help"), Scale: 1, index: index}
+		f.Max = sf.Tag.Get("agg") == "max"
 		if sf.Tag.Get("unit") == "us" {
 			f.Scale = 1000
 		}

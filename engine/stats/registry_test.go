@@ -123,6 +123,20 @@ cluster.web.upstream_rq_total: 2
 cluster.web.upstream_rq_4xx: 1`)
 }
 
+func TestMax(t *testing.T) {
+	t.Parallel()
+	type turnSet struct {
+		Longest Gauge `stat:"longest" agg:"max"`
+	}
+	var reg Registry
+	for i, n := range []int64{-7, -3, -5} {
+		s := new(turnSet)
+		s.Longest.Set(n)
+		reg.Add(Root("x").OnLoop(i), s)
+	}
+	wantLines(t, reg.Each, "x.longest: -3")
+}
+
 // TestStaticBeforeDynamic: a name that a field and a group of counters both have is shown once.
 func TestStaticBeforeDynamic(t *testing.T) {
 	t.Parallel()

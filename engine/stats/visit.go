@@ -121,19 +121,21 @@ func (v *visit) item(g *group, it *item) *Metric {
 		v.hist.Reset()
 		m.Hist = &v.hist
 	}
+	first := true
 	for _, s := range it.sources {
 		f := &s.layout.fields[s.field]
 		for _, mb := range g.members {
 			if mb.layout == s.layout {
-				mb.addTo(m, f, s.field)
+				mb.addTo(m, f, s.field, first)
+				first = false
 			}
 		}
 	}
 	return m
 }
 
-// addTo adds field f, number i of the layout, to m.
-func (mb *member) addTo(m *Metric, f *Field, i int) {
+// addTo adds field f, number i of the layout, to m. first tells that m is still empty.
+func (mb *member) addTo(m *Metric, f *Field, i int, first bool) {
 	switch p := mb.field(f).(type) {
 	case *Counter:
 		n := p.Load()
@@ -142,7 +144,11 @@ func (mb *member) addTo(m *Metric, f *Field, i int) {
 		}
 		m.Value += int64(n)
 	case *Gauge:
-		m.Value += p.Load()
+		n := p.Load()
+		if f.Max && !first {
+			n = max(n, m.Value) - m.Value
+		}
+		m.Value += n
 	case *Histogram:
 		m.Hist.Merge(p)
 	}
