@@ -32,7 +32,7 @@ func (p Problem) String() string {
 //
 // Compile finds again what Validate reports, so it may be called without the loader.
 func Compile(cfg *Config, clusterID func(name string) (uint32, bool), newFormat NewFormat) (*Table, []Problem) {
-	c := compiler{cfg: cfg, clusterID: clusterID, newFormat: newFormat, arena: newArena(), hasher: newHasher()}
+	c := newCompiler(cfg, clusterID, newFormat)
 	cfg.validateAll(c.report)
 	if len(c.problems) == 0 {
 		c.compile()
@@ -40,7 +40,7 @@ func Compile(cfg *Config, clusterID func(name string) (uint32, bool), newFormat 
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
-	return &c.table, nil
+	return c.table, nil
 }
 
 // compiler is the state of one Compile.
@@ -48,11 +48,18 @@ type compiler struct {
 	cfg       *Config
 	clusterID func(name string) (uint32, bool)
 	newFormat NewFormat
-	table     Table
+	table     *Table // not a part of the compiler, which would live as long
 	problems  []Problem
 	arena     arena
 	hasher    hasher
-	forwards  []forward // capacity is their number: pointers into it stay good
+	shared    map[forwardKey]*forward
+}
+
+func newCompiler(cfg *Config, clusterID func(name string) (uint32, bool), newFormat NewFormat) *compiler {
+	return &compiler{
+		cfg: cfg, clusterID: clusterID, newFormat: newFormat, table: new(Table),
+		arena: newArena(), hasher: newHasher(), shared: map[forwardKey]*forward{},
+	}
 }
 
 func (c *compiler) report(path, problem, hint string) {
@@ -76,7 +83,7 @@ func (cfg *Config) hostPath(i int) string {
 }
 
 func (c *compiler) compile() {
-	t, hosts := &c.table, c.cfg.virtualHosts()
+	t, hosts := c.table, c.cfg.virtualHosts()
 	t.name = c.arena.str(c.cfg.Name)
 	t.specificWins = c.cfg.MostSpecificHeaderMutationsWins
 	t.ignoreParams = c.cfg.IgnorePathParametersInPathMatching
@@ -85,18 +92,12 @@ func (c *compiler) compile() {
 	}
 	t.mutations = c.level(&c.cfg.HeaderMutations, "")
 
-	routes, forwards := 0, 0
+	routes := 0
 	for i := range hosts {
 		routes += len(hosts[i].Routes)
-		for j := range hosts[i].Routes {
-			if hosts[i].Routes[j].Route != nil {
-				forwards++
-			}
-		}
 	}
-	t.vhosts = make([]VirtualHost, 0, len(hosts))
+	t.vhosts = make([]VirtualHost, 0, len(hosts)) // pointers into both stay good
 	t.routes = make([]Route, 0, routes)
-	c.forwards = make([]forward, 0, forwards)
 	domains := [4]map[string]int32{{}, {}, {}, {}}
 	for i := range hosts {
 		c.virtualHost(&hosts[i], c.cfg.hostPath(i))
@@ -117,7 +118,7 @@ func (c *compiler) compile() {
 
 // virtualHost compiles one virtual host and its routes.
 func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
-	t := &c.table
+	t := c.table
 	t.vhosts = append(t.vhosts, VirtualHost{
 		Name:                          c.arena.str(cfg.Name),
 		IncludeRequestAttemptCount:    cfg.IncludeRequestAttemptCount,
@@ -149,7 +150,7 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 
 // route compiles one route.
 func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, path string) {
-	t := &c.table
+	t := c.table
 	r := Route{
 		Name: c.arena.str(cfg.Name), VirtualHost: vh, Hash: c.hasher.of(cfg), IdleTimeout: IdleTimeoutUnset,
 		index: uint32(len(t.routes)), condFirst: uint32(len(t.conds)),
@@ -290,8 +291,27 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 	if cfg.RetryPolicy != nil {
 		r.Retry = c.retry(cfg.RetryPolicy)
 	}
-	c.forwards = append(c.forwards, f)
-	r.forward = &c.forwards[len(c.forwards)-1]
+	r.forward = c.share(f)
+}
+
+// forwardKey is all of a forward that has no pointers to more.
+type forwardKey struct {
+	clusterHeader, hostLiteral, hostHeader, text string
+	kind                                         rewriteKind
+	cluster                                      uint32
+}
+
+// share returns one forward for all routes that forward alike, as most routes of a big table do.
+func (c *compiler) share(f forward) *forward {
+	if f.weights != nil || f.upgradesSet || f.hostRewrite != nil || f.rewrite.regex != nil {
+		return &f
+	}
+	key := forwardKey{f.clusterHeader, f.hostLiteral, f.hostHeader, f.rewrite.text, f.rewrite.kind, f.cluster}
+	if s, ok := c.shared[key]; ok {
+		return s
+	}
+	c.shared[key] = &f
+	return &f
 }
 
 // weight adds one weighted cluster.

@@ -104,12 +104,12 @@ func TestIndexProperty(t *testing.T) {
 
 // compileAll compiles a configuration although some of its routes are unreachable.
 func compileAll(t *rapid.T, cfg *Config) *Table {
-	c := compiler{cfg: cfg, clusterID: clusters, arena: newArena(), hasher: newHasher()}
+	c := newCompiler(cfg, clusters, nil)
 	c.compile()
 	if len(c.problems) > 0 {
 		t.Fatalf("Compile: %v", c.problems)
 	}
-	return &c.table
+	return c.table
 }
 
 // FuzzPaths: routes are separated by spaces, their kind is the first letter. The
@@ -150,7 +150,7 @@ func FuzzPaths(f *testing.F) {
 		for len(cfg.Routes) < indexMin {
 			cfg.Routes = append(cfg.Routes, cfg.Routes[0])
 		}
-		c := compiler{cfg: &cfg, clusterID: clusters, arena: newArena(), hasher: newHasher()}
+		c := newCompiler(&cfg, clusters, nil)
 		c.compile()
 		got := -1
 		if r := c.table.Match(in); r != nil {

@@ -40,9 +40,10 @@ type shadowKey struct {
 // shadows are the routes so far.
 type shadows struct {
 	routes []RouteConfig
-	wide   map[shadowKey]int   // first route with this path and no other conditions
-	same   map[shadowKey][]int // routes with this path and other conditions, sameMax at most
-	sizes  []int               // lengths of the texts in wide, ascending
+	wide   map[shadowKey]int        // first route with this path and no other conditions
+	same   map[shadowKey][]int      // routes with this path and other conditions, sameMax at most
+	sizes  []int                    // lengths of the texts in wide, ascending
+	kinds  [pathConnect + 1][2]bool // kinds in wide, and whether they fold: most tables have few
 }
 
 // sameMax bounds how many routes of one path are compared with each other.
@@ -64,6 +65,7 @@ func (s *shadows) add(i int, m *MatchConfig, kind pathKind, text string) {
 		return
 	}
 	s.wide[key] = i
+	s.kinds[kind][index(key.fold)] = true
 	if at, found := slices.BinarySearch(s.sizes, len(text)); !found && kind < pathRegex {
 		s.sizes = slices.Insert(s.sizes, at, len(text))
 	}
@@ -84,13 +86,7 @@ func (s *shadows) find(m *MatchConfig, kind pathKind, text string) (int, string)
 	}
 	const wider = "takes all its paths"
 	if kind == pathRegex { // of which only "/" is known to be wider
-		if first, ok := s.wide[shadowKey{"/", pathPrefix, false}]; ok {
-			return first, wider
-		}
-		if first, ok := s.wide[shadowKey{"/", pathPrefix, true}]; ok {
-			return first, wider
-		}
-		return -1, ""
+		return max(s.at(shadowKey{"/", pathPrefix, false}), s.at(shadowKey{"/", pathPrefix, true})), wider
 	}
 	for _, n := range s.sizes {
 		if n > len(text) {
@@ -106,29 +102,48 @@ func (s *shadows) find(m *MatchConfig, kind pathKind, text string) (int, string)
 // covering returns a route for the text which takes all paths of a later one that
 // begin with the text and go on with rest, or -1.
 func (s *shadows) covering(text, rest string, kind pathKind, fold bool) int {
-	lowered := strings.ToLower(text)
-	folded := func(kind pathKind) int { return s.at(shadowKey{lowered, kind, true}) }
-	exactly := func(kind pathKind) int {
-		if fold && lowered != strings.ToUpper(text) { // the later one also takes other spellings
-			return -1
+	if first := s.spelled(text, pathPrefix, fold); first >= 0 {
+		return first
+	}
+	if rest != "" && rest[0] == '/' || rest == "" && kind != pathPrefix {
+		if first := s.spelled(text, pathSeparated, fold); first >= 0 {
+			return first
 		}
-		return s.at(shadowKey{text, kind, false})
 	}
-	first := max(folded(pathPrefix), exactly(pathPrefix))
-	if first < 0 && (rest != "" && rest[0] == '/' || rest == "" && kind != pathPrefix) {
-		first = max(folded(pathSeparated), exactly(pathSeparated))
+	if rest == "" && kind == pathExact {
+		return s.spelled(text, pathExact, fold)
 	}
-	if first < 0 && rest == "" && kind == pathExact {
-		first = max(folded(pathExact), exactly(pathExact))
+	return -1
+}
+
+// spelled returns a route for the text that takes it in the spellings of a later one, which are all if fold, or -1.
+func (s *shadows) spelled(text string, kind pathKind, fold bool) int {
+	if s.kinds[kind][1] {
+		if first := s.at(shadowKey{strings.ToLower(text), kind, true}); first >= 0 {
+			return first
+		}
 	}
-	return first
+	if fold && strings.ToLower(text) != strings.ToUpper(text) {
+		return -1
+	}
+	return s.at(shadowKey{text, kind, false})
 }
 
 func (s *shadows) at(key shadowKey) int {
-	if i, ok := s.wide[key]; ok {
-		return i
+	if s.kinds[key.kind][index(key.fold)] {
+		if i, ok := s.wide[key]; ok {
+			return i
+		}
 	}
 	return -1
+}
+
+// index is the place of a yes or no in a pair.
+func index(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // describe names a route in a message.

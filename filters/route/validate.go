@@ -220,13 +220,16 @@ func (m *HeaderMutations) validateNames(report reporter) {
 	for i, name := range m.ResponseHeadersToRemove {
 		checkMutable(name, fmt.Sprintf("response_headers_to_remove[%d]", i), report)
 	}
-	for path, n := range map[string]int{
-		"request_headers_to_add": len(m.RequestHeadersToAdd), "request_headers_to_remove": len(m.RequestHeadersToRemove),
-		"response_headers_to_add": len(m.ResponseHeadersToAdd), "response_headers_to_remove": len(m.ResponseHeadersToRemove),
-	} {
-		if n > mutationsPerLevel {
-			report(path, fmt.Sprintf("%d headers exceed %d", n, mutationsPerLevel), "")
-		}
+	checkCount(len(m.RequestHeadersToAdd), "request_headers_to_add", report)
+	checkCount(len(m.RequestHeadersToRemove), "request_headers_to_remove", report)
+	checkCount(len(m.ResponseHeadersToAdd), "response_headers_to_add", report)
+	checkCount(len(m.ResponseHeadersToRemove), "response_headers_to_remove", report)
+}
+
+// checkCount reports too many header mutations.
+func checkCount(n int, path string, report reporter) {
+	if n > mutationsPerLevel {
+		report(path, fmt.Sprintf("%d headers exceed %d", n, mutationsPerLevel), "")
 	}
 }
 
