@@ -8,10 +8,11 @@ import (
 )
 
 // The descriptions of fields are their Go comments, which a program cannot see
-// when it runs. The first command collects them from the source; a test fails
-// when they are stale.
+// when it runs. The first command collects them from the source, the second
+// writes the reference page; tests fail when either is stale.
 //
-//go:generate go run ./gen
+//go:generate go run ./gen fields
+//go:generate go run ./gen page
 
 // fieldDocsText maps "package.Type.Field" and "package.Type" to comments.
 //

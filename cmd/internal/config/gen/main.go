@@ -1,23 +1,41 @@
-// Command gen collects the comments of config structs into fielddocs.json,
-// from where the reference page and the JSON Schema take their descriptions.
-// Run it by "go generate ./cmd/internal/config".
+// Command gen writes what is made from the config structs: fielddocs.json, the
+// comments of their fields, and the reference page in docs. Run both steps by
+// "go generate ./cmd/internal/config"; the page contains the comments, so they
+// come first.
 package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+
+	"millrace/cmd/internal/config"
 )
 
 func main() {
-	text, err := collect("../../..")
-	if err == nil {
-		err = writeIfChanged("fielddocs.json", text)
-	}
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
+}
+
+// run does one step. The working directory is that of package config.
+func run(args []string) error {
+	if len(args) != 1 {
+		return errors.New(`want "fields" or "page"`)
+	}
+	switch args[0] {
+	case "fields":
+		text, err := collect("../../..")
+		if err != nil {
+			return err
+		}
+		return writeIfChanged("fielddocs.json", text)
+	case "page":
+		return writeIfChanged("../../../docs/config-reference.md", config.Reference(registry()))
+	}
+	return fmt.Errorf("unknown step %q", args[0])
 }
 
 // writeIfChanged leaves the file alone if it has the text already, so that
