@@ -34,4 +34,12 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 		report("json_format", "format and json_format are both given", "keep one of them")
 		return
 	}
+	if _, err := Compile(c); err != nil {
+		path := "format"
+		if len(c.JSONFormat) > 0 {
+			path = "json_format"
+		}
+		problem, hint := asFormatError(err)
+		report(path, problem, hint)
+	}
 }

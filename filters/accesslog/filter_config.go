@@ -95,13 +95,16 @@ func (c *FlagsConfig) Validate(report func(path, problem, hint string)) {
 	}
 }
 
-// Validate reports matches that exclude one another.
+// Validate reports a bad name and matches that exclude one another.
 func (c *HeaderConfig) Validate(report func(path, problem, hint string)) {
 	n := 0
 	for _, given := range []bool{c.Exact != nil, c.Prefix != nil, c.Suffix != nil, c.Contains != nil, c.Present != nil} {
 		if given {
 			n++
 		}
+	}
+	if _, err := newField(c.Name, requestPseudos); err != nil && c.Name != "" {
+		report("name", err.Error(), "write the name of a field, or :method, :path, :authority or :scheme")
 	}
 	if n > 1 {
 		report("", fmt.Sprintf("%d matches are given", n), "keep one of exact, prefix, suffix, contains and present")

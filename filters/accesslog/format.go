@@ -1,0 +1,166 @@
+package accesslog
+
+import (
+	"errors"
+	"math"
+	"strings"
+)
+
+// defaultLine is Envoy's default format.
+const defaultLine = `[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" ` +
+	`%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ` +
+	`%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" ` +
+	`"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"`
+
+// Limits of a format.
+const (
+	// FormatBytesMax bounds the text of a format, and of all texts of a JSON format together.
+	FormatBytesMax = 16 << 10
+	// FormatDepthMax bounds how deep objects and arrays of a JSON format are nested.
+	FormatDepthMax = 16
+)
+
+// A Format prints records, one line each. It is immutable: loops share it.
+type Format struct {
+	steps []step
+	share int // bytes of each value in a line that has to be cut
+}
+
+// noLimit is more than any value has, in bytes.
+const noLimit = math.MaxInt
+
+// A step is one thing to do: a piece of literal text, or a value.
+type step struct {
+	kind stepKind
+	omit bool      // omit_empty_values
+	lit  []byte    // literal, or what stands before the value: `"name":`
+	op   *operator // the value; nil for literals
+}
+
+type stepKind uint8
+
+const (
+	stepLiteral stepKind = iota
+	stepText             // a value in text: escaped, "-" if absent
+	stepString           // a value inside a JSON string
+	stepTyped            // a value as a JSON value: a number, a string or null
+	stepMember           // a member of a JSON object that is left out if its value is absent
+	stepClose            // the end of a JSON object some of whose members may be missing
+)
+
+// Compile compiles the format of an entry. An error names the operator and what to write
+// instead; see [FormatError].
+func Compile(cfg *Config) (*Format, error) {
+	switch {
+	case cfg.Format != "" && len(cfg.JSONFormat) > 0:
+		return nil, &FormatError{"format and json_format are both given", "keep one of them"}
+	case len(cfg.JSONFormat) > 0:
+		return compileJSON(cfg.JSONFormat, cfg.OmitEmptyValues)
+	case cfg.Format == "json":
+		return compileMembers(defaultJSON, cfg.OmitEmptyValues)
+	case cfg.Format == "":
+		return compileText(defaultLine, cfg.OmitEmptyValues)
+	}
+	return compileText(cfg.Format, cfg.OmitEmptyValues)
+}
+
+// finish makes a Format of compiled steps.
+func finish(steps []step) *Format {
+	literals, values := 1, 0
+	for i := range steps {
+		literals += len(steps[i].lit)
+		if steps[i].op != nil {
+			values++
+		}
+	}
+	// Six bytes is the most an escape makes of one.
+	return &Format{steps: steps, share: max(1, (LineBytesMax-literals)/(6*max(1, values)))}
+}
+
+// Append appends the line of r with its newline. It allocates nothing but room in dst. If the
+// line would exceed [LineBytesMax], every value is cut to its share of that: a peer cannot
+// keep out of the log by being long.
+//
+// Hot path: BenchmarkFormat.
+func (f *Format) Append(dst []byte, r *Record) []byte {
+	dst, _ = f.appendLine(dst, r)
+	return dst
+}
+
+// appendLine is Append, and reports whether values were cut.
+func (f *Format) appendLine(dst []byte, r *Record) (out []byte, shortened bool) {
+	n := len(dst)
+	dst = f.append(dst, r, noLimit)
+	if len(dst)-n > LineBytesMax {
+		return f.append(dst[:n], r, f.share), true
+	}
+	return dst, false
+}
+
+// append appends the line with values of at most limit bytes, before they are escaped.
+func (f *Format) append(dst []byte, r *Record, limit int) []byte {
+	for i := range f.steps {
+		s := &f.steps[i]
+		if s.kind == stepLiteral {
+			dst = append(dst, s.lit...)
+			continue
+		}
+		dst = s.append(dst, r, limit)
+	}
+	return append(dst, '\n')
+}
+
+// append appends one step that is not a literal.
+func (s *step) append(dst []byte, r *Record, limit int) []byte {
+	n := len(dst)
+	switch s.kind {
+	case stepText, stepString:
+		dst, ok := s.op.append(dst, r, limit, s.kind == stepString)
+		if ok || s.omit {
+			return dst
+		}
+		return append(dst, '-')
+	case stepTyped:
+		dst, ok := s.op.appendTyped(dst, r, limit)
+		if ok {
+			return dst
+		}
+		return append(dst, "null"...)
+	case stepMember:
+		dst, ok := s.op.appendTyped(append(dst, s.lit...), r, limit)
+		if !ok {
+			return dst[:n]
+		}
+		return append(dst, ',')
+	case stepClose:
+		// No value ends in a comma: strings end in a quote. It is the one of the last member.
+		if dst[n-1] == ',' {
+			dst = dst[:n-1]
+		}
+		return append(dst, '}')
+	}
+	panic("BUG: accesslog: literal step")
+}
+
+// A FormatError tells what is wrong with a format, for a person who is writing one.
+type FormatError struct {
+	Problem string
+	Hint    string // what to write instead, or ""
+}
+
+// Error implements error.
+func (e *FormatError) Error() string {
+	if e.Hint == "" {
+		return e.Problem
+	}
+	return e.Problem + "; " + e.Hint
+}
+
+// asFormatError takes an error of Compile apart. The problem keeps the place that was put in front.
+func asFormatError(err error) (problem, hint string) {
+	var e *FormatError
+	if errors.As(err, &e) {
+		return strings.TrimSuffix(err.Error(), "; "+e.Hint), e.Hint
+	}
+	return err.Error(), ""
+}
