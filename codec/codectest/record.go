@@ -21,7 +21,8 @@ import (
 //	eof
 //
 // Data that comes in several events is told as one, so that the transcript does not depend on
-// the cuts. To each complete request it writes an empty response, so that pipelined requests go on.
+// the cuts. To each complete request it writes an empty response, so that pipelined requests go on: 200, but 405 to
+// CONNECT, and never a 101.
 // After the last piece comes the end of the peer, told as "eof" or as an error.
 func Record(s codec.Server, pieces ...[]byte) string {
 	var t transcript
@@ -29,7 +30,9 @@ func Record(s codec.Server, pieces ...[]byte) string {
 	t.run(&peer{feed: s.Feed, eof: s.EOF, head: func() { t.request(ev.Request) }, reply: func() {
 		var h codec.ResponseHead
 		h.Reset()
-		h.Status = 200
+		if h.Status = 200; ev.Request.Method() == codec.MethodCONNECT {
+			h.Status = 405
+		}
 		s.AppendResponseHead(nil, 0, &h, true)
 	}}, &ev, pieces)
 	return t.String()
