@@ -1,0 +1,124 @@
+package route
+
+import (
+	"testing"
+	"time"
+
+	"millrace/codec"
+)
+
+func retryPolicy(t testing.TB, text string) *RetryPolicy {
+	t.Helper()
+	return compileRoutes(t, `{"match": {"prefix": "/"}, "route": {"cluster": "c1", "retry_policy": `+text+`}}`).Route(0).Retry
+}
+
+func TestParseRetryOn(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in   string
+		want RetryOn
+		ok   bool
+	}{
+		{"", 0, true},
+		{"5xx", Retry5xx, true},
+		{" gateway-error ,reset,, connect-failure", RetryGatewayError | RetryReset | RetryConnectFailure, true},
+		{"5xx,unknown,retriable-4xx", Retry5xx | RetryRetriable4xx, false},
+		{"5XX", 0, false},
+		{"reset-before-request,envoy-ratelimited,refused-stream,retriable-status-codes,retriable-headers",
+			RetryResetBeforeRequest | RetryEnvoyRatelimited | RetryRefusedStream | RetryRetriableStatusCodes | RetryRetriableHeaders, true},
+	} {
+		if got, ok := ParseRetryOn([]byte(tt.in)); got != tt.want || ok != tt.ok {
+			t.Errorf("ParseRetryOn(%q) = %v, %v; want %v, %v", tt.in, got, ok, tt.want, tt.ok)
+		}
+	}
+	if all := retryOnEnd - 1; len(retryOnNames) != 10 || all != 1<<len(retryOnNames)-1 {
+		t.Errorf("%d names for the bits %b", len(retryOnNames), all)
+	} else if back, ok := ParseRetryOn([]byte(all.String())); back != all || !ok {
+		t.Errorf("ParseRetryOn(%q) = %v, %v", all, back, ok)
+	}
+}
+
+func TestWantsResponse(t *testing.T) {
+	t.Parallel()
+	p := retryPolicy(t, `{"retriable_status_codes": [418, 100, 599], "retriable_headers": [{"name": "x-retry", "exact": "1"}, {"name": "x-more"}]}`)
+	for _, tt := range []struct {
+		on     RetryOn
+		status int
+		field  string
+		want   bool
+	}{
+		{0, 503, "", false},
+		{Retry5xx, 500, "", true},
+		{Retry5xx, 599, "", true},
+		{Retry5xx, 499, "", false},
+		{RetryGatewayError, 500, "", false},
+		{RetryGatewayError, 502, "", true},
+		{RetryGatewayError, 504, "", true},
+		{RetryGatewayError, 505, "", false},
+		{RetryRetriable4xx, 409, "", true},
+		{RetryRetriable4xx, 400, "", false},
+		{RetryRetriableStatusCodes, 418, "", true},
+		{RetryRetriableStatusCodes, 100, "", true},
+		{RetryRetriableStatusCodes, 599, "", true},
+		{RetryRetriableStatusCodes, 419, "", false},
+		{RetryRetriableStatusCodes, 640, "", false},
+		{RetryReset, 418, "", false},
+		{RetryRetriableHeaders, 200, "x-retry", true},
+		{RetryRetriableHeaders, 200, "x-more", true},
+		{RetryRetriableHeaders, 200, "x-other", false},
+		{Retry5xx, 503, "x-envoy-ratelimited", false}, // forbids every retry
+		{Retry5xx | RetryEnvoyRatelimited, 503, "x-envoy-ratelimited", true},
+		{RetryEnvoyRatelimited, 200, "x-envoy-ratelimited", true},
+	} {
+		var h codec.ResponseHead
+		h.Reset()
+		h.Status = tt.status
+		if tt.field != "" {
+			h.AddString(tt.field, "1")
+		}
+		if got := p.WantsResponse(tt.on, &h); got != tt.want {
+			t.Errorf("WantsResponse(%v, %d %s) = %v; want %v", tt.on, tt.status, tt.field, got, tt.want)
+		}
+	}
+}
+
+func TestBackOff(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		policy string
+		want   []time.Duration // milliseconds
+	}{
+		{`{}`, []time.Duration{25, 50, 100, 200, 250, 250}},
+		{`{"retry_back_off": {"base_interval": "10ms", "max_interval": "15ms"}}`, []time.Duration{10, 15, 15}},
+		{`{"retry_back_off": {"base_interval": "10ms", "max_interval": "10ms"}}`, []time.Duration{10, 10}},
+	} {
+		p := retryPolicy(t, tt.policy)
+		for i, want := range tt.want {
+			if got := p.BackOff(uint32(i + 1)); got != want*time.Millisecond {
+				t.Errorf("%s: BackOff(%d) = %v; want %dms", tt.policy, i+1, got, want)
+			}
+		}
+	}
+	if got := retryPolicy(t, `{}`).BackOff(1 << 31); got != 250*time.Millisecond {
+		t.Errorf("BackOff(2^31) = %v; want 250ms", got)
+	}
+}
+
+func TestRetriableRequestHeaders(t *testing.T) {
+	t.Parallel()
+	open, gated := retryPolicy(t, `{}`), retryPolicy(t, `{"retriable_request_headers": [{"name": ":method", "exact": "GET"}, {"name": "x-retry"}]}`)
+	for _, tt := range []struct {
+		p    *RetryPolicy
+		in   *Input
+		want bool
+	}{
+		{open, request("POST a/"), true},
+		{gated, request("POST a/"), false},
+		{gated, request("GET a/"), true},
+		{gated, request("POST a/", "x-retry: y"), true},
+	} {
+		if got := tt.p.Applies(tt.in.Head); got != tt.want {
+			t.Errorf("Applies(%s) = %v; want %v", tt.in.Head.MethodBytes(), got, tt.want)
+		}
+	}
+}
