@@ -22,6 +22,10 @@ const (
 	childReady = "ready" // printed once all idle connections are open
 )
 
+// childProcs is more than one, so that the thread of the load never waits for a processor of the runtime that another
+// thread holds and, on a busy core, cannot give back.
+const childProcs = 4
+
 // childConfig is what a child is told.
 type childConfig struct {
 	Port     int
@@ -55,6 +59,7 @@ func runChild(args []string) (was bool, err error) {
 		return true, holdIdle(cfg)
 	}
 	runtime.LockOSThread()
+	runtime.GOMAXPROCS(childProcs)
 	res, err := load.Open(cfg.open())
 	if err != nil {
 		return true, err

@@ -20,7 +20,7 @@
 
 enum {
 	eventsMax = 512,        // events taken by one epoll_wait
-	bufferBytes = 64 << 10, // one read
+	bufferBytes = 256 << 10, // one read; half of it already takes a 64 KiB body with its head at once
 };
 
 // A side is one socket of a pair. What the peer's socket did not take waits in pending, which belongs to

@@ -163,6 +163,9 @@ func TestOpenCountsTheStall(t *testing.T) {
 	if res.Count != 100 || res.P90 < float64((stall/4).Microseconds()) {
 		t.Errorf("Open = %+v; want a 90th percentile that shows the stall of %v", res, stall)
 	}
+	if res.LateP99 >= float64((stall / 2).Microseconds()) {
+		t.Errorf("Open = %+v; takes the blame for the stall of %v", res, stall)
+	}
 }
 
 func TestOpenCountsErrors(t *testing.T) {
