@@ -143,9 +143,7 @@ func (b *Budget) Leave(m *Member) {
 		}
 		return old
 	})
-	if m.waiting.CompareAndSwap(true, false) {
-		b.waiting.Add(-1)
-	}
+	b.StopWaiting(m)
 }
 
 // editMembers replaces the list by an edited copy.
@@ -184,6 +182,13 @@ func (b *Budget) Wait(m *Member) (admitted bool) {
 		}
 	}
 	return false
+}
+
+// StopWaiting ends the wait of m, whose needs were met otherwise.
+func (b *Budget) StopWaiting(m *Member) {
+	if m.waiting.CompareAndSwap(true, false) {
+		b.waiting.Add(-1)
+	}
 }
 
 // PassOn is called by a member that was woken, after it took what it needs: what is left

@@ -82,6 +82,22 @@ func (b *breaker) admit(p *Pool) bool {
 	return b.budget.Wait(b.member)
 }
 
+// othersWait reports whether a loop waits for a connection that this one could give up. Pools whose
+// requests got other connections in the meantime no longer count.
+func (b *breaker) othersWait() bool {
+	if !b.budget.Waiting() {
+		return false
+	}
+	b.waiting = slices.DeleteFunc(b.waiting, func(p *Pool) bool {
+		p.waiting = p.connecting < p.pending.count
+		return !p.waiting
+	})
+	if len(b.waiting) == 0 {
+		b.budget.StopWaiting(b.member)
+	}
+	return b.budget.Waiting()
+}
+
 // retry lets the waiting pools try again, oldest first.
 func (b *breaker) retry() {
 	round := b.waiting
@@ -97,7 +113,7 @@ func (b *breaker) retry() {
 
 // shed closes one idle connection, the one that lay longest in its pool, so that a waiting pool may open one.
 func (b *breaker) shed() {
-	if !b.budget.Waiting() {
+	if !b.othersWait() {
 		return
 	}
 	for len(b.idle) > 0 {

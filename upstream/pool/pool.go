@@ -150,7 +150,7 @@ func (p *Pool) serve(c *conn) {
 
 // welcomes reports whether c may become idle.
 func (p *Pool) welcomes(c *conn) bool {
-	return !p.draining && !p.cluster.table.draining && !p.breaker.budget.Waiting() && !c.isOld()
+	return !p.draining && !p.cluster.table.draining && !p.breaker.othersWait() && !c.isOld()
 }
 
 // park makes c idle. Precondition: it is welcome.
