@@ -6,9 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	jsoniter "github.com/json-iterator/go"
@@ -131,10 +129,8 @@ func (w writer) filter(f filters.Config) {
 
 // entries writes a map.
 func (w writer) entries(t *typePlan, v reflect.Value) {
-	keys := v.MapKeys()
-	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	w.WriteObjectStart()
-	for i, k := range keys {
+	for i, k := range sortedKeys(v) {
 		if i > 0 {
 			w.WriteMore()
 		}

@@ -75,22 +75,18 @@ func (d *fastDecoder) array(t *typePlan, ru *rules, v reflect.Value) bool {
 	default:
 		return false
 	}
-	s, inner := reflect.MakeSlice(t.typ, 0, 0), ru.inside()
+	v.Set(reflect.MakeSlice(t.typ, 0, 0))
+	inner := ru.inside()
 	ok := d.it.ReadArrayCB(func(*jsoniter.Iterator) bool {
-		s = grow(s)
-		elem := s.Index(s.Len() - 1)
+		n := v.Len()
+		v.Grow(1)
+		v.SetLen(n + 1)
 		if t.kind == kindFilters {
-			return d.filter(t.filter, elem)
+			return d.filter(t.filter, v.Index(n))
 		}
-		return d.value(t.elem, inner, elem)
+		return d.value(t.elem, inner, v.Index(n))
 	})
-	v.Set(s)
-	return ok && checkCount(s.Len(), ru) == nil
-}
-
-// grow adds a zero element to the end of a slice.
-func grow(s reflect.Value) reflect.Value {
-	return reflect.Append(s, reflect.Zero(s.Type().Elem()))
+	return ok && checkCount(v.Len(), ru) == nil
 }
 
 // object reads an object into a struct or map.

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"sync"
 )
 
@@ -28,10 +29,37 @@ var fieldDocs = sync.OnceValue(func() map[string]string {
 	return docs
 })
 
-// doc returns the comment of a field, or "".
-func (f *fieldPlan) doc() string { return fieldDocs()[docKey(f.owner)+"."+f.goName] }
+// doc returns what is said of a field, or "".
+func (f *fieldPlan) doc() string {
+	return plainDoc(fieldDocs()[docKey(f.owner)+"."+f.goName], f.goName, f.name)
+}
 
-// typeDoc returns the comment of a struct, or "".
-func typeDoc(t reflect.Type) string { return fieldDocs()[docKey(t)] }
+// typeDoc returns what is said of a struct, or "".
+func typeDoc(t reflect.Type) string {
+	return plainDoc(fieldDocs()[docKey(t)], t.Name(), "this")
+}
 
 func docKey(t reflect.Type) string { return t.PkgPath() + "." + t.Name() }
+
+// plainDoc takes the Go name out of the start of a comment, for readers who
+// know only the name in the file: "DrainTime is how long" becomes "How long",
+// "StripPort removes" becomes "strip_port removes".
+func plainDoc(doc, goName, name string) string {
+	rest, ok := strings.CutPrefix(doc, goName+" ")
+	if !ok {
+		return doc
+	}
+	for _, is := range []string{"is ", "are "} {
+		if what, ok := strings.CutPrefix(rest, is); ok && what != "" {
+			return strings.ToUpper(what[:1]) + what[1:]
+		}
+	}
+	verb, _, _ := strings.Cut(rest, " ")
+	if !strings.HasSuffix(verb, "s") || verb == "as" {
+		return doc // "Name of the listener" is a sentence without a verb
+	}
+	if name == "this" {
+		return "This " + rest
+	}
+	return name + " " + rest
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"strconv"
@@ -50,6 +51,11 @@ type typePlan struct {
 	required bool           // some field is required, so the object cannot be left out
 
 	filter string // only valid if kind is kindFilters: the table of names
+
+	// Set when the plan and those it refers to are finished.
+	marked    bool
+	validates bool // values hold a validator, or filters, which may be
+	refers    bool // values hold a referrer, or filters
 }
 
 // A fieldPlan is one field of a struct.
@@ -115,8 +121,51 @@ var plans = planner{plans: map[planKey]*typePlan{}}
 // planOf returns the plan of a type, made on first use.
 func planOf(t reflect.Type) *typePlan {
 	plans.mu.Lock()
-	defer plans.mu.Unlock()
-	return plans.of(planKey{typ: t})
+	defer plans.unlock()
+	p := plans.of(planKey{typ: t})
+	if !p.marked {
+		plans.mark()
+	}
+	return p
+}
+
+// unlock forgets plans that a panic left unfinished, so that none of them is
+// taken for a finished one later.
+func (r *planner) unlock() {
+	maps.DeleteFunc(r.plans, func(_ planKey, p *typePlan) bool { return !p.marked })
+	r.mu.Unlock()
+}
+
+// mark finds out what the new plans hold. Precondition: mu is held.
+func (r *planner) mark() {
+	for _, p := range r.plans {
+		if !p.marked {
+			p.validates = p.reaches(reflect.TypeFor[validator](), map[*typePlan]bool{})
+			p.refers = p.reaches(reflect.TypeFor[referrer](), map[*typePlan]bool{})
+			p.marked = true
+		}
+	}
+}
+
+// reaches reports whether values of t may hold structs that implement an
+// interface. Types in seen have been looked at: types may contain themselves.
+func (t *typePlan) reaches(iface reflect.Type, seen map[*typePlan]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch {
+	case t.kind == kindFilters, t.kind == kindStruct && reflect.PointerTo(t.typ).Implements(iface):
+		return true
+	case t.elem != nil:
+		return t.elem.reaches(iface, seen)
+	}
+	for i := range t.fields {
+		if t.fields[i].typ.reaches(iface, seen) {
+			return true
+		}
+	}
+	return false
 }
 
 // of makes the plan of a type. A plan is entered before its fields are made, so

@@ -19,12 +19,13 @@ func TestReferenceHasTheFields(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"| `drain_time` | duration | `\"600s\"` | 0s to 24h | DrainTime is how long",
+		"| `drain_time` | duration | `\"600s\"` | 0s to 24h | How long a removed listener",
 		"| `drain_type` | string | `\"default\"` | `default`, `modify_only` |",
 		"| `address` | string | required | ",
 		"| `per_connection_buffer_limit_bytes` | size | `\"1MiB\"` | 1KiB to 1GiB |",
 		"| `tcp_keepalive` | [object](#listeners-tcp_keepalive) | absent |",
-		"\n## listeners, tcp_keepalive\n",
+		"\n## listeners, tcp_keepalive\n\nHow silent connections are probed.",
+		"| enable_reuse_port gives each loop",
 		"\n## HTTP filter router\n\nNo config.",
 		"| `http_filters` | list of http filters | `[{\"name\": \"router\"}]` |",
 	} {
@@ -48,5 +49,26 @@ func TestFieldsHaveDocs(t *testing.T) {
 				t.Errorf("%s.%s has no comment; write one and run go generate ./cmd/internal/config", p.typ, f.goName)
 			}
 		}
+	}
+}
+
+func TestPlainDoc(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ in, want string }{
+		{"DrainTime is how long.", "How long."},
+		{"DrainTime are the times.", "The times."},
+		{"DrainTime bounds it.", "drain_time bounds it."},
+		{"DrainTime of it.", "DrainTime of it."},
+		{"DrainTime such as 5s.", "DrainTime such as 5s."},
+		{"How long.", "How long."},
+		{"DrainTimes.", "DrainTimes."},
+		{"", ""},
+	} {
+		if got := plainDoc(tt.in, "DrainTime", "drain_time"); got != tt.want {
+			t.Errorf("plainDoc(%q) = %q; want %q", tt.in, got, tt.want)
+		}
+	}
+	if got := plainDoc("Node holds it.", "Node", "this"); got != "This holds it." {
+		t.Errorf("plainDoc of a struct = %q", got)
 	}
 }
