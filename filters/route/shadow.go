@@ -150,6 +150,9 @@ func index(yes bool) int {
 func (s *shadows) describe(i int) string {
 	kind, text := s.routes[i].Match.kind()
 	d := fmt.Sprintf("(%s %q)", kind, text)
+	if kind == pathConnect {
+		d = "(connect_matcher)"
+	}
 	if name := s.routes[i].Name; name != "" {
 		d = fmt.Sprintf("%q ", name) + d
 	}
