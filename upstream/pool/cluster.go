@@ -53,7 +53,8 @@ func (c *Cluster) Config() *upstream.Config { return c.shared.Config }
 // Shared returns what the loops share.
 func (c *Cluster) Shared() *upstream.Cluster { return c.shared }
 
-// Pick returns the host for a request, or nil if there is none.
+// Pick returns the host for a request, or nil if there is none. p should lie in what the caller
+// keeps for the request: a variable would be allocated.
 func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
 	h := c.balancer.Pick(c.hosts, p)
 	if h == nil {
@@ -133,6 +134,9 @@ func (c *Cluster) set(next *upstream.Cluster) {
 		c.balancer = c.table.newBalancer(next)
 	}
 	c.refresh()
+	for _, b := range c.breakers {
+		b.retry() // limits may be higher now
+	}
 }
 
 // joinBudgets leaves the old breakers, as far as no pool needs them, and joins the new ones.
