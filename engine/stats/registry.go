@@ -91,14 +91,15 @@ func (r *Registry) function(name string, remove bool, f function) {
 
 // change replaces the group of scope with one that edit has worked on.
 func (r *Registry) change(scope Scope, edit func(*group)) {
+	scope = scope.derive()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := group{scope: scope.derive()}
+	g := group{scope: scope}
 	if old := r.groups[scope.Prefix]; old != nil {
 		g = *old
 		g.members, g.funcs = slices.Clone(old.members), slices.Clone(old.funcs)
 		if len(g.scope.Labels) == 0 && len(scope.Labels) > 0 { // a Func came before the labels were known
-			g.scope = scope.derive()
+			g.scope = scope
 		}
 	}
 	g.scope.Loop = 0

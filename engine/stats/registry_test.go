@@ -229,6 +229,7 @@ func TestScope(t *testing.T) {
 		{Scope{Prefix: "cluster.cluster.", Labels: []Label{{"n", "cluster"}}}, "cluster.cluster.", "cluster."},
 		{Scope{Prefix: "x.y.", Labels: []Label{{"n", "z"}}}, "x.y.", "x.y."},
 		{Scope{Prefix: "x.y."}, "x.y.", "x.y."},
+		{Scope{Prefix: "x.a:b\n\xff.", Labels: []Label{{"n", "a:b\n\xff"}}}, "x.a_b_\uFFFD.", "x."},
 		{Scope{}, "", ""},
 	} {
 		got := tt.scope.derive()

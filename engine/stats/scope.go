@@ -1,6 +1,9 @@
 package stats
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Scope says whose values a set holds: the front part of their names, and the labels that
 // stand for the variable parts of it where a page has labels.
@@ -84,9 +87,16 @@ func cleanName(s string) string {
 	}, s)
 }
 
-// derive fills Root from Prefix and Labels: each label's value is removed where it stands as
-// a whole part, after the one before it.
+// derive cleans a scope that was written out by hand, and fills its Root from Prefix and
+// Labels: each label's value is removed where it stands as a whole part, after the one before it.
 func (s Scope) derive() Scope {
+	s.Prefix = cleanName(s.Prefix)
+	if slices.ContainsFunc(s.Labels, func(l Label) bool { return l.Value != cleanName(l.Value) }) {
+		s.Labels = slices.Clone(s.Labels)
+		for i := range s.Labels {
+			s.Labels[i].Value = cleanName(s.Labels[i].Value)
+		}
+	}
 	if s.Root != "" || len(s.Labels) == 0 {
 		if s.Root == "" {
 			s.Root = s.Prefix
@@ -95,7 +105,7 @@ func (s Scope) derive() Scope {
 	}
 	rest := s.Prefix
 	for _, l := range s.Labels {
-		part := "." + cleanName(l.Value) + "."
+		part := "." + l.Value + "."
 		at := strings.Index(rest, part)
 		if at < 0 {
 			continue

@@ -16,10 +16,10 @@ func (s *Server) clusters(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if choice(r, "format", "text") == "json" {
-		s.clustersJSON(w, re)
+		s.clustersJSON(w, r, re)
 		return
 	}
-	s.clustersText(w, re)
+	s.clustersText(w, r, re)
 }
 
 // hostValue is one number of a host, under Envoy's key.
@@ -47,8 +47,8 @@ type clusterText struct {
 	name, host string
 }
 
-func (s *Server) clustersText(w http.ResponseWriter, re *regexp.Regexp) {
-	t := clusterText{page: newPage(w, textType)}
+func (s *Server) clustersText(w http.ResponseWriter, r *http.Request, re *regexp.Regexp) {
+	t := clusterText{page: newPage(w, r, textType)}
 	defer t.page.end()
 	s.deps.Clusters(func(c *Cluster) bool {
 		if re != nil && !re.MatchString(c.Name) {
@@ -148,8 +148,8 @@ func oneLine(s string) string {
 
 // clustersJSON writes the JSON of envoy.admin.v3.Clusters. 64-bit numbers are strings, as
 // protobuf's JSON has them.
-func (s *Server) clustersJSON(w http.ResponseWriter, re *regexp.Regexp) {
-	j := newJSON(w, indented)
+func (s *Server) clustersJSON(w http.ResponseWriter, r *http.Request, re *regexp.Regexp) {
+	j := newJSON(w, r, indented)
 	defer j.done()
 	j.object("")
 	j.array("cluster_statuses")

@@ -38,7 +38,7 @@ func (s *Server) configDump(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("parameter resource: the configuration has no member %q", resource), http.StatusBadRequest)
 		return
 	}
-	j := newJSON(w, indented)
+	j := newJSON(w, r, indented)
 	defer j.done()
 	j.object("")
 	j.optional("path", d.Path)
@@ -133,9 +133,9 @@ func (c *copier) element(depth int) {
 }
 
 // configStatus is /config_status.
-func (s *Server) configStatus(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) configStatus(w http.ResponseWriter, r *http.Request) {
 	st := s.deps.ConfigStatus()
-	j := newJSON(w, indented)
+	j := newJSON(w, r, indented)
 	defer j.done()
 	j.object("")
 	j.str("path", st.Path)
@@ -162,7 +162,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		code = http.StatusBadRequest
 	}
 	if choice(r, "format", "text") == "json" {
-		j := newJSON(w, indented)
+		j := newJSON(w, r, indented)
 		defer j.done()
 		w.WriteHeader(code)
 		j.object("")
@@ -170,7 +170,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		j.end()
 		return
 	}
-	p := newPage(w, textType)
+	p := newPage(w, r, textType)
 	defer p.end()
 	w.WriteHeader(code)
 	p.report(&rep)

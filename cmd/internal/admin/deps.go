@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"millrace/engine/stats"
@@ -12,6 +13,9 @@ import (
 type Deps struct {
 	// Stats is shown by /stats. Never nil.
 	Stats *stats.Registry
+
+	// Log is told of requests that change something, and of panics of handlers. Nil means nobody is.
+	Log *slog.Logger
 
 	// Hosts are names, besides localhost and IP addresses, that requests may use in Host. A
 	// port is ignored. Default: none.

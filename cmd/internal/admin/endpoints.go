@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strings"
 )
 
@@ -114,11 +115,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	r.Body = http.MaxBytesReader(rec, r.Body, bodyBytesMax)
-	refused := s.guarded(rec, r)
-	if !refused {
+	refused := false
+	defer func() { s.finish(rec, r, refused, recover()) }()
+	if refused = s.guarded(rec, r); !refused {
 		s.route(rec, r)
 	}
+}
+
+// finish counts and logs a request. A panic of a handler ends its connection, not the proxy.
+func (s *Server) finish(rec *recorder, r *http.Request, refused bool, panicked any) {
+	if panicked != nil {
+		rec.code = http.StatusInternalServerError
+		s.deps.Log.Error("admin handler panicked", "path", r.URL.Path, "panic", panicked, "stack", string(debug.Stack()))
+	}
 	s.count(rec.code, refused)
+	if r.Method == post {
+		s.deps.Log.Info("admin request", "path", r.URL.Path, "query", r.URL.RawQuery, "status", rec.code, "from", r.RemoteAddr)
+	}
+	if panicked != nil {
+		panic(http.ErrAbortHandler) // the way to cut a response off; net/http does not log it
+	}
 }
 
 // route finds the endpoint and checks what all of them require.

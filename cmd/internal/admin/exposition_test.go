@@ -104,3 +104,20 @@ func TestExpositionHostile(t *testing.T) {
 		}
 	}
 }
+
+// FuzzExposition: whatever names and texts the config holds, the page stays well-formed.
+func FuzzExposition(f *testing.F) {
+	for _, seed := range []string{"web", "a\"} 1", "\n# TYPE x counter", "\\", "\xff", "a:b"} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, name, text string) {
+		reg := new(stats.Registry)
+		set := new(clusterSet)
+		set.Codes.Inc(len(text))
+		reg.Add(stats.ListenerHTTPScope(name, text), set)
+		reg.Add(stats.Scope{Prefix: "x." + name + ".", Labels: []stats.Label{{Name: "n", Value: name}}}, new(clusterSet))
+		reg.Text("server.text", func() string { return text })
+		fx := &fixture{srv: New(Deps{Stats: reg})}
+		checkExposition(t, fx.want(t, 200, "GET", "/stats/prometheus?text_readouts"))
+	})
+}

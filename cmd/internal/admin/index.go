@@ -36,7 +36,7 @@ type indexParam struct {
 
 // index is /: the table of endpoints as forms, and a few live numbers. The page loads nothing
 // from anywhere else; only its own script and style may run.
-func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	d := indexData{Nonce: rand.Text()}
 	if s.deps.State != nil {
 		d.State = s.deps.State()
@@ -58,7 +58,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-"+d.Nonce+"'; script-src 'nonce-"+d.Nonce+
 		"'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-	p := newPage(w, htmlType)
+	p := newPage(w, r, htmlType)
 	defer p.end()
 	if err := indexTemplate.Execute(p, &d); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

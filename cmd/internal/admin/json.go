@@ -24,8 +24,8 @@ type jsonPage struct {
 	closers []byte
 }
 
-func newJSON(w http.ResponseWriter, api jsoniter.API) *jsonPage {
-	p := newPage(w, jsonType)
+func newJSON(w http.ResponseWriter, r *http.Request, api jsoniter.API) *jsonPage {
+	p := newPage(w, r, jsonType)
 	s := jsoniter.NewStream(api, nil, 0)
 	s.SetBuffer(p.B)
 	return &jsonPage{s: s, page: p}

@@ -7,7 +7,7 @@ import "net/http"
 func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
 	list := s.deps.Listeners()
 	if choice(r, "format", "text") == "json" {
-		j := newJSON(w, indented)
+		j := newJSON(w, r, indented)
 		defer j.done()
 		j.object("")
 		j.array("listener_statuses")
@@ -22,7 +22,7 @@ func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
 		j.end()
 		return
 	}
-	p := newPage(w, textType)
+	p := newPage(w, r, textType)
 	defer p.end()
 	for i := range list {
 		p.line(oneLine(list[i].Name), "::", oneLine(list[i].Address))

@@ -85,9 +85,9 @@ func residentBytes() uint64 {
 }
 
 // memory is /memory: Envoy's names where they mean the same, then our own.
-func (s *Server) memory(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) memory(w http.ResponseWriter, r *http.Request) {
 	m := ReadMemory()
-	j := newJSON(w, indented)
+	j := newJSON(w, r, indented)
 	defer j.done()
 	j.object("")
 	j.uint("allocated", m.Allocated)
@@ -148,11 +148,11 @@ func (j *jsonPage) collections(m *Memory) {
 }
 
 // collect is /memory/collect. Benchmarks use it to measure what is really held.
-func (s *Server) collect(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) collect(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	runtime.GC()
 	took := time.Since(start)
-	j := newJSON(w, indented)
+	j := newJSON(w, r, indented)
 	defer j.done()
 	m := ReadMemory()
 	j.object("")

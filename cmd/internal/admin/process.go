@@ -18,14 +18,14 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 // serverInfo is /server_info, the JSON of envoy.admin.v3.ServerInfo.
-func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) serverInfo(w http.ResponseWriter, r *http.Request) {
 	info := s.deps.Info()
 	now := time.Now()
 	first := info.FirstStarted
 	if first.IsZero() {
 		first = info.Started
 	}
-	j := newJSON(w, indented)
+	j := newJSON(w, r, indented)
 	defer j.done()
 	j.object("")
 	j.str("version", info.Version)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -68,7 +69,11 @@ func New(deps Deps) *Server {
 		ErrorLog:          discardLog, // a peer's mistake is never a log line
 		ConnContext:       markUnix,
 	}
+	if s.deps.Log == nil {
+		s.deps.Log = slog.New(slog.DiscardHandler)
+	}
 	deps.Stats.Add(stats.HTTPScope("admin"), &s.stats)
+	registerProcess(deps.Stats, &deps)
 	return s
 }
 

@@ -19,17 +19,17 @@ func (s *Server) statsPage(w http.ResponseWriter, r *http.Request) {
 	}
 	switch choice(r, "format", "text") {
 	case "json":
-		s.statsJSON(w, q)
+		s.statsJSON(w, r, q)
 	case "prometheus":
-		s.statsPrometheus(w, q)
+		s.statsPrometheus(w, r, q)
 	default:
-		s.statsText(w, q)
+		s.statsText(w, r, q)
 	}
 }
 
 // statsText writes "name: value" lines, histograms after the rest as Envoy does.
-func (s *Server) statsText(w http.ResponseWriter, q *statsQuery) {
-	p := newPage(w, textType)
+func (s *Server) statsText(w http.ResponseWriter, r *http.Request, q *statsQuery) {
+	p := newPage(w, r, textType)
 	defer p.end()
 	s.deps.Stats.Each(func(m *stats.Metric) bool {
 		if m.Kind == stats.KindHistogram || !q.wants(m) {
@@ -130,8 +130,8 @@ func writeFloat(s *jsoniter.Stream, v float64) {
 }
 
 // statsJSON writes Envoy's JSON: {"stats":[{"name":…,"value":…},…,{"histograms":{…}}]}.
-func (s *Server) statsJSON(w http.ResponseWriter, q *statsQuery) {
-	j := newJSON(w, compact)
+func (s *Server) statsJSON(w http.ResponseWriter, r *http.Request, q *statsQuery) {
+	j := newJSON(w, r, compact)
 	defer j.done()
 	j.object("")
 	j.array("stats")

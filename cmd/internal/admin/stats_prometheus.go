@@ -14,13 +14,13 @@ func (s *Server) prometheus(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	s.statsPrometheus(w, q)
+	s.statsPrometheus(w, r, q)
 }
 
 // statsPrometheus writes the text exposition format, version 0.0.4, with Envoy's names:
 // the variable parts of a name are labels.
-func (s *Server) statsPrometheus(w http.ResponseWriter, q *statsQuery) {
-	e := exposition{page: newPage(w, prometheusType), seen: map[string]bool{}}
+func (s *Server) statsPrometheus(w http.ResponseWriter, r *http.Request, q *statsQuery) {
+	e := exposition{page: newPage(w, r, prometheusType), seen: map[string]bool{}}
 	defer e.page.end()
 	s.deps.Stats.EachFamily(func(m *stats.Metric) bool {
 		if m.Kind == stats.KindText && !q.texts || !q.wants(m) {
