@@ -1,0 +1,166 @@
+package codec
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestMethod(t *testing.T) {
+	t.Parallel()
+	for m := MethodGET; m < methodCount; m++ {
+		if got := ParseMethod([]byte(m.String())); got != m {
+			t.Errorf("ParseMethod(%q) = %d; want %d", m, got, m)
+		}
+		if got := ParseMethod([]byte(strings.ToLower(m.String()))); got != MethodOther {
+			t.Errorf("ParseMethod(%q) = %d; want other", strings.ToLower(m.String()), got)
+		}
+	}
+	for _, s := range []string{"", "GE", "GETS", "PURGE", "PROPFIND", "XXX", "XXXX", "XXXXX", "XXXXXX", "XXXXXXX"} {
+		if got := ParseMethod([]byte(s)); got != MethodOther {
+			t.Errorf("ParseMethod(%q) = %s; want other", s, got)
+		}
+	}
+	idempotent := map[Method]bool{MethodGET: true, MethodHEAD: true, MethodPUT: true, MethodDELETE: true,
+		MethodOPTIONS: true, MethodTRACE: true}
+	for m := MethodOther; m < methodCount; m++ {
+		if got := m.Idempotent(); got != idempotent[m] {
+			t.Errorf("%q.Idempotent() = %v; want %v", m, got, idempotent[m])
+		}
+	}
+	if Method(200).String() != "" {
+		t.Error("a method out of range has a name")
+	}
+}
+
+func newRequest() *RequestHead {
+	h := new(RequestHead)
+	h.Reset()
+	return h
+}
+
+func TestRequestHeadSetters(t *testing.T) {
+	t.Parallel()
+	h := newRequest()
+	if h.Path() != nil || h.Authority() != nil || h.Scheme() != nil || !h.BodyNone() {
+		t.Errorf("an empty head has path %q, authority %q, scheme %q", h.Path(), h.Authority(), h.Scheme())
+	}
+	h.SetMethod(MethodPOST)
+	if string(h.MethodBytes()) != "POST" || h.Method() != MethodPOST {
+		t.Errorf("method %q", h.MethodBytes())
+	}
+	h.SetMethodName("PURGE")
+	if string(h.MethodBytes()) != "PURGE" || h.Method() != MethodOther {
+		t.Errorf("method %q", h.MethodBytes())
+	}
+	h.SetMethodName("BAD X\r\n")
+	if string(h.MethodBytes()) != "BAD_X__" {
+		t.Errorf("method %q; want BAD_X__", h.MethodBytes())
+	}
+	h.SetMethodName("HEAD")
+	if h.Method() != MethodHEAD {
+		t.Errorf("method %q; want HEAD", h.MethodBytes())
+	}
+}
+
+func TestRequestHeadSetPath(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":                "/",
+		"/a?b=c":          "/a?b=c",
+		"/a b":            "/a%20b",
+		"/a\r\nX: y":      "/a%0D%0AX:%20y",
+		"/\x00\x7f\xc3":   "/%00%7F%C3",
+		"/%41":            "/%41",
+		"/a HTTP/1.1\r\n": "/a%20HTTP/1.1%0D%0A",
+	} {
+		h := newRequest()
+		h.SetPath([]byte(in))
+		if got := h.Path(); string(got) != want {
+			t.Errorf("SetPath(%q): Path() = %q; want %q", in, got, want)
+		}
+	}
+	h := newRequest()
+	h.SetPath([]byte("/prefix/rest"))
+	h.SetPath(h.Path()[len("/prefix"):]) // an alias of the buffer
+	if got := h.Path(); string(got) != "/rest" {
+		t.Errorf("Path() = %q; want /rest", got)
+	}
+}
+
+func TestRequestHeadAuthority(t *testing.T) {
+	t.Parallel()
+	h := newRequest()
+	h.Fields = *parsed("X: 1", "HOST: a.example")
+	if got := h.Authority(); string(got) != "a.example" {
+		t.Errorf("Authority() = %q; want that of Host", got)
+	}
+	h.SetAuthority([]byte("b.example:80"))
+	if got, want := dump(&h.Fields), "X: 1|HOST: b.example:80|"; got != want {
+		t.Errorf("fields %q; want %q", got, want)
+	}
+	h.SetAuthority([]byte("b\r\nX: y@/"))
+	if got, want := string(h.Authority()), "b__X:_y__"; got != want {
+		t.Errorf("Authority() = %q; want %q", got, want)
+	}
+	h.Own(make([]byte, 0, 256))
+	if got, want := string(h.Authority()), "b__X:_y__"; got != want {
+		t.Errorf("after Own, Authority() = %q; want %q", got, want)
+	}
+	h.Reset()
+	if h.Authority() != nil || h.ContentLength != -1 || h.Len() != 0 {
+		t.Error("Reset leaves something")
+	}
+}
+
+func TestResponseHead(t *testing.T) {
+	t.Parallel()
+	h := new(ResponseHead)
+	h.Reset()
+	if len(h.Reason()) != 0 {
+		t.Errorf("Reason() = %q; want none", h.Reason())
+	}
+	h.SetReason("All\r\nX: y")
+	if got := string(h.Reason()); got != "All  X: y" {
+		t.Errorf("Reason() = %q", got)
+	}
+	h.Reset()
+	if len(h.Reason()) != 0 || h.ContentLength != -1 {
+		t.Error("Reset leaves something")
+	}
+}
+
+func TestReasonPhrase(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]string{200: "OK", 404: "Not Found", 299: "", 99: "", 0: "", -1: "", 600: "",
+		511: "Network Authentication Required", 512: ""} {
+		if got := ReasonPhrase(status); got != want {
+			t.Errorf("ReasonPhrase(%d) = %q; want %q", status, got, want)
+		}
+	}
+}
+
+func TestReasonNames(t *testing.T) {
+	t.Parallel()
+	seen := map[string]Reason{}
+	for r := range reasonCount {
+		name := r.String()
+		if other, dup := seen[name]; name == "" || dup {
+			t.Errorf("Reason(%d) is called %q, as is %d", r, name, other)
+		}
+		seen[name] = r
+	}
+	if reasonCount.String() != "unknown" || Reasons() != int(reasonCount) {
+		t.Error("a reason out of range has a name")
+	}
+	e := &Error{ScopeConn, 431, ReasonHeadTooLarge}
+	if got, want := e.Error(), "codec: http1.headers_too_large (431)"; got != want {
+		t.Errorf("Error() = %q; want %q", got, want)
+	}
+}
+
+func TestEventKindString(t *testing.T) {
+	t.Parallel()
+	if EventGoAway.String() != "goaway" || EventKind(99).String() != "unknown" {
+		t.Errorf("%q, %q", EventGoAway, EventKind(99))
+	}
+}
