@@ -132,6 +132,9 @@ func bench(ctx context.Context, opts options) error {
 		if err != nil {
 			o.notes = append(o.notes, err.Error()) // the other scenarios can still be had
 		}
+		if len(o.scenario.entries) == 0 {
+			o.notes = append(o.notes, "skipped: none of its peers is there")
+		}
 		rep.outcomes = append(rep.outcomes, o)
 	}
 	return rep.publish(os.Stdout)

@@ -77,7 +77,10 @@ func (f *finished) text() string {
 	var b strings.Builder
 	b.WriteString(strings.Join(f.conditions(), "\n") + "\n")
 	for _, o := range f.outcomes {
-		fmt.Fprintf(&b, "\n%s: %s\n%s", o.scenario.name, o.scenario.about, o.table().Text())
+		fmt.Fprintf(&b, "\n%s: %s\n", o.scenario.name, o.scenario.about)
+		if len(o.rounds) > 0 {
+			b.WriteString(o.table().Text())
+		}
 		for _, n := range o.notes {
 			fmt.Fprintf(&b, "! %s\n", n)
 		}
