@@ -265,6 +265,9 @@ func (c *Conn) runReady() {
 		c.flags &^= flagOffer
 		c.offerKept()
 	}
+	if c.flags&flagWritable != 0 && (c.out != nil || c.feeder != nil) {
+		c.onWritable()
+	}
 	if c.flags&(flagReadable|flagSplice) != 0 || c.wire != nil && c.wire.more {
 		c.onReadable()
 	}

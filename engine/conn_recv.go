@@ -85,15 +85,7 @@ func (c *Conn) onEOF() {
 // recv reads from the socket.
 func (c *Conn) recv(b []byte) (int, syscall.Errno) {
 	if c.loop.cfg.Faults != nil {
-		n := min(c.loop.cfg.Faults.ReadMax(len(b)), len(b))
-		if n <= 0 {
-			c.loop.refire(c, flagReadable)
-			return -1, unix.EAGAIN
-		}
-		if n < len(b) {
-			c.loop.refire(c, flagReadable)
-			b = b[:n]
-		}
+		return c.recvFaulty(b)
 	}
 	return sys.Read(int(c.fd), b)
 }

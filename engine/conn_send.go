@@ -90,10 +90,7 @@ func (c *Conn) Full() bool {
 // Hot path: guarded by BenchmarkEcho.
 func (c *Conn) send(b []byte) (n int, ok bool) {
 	if c.loop.cfg.Faults != nil {
-		var full bool
-		if b, full = c.cutWrite(b); full {
-			return 0, true
-		}
+		return c.sendFaulty(b)
 	}
 	n, errno := sys.Write(int(c.fd), b)
 	return c.sent(n, len(b), errno)

@@ -1,41 +1,52 @@
 package engine
 
 import (
+	"syscall"
+
 	"golang.org/x/sys/unix"
 
 	"millrace/engine/internal/sys"
 )
 
-// cutWrite asks the test's Faults how much of b may be written. full stands for EAGAIN.
-func (c *Conn) cutWrite(b []byte) (cut []byte, full bool) {
-	n := min(c.loop.cfg.Faults.WriteMax(len(b)), len(b))
-	if n == len(b) {
-		return b, false
+// recvFaulty reads as much as the test's Faults allow. A read that was cut leaves bytes
+// behind without a new edge from the kernel, so one is made up.
+func (c *Conn) recvFaulty(b []byte) (int, syscall.Errno) {
+	allowed := min(c.loop.cfg.Faults.ReadMax(len(b)), len(b))
+	if allowed <= 0 {
+		c.loop.refire(c, flagReadable)
+		return -1, unix.EAGAIN
 	}
-	c.flags &^= flagWritable
-	c.loop.refire(c, flagWritable)
-	if n <= 0 {
-		return nil, true
+	n, errno := sys.Read(int(c.fd), b[:allowed])
+	if n == allowed && allowed < len(b) {
+		c.loop.refire(c, flagReadable)
 	}
-	return b[:n], false
+	return n, errno
+}
+
+// sendFaulty writes as much of b as the test's Faults allow. A write that was cut finds the
+// socket writable without a new edge from the kernel, so one is made up.
+func (c *Conn) sendFaulty(b []byte) (n int, ok bool) {
+	allowed := min(c.loop.cfg.Faults.WriteMax(len(b)), len(b))
+	if allowed <= 0 {
+		c.flags &^= flagWritable
+		c.loop.refire(c, flagWritable)
+		return 0, true
+	}
+	n, errno := sys.Write(int(c.fd), b[:allowed])
+	n, ok = c.sent(n, allowed, errno)
+	if ok && n == allowed && allowed < len(b) {
+		c.flags &^= flagWritable
+		c.loop.refire(c, flagWritable)
+	}
+	return n, ok
 }
 
 // sendvFaulty writes the first piece of v alone, cut as the test wants it.
 func (c *Conn) sendvFaulty(v []sys.Iovec) (n int, ok bool) {
-	piece := v[:1]
-	want := int(v[0].Len)
-	allowed := min(c.loop.cfg.Faults.WriteMax(want), want)
-	if allowed < want || len(v) > 1 {
+	n, ok = c.sendFaulty(sys.IovecBytes(&v[0]))
+	if ok && n == int(v[0].Len) && len(v) > 1 {
 		c.flags &^= flagWritable
 		c.loop.refire(c, flagWritable)
 	}
-	if allowed <= 0 {
-		return 0, true
-	}
-	v[0].Len = uint64(allowed)
-	n, errno := sys.Writev(int(c.fd), piece)
-	if errno == unix.EAGAIN {
-		return 0, true
-	}
-	return c.sent(n, allowed, errno)
+	return n, ok
 }

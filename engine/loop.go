@@ -241,7 +241,7 @@ func (l *Loop) Turn(wait time.Duration) error {
 // wait polls epoll. While the loop is busy it only looks (RawSyscall, timeout 0) and
 // sleeps when nothing was there.
 func (l *Loop) wait(wait time.Duration) (n int, slept bool, err error) {
-	if wait == 0 || l.hasWork() {
+	if wait == 0 || l.Pending() {
 		n, errno := sys.EpollWait(l.epfd, l.events, 0)
 		return n, false, epollError(errno)
 	}
@@ -268,8 +268,9 @@ func epollError(errno syscall.Errno) error {
 	return fmt.Errorf("engine: epoll_wait: %w", errno)
 }
 
-// hasWork reports whether something waits for the next turn already.
-func (l *Loop) hasWork() bool {
+// Pending reports whether something waits for the next turn already, besides what the
+// kernel has to tell.
+func (l *Loop) Pending() bool {
 	return len(l.nextReady)+len(l.refires)+l.ready.len()+l.notices.len()+l.dirty.len()+len(l.tasks) > 0 ||
 		l.mail.local != nil || l.stop.Load()
 }

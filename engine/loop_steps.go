@@ -222,21 +222,14 @@ func (l *Loop) startReady() {
 		clear(l.nextReady)
 		l.nextReady = l.nextReady[:0]
 	}
-	for i, r := range l.refires {
-		l.refires[i].c = nil
+	for _, r := range l.refires {
 		if r.c.gen == r.gen && r.c.flags&flagClosed == 0 {
-			l.refired(r.c, r.bits)
+			r.c.flags |= r.bits
+			l.markReady(r.c)
 		}
 	}
+	clear(l.refires)
 	l.refires = l.refires[:0]
-}
-
-func (l *Loop) refired(c *Conn, bits flags) {
-	c.flags |= bits &^ flagWritable
-	if bits&flagWritable != 0 {
-		c.onWritable()
-	}
-	l.markReady(c)
 }
 
 // panicBudget counts the panics of the last minute or so.

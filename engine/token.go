@@ -49,7 +49,9 @@ func (s *slab) lease() *Conn {
 
 // release frees the slot of c and ends its generation.
 func (s *slab) release(c *Conn) {
-	*c = Conn{slot: c.slot, gen: c.gen + 1, fd: -1, flags: flagClosed}
+	// The loop stays: a handler that writes to a conn it was told is gone does no harm
+	// until the slot is used again.
+	*c = Conn{loop: c.loop, slot: c.slot, gen: c.gen + 1, fd: -1, flags: flagClosed}
 	s.free = append(s.free, c.slot)
 	s.count--
 }

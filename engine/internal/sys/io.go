@@ -39,6 +39,9 @@ func SetIovec(v *Iovec, b []byte) {
 	v.Len = uint64(len(b))
 }
 
+// IovecBytes returns what v points to.
+func IovecBytes(v *Iovec) []byte { return unsafe.Slice(v.Base, v.Len) }
+
 // Splice moves up to n bytes between a socket and a pipe without blocking.
 func Splice(from, to int, n int) (int, syscall.Errno) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n),
