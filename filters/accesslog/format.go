@@ -23,7 +23,8 @@ const (
 // A Format prints records, one line each. It is immutable: loops share it.
 type Format struct {
 	steps []step
-	share int // bytes of each value in a line that has to be cut
+	end   string // "\n" of a line, "" of a value
+	share int    // bytes of each value in a line that has to be cut
 }
 
 // noLimit is more than any value has, in bytes.
@@ -45,6 +46,7 @@ const (
 	stepString           // a value inside a JSON string
 	stepTyped            // a value as a JSON value: a number, a string or null
 	stepMember           // a member of a JSON object that is left out if its value is absent
+	stepRaw              // a value as it is, nothing if absent
 	stepClose            // the end of a JSON object some of whose members may be missing
 )
 
@@ -74,7 +76,23 @@ func finish(steps []step) *Format {
 		}
 	}
 	// Six bytes is the most an escape makes of one.
-	return &Format{steps: steps, share: max(1, (LineBytesMax-literals)/(6*max(1, values)))}
+	return &Format{steps: steps, end: "\n", share: max(1, (LineBytesMax-literals)/(6*max(1, values)))}
+}
+
+// CompileValue compiles the value of a field that is added to a request or response. Its operators
+// print what they find as it is, and nothing if there is nothing: [codec.Fields] makes values safe.
+// [Format.Append] adds no newline.
+func CompileValue(text string) (*Format, error) {
+	if len(text) > FormatBytesMax {
+		return nil, tooLong(len(text))
+	}
+	p := stepBuilder{kind: stepRaw}
+	if err := p.template(text); err != nil {
+		return nil, err
+	}
+	f := finish(p.finish())
+	f.end = ""
+	return f, nil
 }
 
 // Append appends the line of r with its newline. It allocates nothing but room in dst. If the
@@ -107,15 +125,22 @@ func (f *Format) append(dst []byte, r *Record, limit int) []byte {
 		}
 		dst = s.append(dst, r, limit)
 	}
-	return append(dst, '\n')
+	return append(dst, f.end...)
 }
 
 // append appends one step that is not a literal.
 func (s *step) append(dst []byte, r *Record, limit int) []byte {
 	n := len(dst)
 	switch s.kind {
+	case stepRaw:
+		dst, _ = s.op.append(dst, r, limit, escapeNone)
+		return dst
 	case stepText, stepString:
-		dst, ok := s.op.append(dst, r, limit, s.kind == stepString)
+		how := escapeAsText
+		if s.kind == stepString {
+			how = escapeAsJSON
+		}
+		dst, ok := s.op.append(dst, r, limit, how)
 		if ok || s.omit {
 			return dst
 		}

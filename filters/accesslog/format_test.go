@@ -241,3 +241,25 @@ func TestLineBytesMax(t *testing.T) {
 		}
 	}
 }
+
+func TestCompileValue(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ text, want string }{
+		{"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "203.0.113.9"},
+		{"a %REQ(X-QUOTED)%|%REQ(X-NONE)%|%RESPONSE_FLAGS%|%% b", `a "q\"|||% b`},
+		{"%REQ(X-QUOTED):2%", `"q`},
+	} {
+		f, err := CompileValue(tt.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRecord()
+		r.Request.AddString("X-Quoted", `"q\"`)
+		if got := string(f.Append(nil, r)); got != tt.want {
+			t.Errorf("value %q = %q; want %q", tt.text, got, tt.want)
+		}
+	}
+	if _, err := CompileValue("%X%"); err == nil {
+		t.Error("CompileValue of an unknown operator succeeds")
+	}
+}

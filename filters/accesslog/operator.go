@@ -33,7 +33,7 @@ type operator struct {
 
 // append appends the value, escaped for text or for the inside of a JSON string. ok is false,
 // and nothing is appended, if there is no value. A value is cut to limit bytes before it is escaped.
-func (o *operator) append(dst []byte, r *Record, limit int, json bool) (out []byte, ok bool) {
+func (o *operator) append(dst []byte, r *Record, limit int, how escaping) (out []byte, ok bool) {
 	if o.max > 0 {
 		limit = min(limit, o.max)
 	}
@@ -49,13 +49,13 @@ func (o *operator) append(dst []byte, r *Record, limit int, json bool) (out []by
 		if b == nil {
 			return dst, false
 		}
-		return appendValue(dst, cut(b, limit), json), true
+		return appendValue(dst, cut(b, limit), how), true
 	case o.str != nil:
 		s := o.str(o, r)
 		if s == "" {
 			return dst, false
 		}
-		return appendValue(dst, cut(s, limit), json), true
+		return appendValue(dst, cut(s, limit), how), true
 	}
 	n := len(dst)
 	dst = o.build(dst, o, r)
@@ -65,19 +65,32 @@ func (o *operator) append(dst []byte, r *Record, limit int, json bool) (out []by
 	return dst, len(dst) > n
 }
 
-func appendValue[T ~string | ~[]byte](dst []byte, s T, json bool) []byte {
-	if json {
+// escaping says what a value is printed into.
+type escaping uint8
+
+const (
+	escapeNone escaping = iota
+	escapeAsText
+	escapeAsJSON
+)
+
+func appendValue[T ~string | ~[]byte](dst []byte, s T, how escaping) []byte {
+	switch how {
+	case escapeAsText:
+		return appendText(dst, s)
+	case escapeAsJSON:
 		return appendJSON(dst, s)
+	case escapeNone:
 	}
-	return appendText(dst, s)
+	return append(dst, s...)
 }
 
 // appendTyped appends the value as a JSON value of its own.
 func (o *operator) appendTyped(dst []byte, r *Record, limit int) (out []byte, ok bool) {
 	if o.number != nil {
-		return o.append(dst, r, limit, true)
+		return o.append(dst, r, limit, escapeAsJSON)
 	}
-	dst, ok = o.append(append(dst, '"'), r, limit, true)
+	dst, ok = o.append(append(dst, '"'), r, limit, escapeAsJSON)
 	if !ok {
 		return dst[:len(dst)-1], false
 	}
