@@ -1,0 +1,26 @@
+package l7
+
+import (
+	"millrace/engine/stats"
+	"millrace/filters"
+)
+
+// Builtin lists every HTTP filter, in the order in which a chain usually has them.
+func Builtin() []filters.Spec {
+	return []filters.Spec{
+		// First: a health check must not be held up or refused by others.
+		spec("health_check", newHealthCheck, "Answers active health checks for the process, and fails them while it drains."),
+		// Last: what it keeps should be meant for upstream.
+		spec("buffer", newBuffer, "Takes in a request whole before anything of it goes upstream."),
+	}
+}
+
+// spec makes one line of the table.
+func spec[C any](name string, build func(*C, *filters.Env) (any, error), doc string) filters.Spec {
+	s := filters.HTTP(name, build)
+	s.Doc = doc
+	return s
+}
+
+// scopeOf is the scope of a filter's counters: http.<stat_prefix>.<filter>.
+func scopeOf(env *filters.Env, filter string) stats.Scope { return env.Scope.Name(filter) }
