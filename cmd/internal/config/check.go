@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // validator is implemented by config structs with rules that tags cannot say.
@@ -63,13 +64,17 @@ func (s *source) mentioned(base, path, text string) *Place {
 	return nil
 }
 
-// checkFilters checks that a list ends in a terminal filter and has no other.
+// checkFilters checks that a list ends in a terminal filter and has no other,
+// unless the struct that holds the list has found fault with its order already.
 func (s *source) checkFilters(reg *Registry, kind string, names []string, at string) {
 	if len(names) == 0 || !reg.hasTerminal(kind) {
 		return
 	}
 	last := len(names) - 1
 	place := func(i int) string { return joinName(joinIndex(at, i), "name") }
+	if slices.ContainsFunc(s.errs, func(e *Error) bool { return e.Path == at || isElement(e.Path, at) }) {
+		return
+	}
 	for i, n := range names[:last] {
 		if reg.isTerminal(kind, n) {
 			s.reportUnbroken(place(i), problem{"filter " + quote(n) + " ends the chain, so the filters after it would never run", "put it last"})
@@ -81,6 +86,12 @@ func (s *source) checkFilters(reg *Registry, kind string, names []string, at str
 		s.reportUnbroken(place(last), problem{"the last filter must end the chain, and " + quote(n) + " does not",
 			listHint("put last ", enders, quote)})
 	}
+}
+
+// isElement reports whether path is that of an element of the list at list.
+func isElement(path, list string) bool {
+	rest, ok := strings.CutPrefix(path, list+"[")
+	return ok && strings.IndexByte(rest, ']') == len(rest)-1
 }
 
 // checkReferences reports every reference of a kind to a name that is not in

@@ -150,6 +150,12 @@ func TestDecodeErrors(t *testing.T) {
 			f.json:1:35: tree.and[0]: both exact and regex are given; give one`},
 		{"validate, with the other place", `{"tree": {"and": [{"exact": "x"}, {"exact": "x"}]}}`,
 			`f.json:1:45: tree.and[1].exact: is that of and[0] again, and not of and[9]; remove it (tree.and[0] at f.json:1:19)`},
+		{"validate in a map", `{"nodes": {"b.c": {"exact": "x y"}, "a": {"exact": "p q"}}}`, `
+			f.json:1:29: nodes["b.c"].exact: a space in "x y"
+			f.json:1:52: nodes.a.exact: a space in "p q"`},
+		{"counts", `{"nodes": {}, "pair": [], "words": []}`, `
+			f.json:1:11: nodes: 0 elements are fewer than 1
+			f.json:1:23: pair: 0 elements are fewer than 1`},
 		{"validate beside other problems", `{"int": "x", "tree": {"exact": "a b", "and": [{"exact": "x", "regex": "y", "nope": 1}]}}`, `
 			f.json:1:9: int: want a whole number, got "x"
 			f.json:1:32: tree.exact: a space in "a b"

@@ -39,6 +39,8 @@ type kitchen struct {
 	Host     host              `json:"host" default:"10.0.0.1"`
 	Hosts    []host            `json:"hosts"`
 	Tree     *node             `json:"tree"`
+	Nodes    map[string]node   `json:"nodes" min:"1"`
+	Pair     []host            `json:"pair" min:"1" max:"2"`
 	Filters  []filters.Config  `json:"filters" filter:"http" default:"[{\"name\": \"router\"}]"`
 	common
 
@@ -120,7 +122,14 @@ type hcm struct {
 	HTTP       []filters.Config `json:"http_filters" filter:"http" default:"[{\"name\": \"router\"}]"`
 }
 
-// buffer is a filter with a required field.
+// Validate finds fault with the order of its list, which the loader then leaves alone.
+func (h *hcm) Validate(report func(path, problem, hint string)) {
+	if len(h.HTTP) > 1 && h.HTTP[0].Name == "router" {
+		report("http_filters[0]", "router is not last", "")
+	}
+}
+
+// bufferConfig is the config of a filter with a required field.
 type bufferConfig struct {
 	MaxRequestBytes int `json:"max_request_bytes" unit:"bytes" required:"true" min:"1"`
 }
@@ -136,7 +145,8 @@ func testRegistry() *Registry {
 	r.Add("network", "http_connection_manager", Filter{New: func() any { return new(hcm) }, Terminal: true})
 	r.Add("network", "tcp_proxy", Filter{New: func() any { return new(node) }, Terminal: true})
 	r.Add("network", "connection_limit", Filter{New: func() any { return &codeDefaults{Burst: 9} }})
-	r.Add("http", "router", Filter{Terminal: true})
+	r.Add("listener", "everything", Filter{New: func() any { return new(kitchen) }, Doc: "Has every kind of field."})
+	r.Add("http", "router", Filter{Terminal: true, Doc: "Forwards."})
 	r.Add("http", "buffer", Filter{New: func() any { return new(bufferConfig) }})
 	r.Add("http", "health_check", Filter{New: func() any { return &codeDefaults{Burst: 9} }})
 	return r

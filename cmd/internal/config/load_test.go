@@ -70,6 +70,8 @@ func TestLoadErrors(t *testing.T) {
 			`edge.json:1:105: listeners[0].filter_chains[1]: a listener has exactly one filter chain; move its filters to a listener of its own`},
 		{"a chain that does not end", `{"listeners": [{"address": ":80", "filters": [{"name": "connection_limit"}]}]}`,
 			`edge.json:1:56: listeners[0].filters[0].name: the last filter must end the chain, and "connection_limit" does not; put last "http_connection_manager" or "tcp_proxy"`},
+		{"an order that a struct refuses itself", `{"listeners": [{"address": ":80", "filters": [{"name": "http_connection_manager", "config": {"http_filters": [{"name": "router"}, {"name": "health_check"}]}}]}]}`,
+			`edge.json:1:111: listeners[0].filters[0].config.http_filters[0]: router is not last`},
 		{"keepalive", `{"listeners": [{"address": ":80", "tcp_keepalive": {"keepalive_time": "1500ms", "keepalive_interval": "10h"}, ` + hcmFilters + `}]}`, `
 			edge.json:1:71: listeners[0].tcp_keepalive.keepalive_time: 1.5s is not a number of whole seconds
 			edge.json:1:103: listeners[0].tcp_keepalive.keepalive_interval: "10h" is out of range 0s to 9h`},

@@ -68,7 +68,7 @@ func TestPlanRefusesWrongTypes(t *testing.T) {
 func TestRegistry(t *testing.T) {
 	t.Parallel()
 	r := testRegistry()
-	if got := fmt.Sprint(r.Kinds(), r.Names("http"), r.Names("none")); got != "[http network] [buffer health_check router] []" {
+	if got := fmt.Sprint(r.Kinds(), r.Names("http"), r.Names("none")); got != "[http listener network] [buffer health_check router] []" {
 		t.Errorf("registry lists %s", got)
 	}
 	defer func() {

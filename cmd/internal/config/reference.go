@@ -24,12 +24,7 @@ func Reference(reg *Registry) []byte {
 		for _, name := range reg.Names(kind) {
 			f, _ := reg.filter(kind, name)
 			_, plan := reg.newConfig(f)
-			title := kindTitle(kind) + " filter " + name
-			if len(plan.fields) > 0 {
-				w.add(plan, title)
-				continue
-			}
-			w.queue = append(w.queue, section{title: title, doc: "No config. " + f.Doc})
+			w.addFilter(f, plan, kindTitle(kind)+" filter "+name)
 		}
 	}
 	for len(w.queue) > 0 {
@@ -73,6 +68,19 @@ func (w *referenceWriter) add(t *typePlan, title string) string {
 	w.titles[t.typ] = title
 	w.queue = append(w.queue, section{title, typeDoc(t.typ), t})
 	return title
+}
+
+// addFilter queues the section of a filter: its own, even if it has the config
+// struct of another.
+func (w *referenceWriter) addFilter(f Filter, t *typePlan, title string) {
+	s := section{title, strings.TrimSpace(f.Doc), t}
+	if len(t.fields) == 0 {
+		s.plan, s.doc = nil, strings.TrimSpace(s.doc+" It has no config.")
+	} else {
+		w.titles[t.typ] = title
+		s.doc = strings.TrimSpace(s.doc + " " + typeDoc(t.typ))
+	}
+	w.queue = append(w.queue, s)
 }
 
 // section writes one section. The structs of its fields are queued before the

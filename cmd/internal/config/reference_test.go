@@ -11,7 +11,7 @@ func TestReferenceHasTheFields(t *testing.T) {
 	t.Parallel()
 	reg := testRegistry()
 	page := string(Reference(reg))
-	for _, p := range reachable(reg, reflect.TypeFor[Config]()) {
+	for _, p := range reachable(reg, reflect.TypeFor[Config](), reflect.TypeFor[kitchen]()) {
 		for _, f := range p.fields {
 			if !strings.Contains(page, "\n| `"+f.name+"` | ") {
 				t.Errorf("the page has no row for %s.%s", p.typ, f.name)
@@ -26,7 +26,15 @@ func TestReferenceHasTheFields(t *testing.T) {
 		"| `tcp_keepalive` | [object](#listeners-tcp_keepalive) | absent |",
 		"\n## listeners, tcp_keepalive\n\nHow silent connections are probed.",
 		"| enable_reuse_port gives each loop",
-		"\n## HTTP filter router\n\nNo config.",
+		"\n## Listener filter everything\n\nHas every kind of field.\n",
+		"| `percent` | percent | `50` | 0 to 100 |",
+		"| `pair` | list of [object](#listener-filter-everything-host) | `[]` | 1 to 2 elements |",
+		"| `nodes` | map to [object](#network-filter-tcp_proxy) | `{}` | at least 1 elements |",
+		"| `codes` | list of integer | `[502, 503]` | 200 to 599 |",
+		"| `words` | list of string | `[]` | `red`, `green`, `blue` |",
+		"| `name` | string | `\"\"` |  |  | `some.other.label` |",
+		"A string may stand for the object.",
+		"\n## HTTP filter router\n\nForwards. It has no config.",
 		"| `http_filters` | list of http filters | `[{\"name\": \"router\"}]` |",
 	} {
 		if !strings.Contains(page, want) {
