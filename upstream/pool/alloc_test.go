@@ -14,8 +14,8 @@ import (
 
 // Sizes are promises: an idle connection costs a conn, a request an Exchange.
 var (
-	_ [320 - unsafe.Sizeof(conn{})]byte
-	_ [128 - unsafe.Sizeof(Exchange{})]byte
+	_ [256 - unsafe.Sizeof(conn{})]byte
+	_ [96 - unsafe.Sizeof(Exchange{})]byte
 )
 
 // quietOwner runs exchanges without recording anything.

@@ -28,6 +28,8 @@ type conn struct {
 	ec   *engine.Conn
 	x    *Exchange // only valid if active
 
+	splicer Splicer // what the body is spliced for, or nil
+
 	older, newer *conn // in Pool.idle
 
 	client   h1.Client
@@ -101,7 +103,7 @@ func (c *conn) detach() {
 	}
 	x.bytesOut, x.bytesIn = x.BytesSent(), x.BytesReceived()
 	x.free()
-	c.x, c.state, c.backedUp = nil, connReturning, false
+	c.x, c.state, c.backedUp, c.splicer = nil, connReturning, false, nil
 	c.countBytes()
 	p.cluster.Stats.RqActive.Dec()
 	p.breaker.budget.ReleaseRequest()

@@ -41,6 +41,9 @@ func (c *conn) OnData(b []byte) int {
 		if c.x != x { // cancelled from inside
 			return len(b)
 		}
+		if c.splicer != nil { // the rest of b goes the same way
+			return n
+		}
 	}
 	return n
 }
@@ -120,5 +123,23 @@ func (c *conn) OnEOF() {
 	c.finish(ev, 0)
 }
 
-// OnSplice implements [engine.Handler].
-func (c *conn) OnSplice(int64, bool, bool) {}
+// OnSplice implements [engine.Handler]: bytes of the body went past us. After eof, OnEOF follows and
+// says whether the host was allowed to end there.
+func (c *conn) OnSplice(n int64, done, eof bool) {
+	x, s := c.x, c.splicer
+	if x == nil || s == nil {
+		return
+	}
+	if done {
+		c.splicer = nil
+	}
+	c.client.Skip(0, n)
+	if n > 0 {
+		s.OnSpliced(n)
+	}
+	if c.x == x && done && !eof && c.client.ResponseDone() {
+		ev := &c.pool.cluster.table.event
+		*ev = codec.Event{Kind: codec.EventData, End: true}
+		c.finish(ev, 0)
+	}
+}
