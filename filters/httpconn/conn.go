@@ -1,0 +1,235 @@
+package httpconn
+
+import (
+	"time"
+
+	"millrace/codec"
+	"millrace/codec/h1"
+	"millrace/engine"
+	"millrace/filters"
+	"millrace/filters/accesslog"
+)
+
+// conn is one downstream connection. While it is idle it holds nothing but this.
+type conn struct {
+	// Immutable.
+	m     *Manager
+	io    *engine.Conn
+	start int64  // when it was accepted, on the loop's clock
+	id    uint64 // its number, told apart from those of other loops by the low byte
+
+	// Owned by the loop.
+	codec      h1.Server
+	stream     *stream // the request under way, nil while there is none
+	prev, next *conn   // in Manager.conns
+	requests   uint32  // requests begun
+	eof        bool    // the peer has ended its direction
+	piped      bool    // reading is paused because the next request is here already
+	closed     bool    // the connection is ending; nothing more is read
+}
+
+// OnConnect implements engine.Handler. An accepted connection is connected from the start.
+func (c *conn) OnConnect() {}
+
+// OnData implements engine.Handler: it feeds the codec until the bytes are used up, or
+// until a request has to wait.
+func (c *conn) OnData(b []byte) (n int) {
+	for n < len(b) && !c.closed && !c.io.ReadPaused() {
+		s := c.stream
+		if s == nil {
+			s = c.m.begin(c)
+		} else if s.Received(filters.Request) {
+			// The next request of a pipeline waits in the kernel for this one's response.
+			c.piped = true
+			c.io.PauseRead()
+			return n
+		}
+		ev := &c.m.ev
+		ev.Request, ev.Trailers = &s.Request, &c.m.trailers
+		k, err := c.codec.Feed(b[n:], ev)
+		n += k
+		if err != nil {
+			c.refuse(s, err)
+			return len(b)
+		}
+		switch ev.Kind {
+		case codec.EventNone:
+			c.awaitHead(s, b[n:])
+			return n
+		case codec.EventHead:
+			s.onHead(ev.End)
+		case codec.EventData:
+			s.onData(ev.Data, ev.End)
+		case codec.EventTrailers:
+			s.onTrailers(ev.Trailers)
+		}
+	}
+	if c.closed {
+		return len(b)
+	}
+	return n
+}
+
+// awaitHead arms the deadline of a head that has begun. A lone empty line begins none.
+func (c *conn) awaitHead(s *stream, rest []byte) {
+	if s.headSeen {
+		return
+	}
+	if len(rest) == 0 && s.Request.Len() == 0 {
+		c.dropStream(s)
+		return
+	}
+	if !s.headTimed && c.m.cfg.RequestHeadersTimeout > 0 {
+		s.headTimed = true
+		c.setDeadline(c.m.cfg.RequestHeadersTimeout)
+	}
+}
+
+// dropStream takes back a stream for which no byte of a request came.
+func (c *conn) dropStream(s *stream) {
+	c.stream = nil
+	c.m.end(s)
+}
+
+// refuse answers what the codec could not read, and ends the connection.
+func (c *conn) refuse(s *stream, err *codec.Error) {
+	c.m.stats.CxProtocolError.Inc()
+	if s.headSeen { // inside a body: there is no telling where the next request begins
+		s.Info.Flags |= accesslog.FlagDownstreamProtocolError
+		if s.Started(filters.Response) {
+			s.abort(err.Reason.String())
+			return
+		}
+	} else {
+		c.m.stats.RqTotal.Inc()
+		c.m.stats.RqHTTP1Total.Inc()
+		s.headSeen = true
+		s.refused = true
+	}
+	s.SendLocalReply(filters.LocalReply{
+		Status: err.Code, Details: err.Reason.String(),
+		Flags: accesslog.FlagDownstreamProtocolError, Close: true,
+	})
+}
+
+// OnEOF implements engine.Handler. A peer that has ended its direction after a whole request
+// still gets the response.
+func (c *conn) OnEOF() {
+	c.eof = true
+	s := c.stream
+	if s == nil {
+		c.m.stats.CxDestroyRemote.Inc()
+		c.closeNow()
+		return
+	}
+	ev := &c.m.ev
+	ev.Request, ev.Trailers = &s.Request, &c.m.trailers
+	if err := c.codec.EOF(ev); err != nil {
+		c.m.stats.CxDestroyRemote.Inc()
+		s.onDownstreamGone()
+		return
+	}
+	if ev.Kind == codec.EventData && ev.End && !s.Received(filters.Request) {
+		s.onData(ev.Data, true) // the end of a tunnel's direction
+		return
+	}
+	c.codec.SetClose()
+}
+
+// OnWriteLow implements engine.Handler.
+func (c *conn) OnWriteLow() {
+	if s := c.stream; s != nil && s.full {
+		s.full = false
+		c.m.chain.Terminal().ResumeResponse(&s.Stream)
+	}
+}
+
+// OnSplice implements engine.Handler. Nothing is spliced out of a downstream connection.
+func (c *conn) OnSplice(int64, bool, bool) {}
+
+// OnClose implements engine.Handler: the connection broke.
+func (c *conn) OnClose(engine.CloseReason) {
+	c.m.stats.CxDestroyRemote.Inc()
+	c.closed = true
+	c.m.forget(c)
+	if s := c.stream; s != nil {
+		c.m.stats.CxDestroyActiveRq.Inc()
+		c.m.stats.CxDestroyRemoteRq.Inc()
+		s.onDownstreamGone()
+	}
+}
+
+// OnTimeout implements engine.Handler.
+func (c *conn) OnTimeout() {
+	s := c.stream
+	switch {
+	case s == nil && c.requests == 0 && c.m.cfg.RequestHeadersTimeout > 0:
+		c.m.stats.RqHeaderTimeout.Inc()
+		c.closeLocal()
+	case s == nil:
+		c.m.stats.CxIdleTimeout.Inc()
+		c.closeLocal()
+	default:
+		s.onTimeout()
+	}
+}
+
+// idle is where the connection is between two requests.
+func (c *conn) idle() {
+	if c.piped {
+		c.piped = false
+		c.io.ResumeRead()
+	}
+	if c.eof {
+		c.closeNow()
+		return
+	}
+	if d := c.m.cfg.MaxConnectionDuration; d > 0 && c.m.loop.Now()-c.start >= int64(d) {
+		c.m.stats.CxMaxDuration.Inc()
+		c.closeLocal()
+		return
+	}
+	c.setDeadline(c.m.cfg.IdleTimeout)
+}
+
+// setDeadline arms the connection's deadline d from now; 0 disarms it.
+func (c *conn) setDeadline(d time.Duration) {
+	if d == 0 {
+		c.io.SetDeadline(0)
+		return
+	}
+	c.io.SetDeadline(c.m.loop.Now() + int64(d))
+}
+
+// closeLocal ends the connection for a reason of ours, after what is queued has gone.
+func (c *conn) closeLocal() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.m.stats.CxDestroyLocal.Inc()
+	c.m.forget(c)
+	c.io.CloseLinger(c.m.cfg.DelayedCloseTimeout)
+}
+
+// closeAbruptly ends the connection so that the peer cannot take a broken response for a whole one.
+func (c *conn) closeAbruptly() {
+	if c.closed {
+		return
+	}
+	c.m.stats.CxDestroyLocal.Inc()
+	c.m.stats.CxDestroyLocalRq.Inc()
+	c.closed = true
+	c.m.forget(c)
+	c.io.Reset()
+}
+
+// closeNow ends the connection at once.
+func (c *conn) closeNow() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.m.forget(c)
+	c.io.Close()
+}

@@ -1,0 +1,256 @@
+package httpconn
+
+import (
+	"sync/atomic"
+	"time"
+
+	"millrace/codec"
+	"millrace/engine"
+	"millrace/engine/arena"
+	"millrace/engine/stats"
+	"millrace/filters"
+	"millrace/filters/accesslog"
+	"millrace/filters/route"
+)
+
+const (
+	// headBlockBytes is the smallest block a head is copied to: head and what is added to it.
+	headBlockBytes = 4 << 10
+	// headSpareBytes is the room a head gets for fields that are added to it.
+	headSpareBytes = 1 << 10
+	// freeStreamsMax is how many ended streams a manager keeps for reuse, with their blocks.
+	freeStreamsMax = 256
+)
+
+// Deps is what a [Manager] needs of the process.
+type Deps struct {
+	// Loop the manager lives on.
+	Loop *engine.Loop
+	// Chain is the filters of http_filters with the router behind them.
+	Chain *filters.Chain
+	// Routes is the compiled route_config.
+	Routes *route.Table
+	// Log writes the access logs of this loop. May be nil.
+	Log *accesslog.Logger
+	// Formats render header values with operators, by route.FormatID.
+	Formats []*accesslog.Format
+	// Gate admits connections and hears of their end. May be nil.
+	Gate Gate
+	// Stats registers counters under a scope. May be nil.
+	Stats stats.Registrar
+	// Scope is where the manager's own counters go: "http.<stat_prefix>.".
+	Scope stats.Scope
+	// Draining is set while the process drains: responses then say Connection: close. May be nil.
+	Draining *atomic.Bool
+}
+
+// A Gate admits the connections of a listener and hears of their end.
+type Gate interface {
+	// Admit reports whether the connection may live.
+	Admit(io *engine.Conn) bool
+	// Left tells that an admitted connection has ended.
+	Left(io *engine.Conn)
+}
+
+// A Manager is one HTTP connection manager on one loop: its options, streams and connections.
+type Manager struct {
+	// Immutable.
+	loop     *engine.Loop
+	cfg      *Config
+	opt      options
+	limits   codec.Limits
+	chain    *filters.Chain
+	log      *accesslog.Logger
+	gate     Gate
+	draining *atomic.Bool
+
+	// Owned by the loop.
+	routes   *route.Table
+	formats  []*accesslog.Format
+	conns    *conn // list of open connections
+	open     int
+	drained  bool
+	free     *stream // ended streams, linked
+	freeLen  int
+	ev       codec.Event
+	input    route.Input
+	record   accesslog.Record
+	trailers codec.Fields
+	values   []byte // header values of the response or request being changed
+	scratch  []byte // for values that are put together
+	dateSec  int64
+	dateText []byte
+	connID   uint64
+
+	stats *managerStats
+}
+
+// NewManager returns a manager for one filter chain on one loop.
+func NewManager(cfg *Config, d Deps) (*Manager, error) {
+	opt, err := newOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		loop: d.Loop, cfg: cfg, opt: opt, chain: d.Chain, routes: d.Routes,
+		log: d.Log, gate: d.Gate, formats: d.Formats, draining: d.Draining, limits: codec.DefaultLimits(),
+		scratch: make([]byte, 0, 4096),
+		stats:   stats.Register[managerStats](d.Stats, d.Scope),
+	}
+	m.limits.HeadBytes = cfg.MaxRequestHeadersKb << 10
+	m.limits.FieldCount = cfg.MaxHeadersCount
+	m.limits.AcceptHTTP10 = cfg.AcceptHTTP10
+	return m, nil
+}
+
+// OnAccept implements engine.Acceptor.
+func (m *Manager) OnAccept(io *engine.Conn) engine.Handler {
+	if m.gate != nil && !m.gate.Admit(io) {
+		return nil
+	}
+	m.connID++
+	c := &conn{m: m, io: io, id: m.connID<<8 | uint64(m.loop.Index())}
+	c.codec.Reset(&m.limits)
+	c.start = m.loop.Now()
+	if c.next = m.conns; c.next != nil {
+		c.next.prev = c
+	}
+	m.conns = c
+	m.open++
+	m.stats.CxTotal.Inc()
+	m.stats.CxActive.Inc()
+	m.stats.CxHTTP1Total.Inc()
+	m.stats.CxHTTP1Active.Inc()
+	// The first request has to begin soon: a connection that says nothing is not idle but slow.
+	first := m.cfg.RequestHeadersTimeout
+	if first == 0 {
+		first = m.cfg.IdleTimeout
+	}
+	c.setDeadline(first)
+	return c
+}
+
+// SetRoutes changes the route table, and the formats of its header values, for requests that
+// begin from now on.
+func (m *Manager) SetRoutes(t *route.Table, formats []*accesslog.Format) {
+	m.routes, m.formats = t, formats
+}
+
+// Conns returns the number of open connections.
+func (m *Manager) Conns() int { return m.open }
+
+// Drain closes connections without a request now and the others after their response, which says so.
+func (m *Manager) Drain() {
+	m.drained = true
+	for c, next := m.conns, (*conn)(nil); c != nil; c = next {
+		next = c.next
+		if c.stream == nil {
+			m.stats.CxDrainClose.Inc()
+			c.closeLocal()
+		}
+	}
+}
+
+// Close ends every connection now: the drain time is over.
+func (m *Manager) Close() {
+	m.drained = true
+	for c, next := m.conns, (*conn)(nil); c != nil; c = next {
+		next = c.next
+		if s := c.stream; s != nil {
+			s.abort("downstream_local_disconnect(drain_time)")
+			continue
+		}
+		c.closeLocal()
+	}
+}
+
+// Release gives back the memory kept for reuse. For a manager without connections that gets no more.
+func (m *Manager) Release() {
+	for s := m.free; s != nil; s = s.nextFree {
+		m.release(&s.requestBlock)
+		m.release(&s.responseBlock)
+	}
+	m.free, m.freeLen = nil, 0
+}
+
+// drains reports whether responses have to say that the connection ends.
+func (m *Manager) drains() bool {
+	return m.drained || m.draining != nil && m.draining.Load()
+}
+
+// begin takes a stream for the next request of c.
+func (m *Manager) begin(c *conn) *stream {
+	s := m.free
+	if s == nil {
+		s = &stream{m: m}
+		s.BufferLimit = bufferLimitBytes
+	} else {
+		m.free, s.nextFree = s.nextFree, nil
+		m.freeLen--
+	}
+	s.conn, c.stream = c, s
+	s.Init(m.chain, s)
+	s.HeaderValues, m.values = s, m.values[:0]
+	s.Info.Start = m.loop.Now()
+	s.Random = m.loop.Rand().Uint64()
+	m.stats.RqActive.Inc()
+	return s
+}
+
+// end takes a stream back. Its blocks stay with it for the next request, if not too many are kept.
+func (m *Manager) end(s *stream) {
+	m.stats.RqActive.Dec()
+	s.Clear()
+	s.phase, s.conn, s.flow = phaseRoute, nil, flow{}
+	if m.freeLen >= freeStreamsMax {
+		m.release(&s.requestBlock)
+		m.release(&s.responseBlock)
+		return
+	}
+	s.nextFree, m.free = m.free, s
+	m.freeLen++
+}
+
+// own makes sure that block has room for n bytes and some, and returns it.
+func (m *Manager) own(block *arena.Block, n int) ([]byte, bool) {
+	if need := n + headSpareBytes; len(block.Bytes()) < need {
+		m.release(block)
+		b, ok := m.loop.Arena().Lease(max(need, headBlockBytes))
+		if !ok {
+			return nil, false
+		}
+		*block = b
+	}
+	return block.Bytes(), true
+}
+
+// release gives a block back to the pool.
+func (m *Manager) release(block *arena.Block) {
+	if len(block.Bytes()) > 0 {
+		m.loop.Arena().Return(*block)
+		*block = arena.Block{}
+	}
+}
+
+// forget takes c off the list of open connections.
+func (m *Manager) forget(c *conn) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		m.conns = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+	m.open--
+	m.stats.CxActive.Dec()
+	m.stats.CxHTTP1Active.Dec()
+	m.stats.CxDestroy.Inc()
+	m.stats.CxRxBytes.Add(c.io.BytesIn())
+	m.stats.CxTxBytes.Add(c.io.BytesOut())
+	m.stats.CxLengthMs.Record(uint64(m.loop.Now()-c.start) / uint64(time.Millisecond))
+	if m.gate != nil {
+		m.gate.Left(c.io)
+	}
+}

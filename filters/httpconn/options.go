@@ -1,0 +1,92 @@
+package httpconn
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+)
+
+// options are the parts of a Config that are worth working out once.
+type options struct {
+	server      []byte // value of the server field, nil to pass the upstream's through
+	serverWhere serverTransformation
+	via         []byte // "1.1 name", nil for none
+	internal    []netip.Prefix
+	underscores underscoreAction
+	slashes     escapedSlashAction
+}
+
+type serverTransformation uint8
+
+const (
+	serverOverwrite serverTransformation = iota
+	serverIfAbsent
+	serverPassThrough
+)
+
+type underscoreAction uint8
+
+const (
+	underscoreAllow underscoreAction = iota
+	underscoreReject
+	underscoreDrop
+)
+
+type escapedSlashAction uint8
+
+const (
+	slashKeep escapedSlashAction = iota
+	slashReject
+	slashRedirect
+	slashForward
+)
+
+// internalNetworks are internal unless internal_address_config says otherwise.
+var internalNetworks = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("127.0.0.1/32"),
+	netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("::1/128"),
+}
+
+func newOptions(cfg *Config) (o options, err error) {
+	o.server = []byte(cfg.ServerName)
+	switch cfg.ServerHeaderTransformation {
+	case "append_if_absent":
+		o.serverWhere = serverIfAbsent
+	case "pass_through":
+		o.serverWhere, o.server = serverPassThrough, nil
+	}
+	if cfg.Via != "" {
+		o.via = []byte("1.1 " + cfg.Via)
+	}
+	switch cfg.HeadersWithUnderscoresAction {
+	case "reject_request":
+		o.underscores = underscoreReject
+	case "drop_header":
+		o.underscores = underscoreDrop
+	}
+	switch cfg.PathWithEscapedSlashesAction {
+	case "reject_request":
+		o.slashes = slashReject
+	case "unescape_and_redirect":
+		o.slashes = slashRedirect
+	case "unescape_and_forward":
+		o.slashes = slashForward
+	}
+	o.internal = internalNetworks
+	if len(cfg.InternalAddressConfig.CIDRRanges) > 0 {
+		o.internal = nil
+		for _, r := range cfg.InternalAddressConfig.CIDRRanges {
+			p, err := netip.ParsePrefix(r)
+			if err != nil {
+				return o, fmt.Errorf("internal_address_config: %w", err)
+			}
+			o.internal = append(o.internal, p)
+		}
+	}
+	return o, nil
+}
+
+func quoted(s string) string { return strconv.Quote(s) }
+
+func indexed(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

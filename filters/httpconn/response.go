@@ -1,0 +1,205 @@
+package httpconn
+
+import (
+	"millrace/codec"
+	"millrace/engine"
+	"millrace/filters"
+	"millrace/filters/accesslog"
+	"millrace/filters/route"
+)
+
+// SendLocalReply implements filters.Downstream: a response of our own, through the response filters.
+func (s *stream) SendLocalReply(r filters.LocalReply) {
+	if s.outgoing || s.gone {
+		s.abort(r.Details)
+		return
+	}
+	s.Restart(filters.Response)
+	s.replied = true
+	s.closing = s.closing || r.Close
+	s.Info.Flags |= r.Flags
+	s.Info.Details = r.Details
+	s.phase = phaseResponseFilters
+	h := &s.Response
+	h.Reset()
+	h.Status, h.ContentLength = r.Status, int64(len(r.Body))
+	if buf, ok := s.m.own(&s.responseBlock, 0); ok {
+		h.Own(buf)
+	}
+	s.addReplyFields(&r)
+	body := append(s.m.scratch[:0], r.Body...)
+	s.m.scratch = body[:0]
+	if s.Pass(filters.Response, len(body) == 0) && len(body) > 0 {
+		s.PassData(filters.Response, body, true)
+	}
+}
+
+// addReplyFields fills the head of a local reply.
+func (s *stream) addReplyFields(r *filters.LocalReply) {
+	h := &s.Response
+	if len(r.Location) > 0 {
+		h.Add(codec.FieldLocation, r.Location)
+	}
+	if r.Overloaded {
+		h.Add(codec.FieldXEnvoyOverloaded, []byte("true"))
+	}
+	switch {
+	case r.ContentType != "":
+		h.AddString("content-type", r.ContentType)
+	case r.Body != "":
+		h.AddString("content-type", "text/plain")
+	}
+	if s.m.opt.server != nil {
+		h.Set(codec.FieldServer, s.m.opt.server)
+	}
+}
+
+// Informational implements filters.Downstream: a 1xx head goes straight on (RFC 9110 section 15.2).
+func (s *stream) Informational(h *codec.ResponseHead) {
+	if s.outgoing || s.Request.Version < codec.Version11 {
+		return // "A server MUST NOT send a 1xx response to an HTTP/1.0 client."
+	}
+	s.m.stats.Rq1xx.Inc()
+	s.removeHopByHop(&h.Fields, false)
+	io := s.conn.io
+	io.Staged(s.conn.codec.AppendResponseHead(io.Stage(), 0, h, false))
+}
+
+// OwnResponse implements filters.Downstream.
+func (s *stream) OwnResponse() {
+	if buf, ok := s.m.own(&s.responseBlock, s.Response.HeadBytes()); ok {
+		s.Response.Own(buf)
+	}
+}
+
+// sendHead sends the head of the final response.
+func (s *stream) sendHead(end bool) {
+	c, m := s.conn, s.m
+	h := &s.Response
+	now := m.loop.Now()
+	s.outgoing, s.active = true, now
+	s.Info.DownstreamFirstTx = now
+	s.Info.Status = uint16(h.Status)
+	if !s.replied {
+		s.finishResponseHead()
+	} else if !h.Has(codec.FieldDate) {
+		h.Add(codec.FieldDate, m.date())
+	}
+	if s.Route != nil {
+		s.Route.ApplyResponse(h, s.Random, s.HeaderValues)
+	}
+	if s.closing || c.eof || m.drains() {
+		c.codec.SetClose()
+	}
+	if h.Status == 101 || s.Request.Method() == codec.MethodCONNECT && h.Status/100 == 2 {
+		s.openTunnel()
+	}
+	buf := c.io.Stage()
+	n := len(buf)
+	buf = c.codec.AppendResponseHead(buf, 0, h, end)
+	s.Info.ResponseHeadBytes = uint32(len(buf) - n)
+	c.io.Staged(buf)
+	m.stats.countStatus(h.Status)
+	if end {
+		s.endResponse()
+	}
+}
+
+// sendData sends a piece of the response's body.
+func (s *stream) sendData(b []byte, end bool) {
+	c := s.conn
+	s.active = s.m.loop.Now()
+	if s.Request.Method() == codec.MethodHEAD {
+		b = nil
+	}
+	s.Info.ResponseBytes += uint64(len(b))
+	c.io.Staged(c.codec.AppendDataPrefix(c.io.Stage(), 0, len(b), end))
+	if s.replied {
+		c.io.Write(b) // scratch memory, not the event's
+	} else {
+		c.io.WriteRef(b)
+	}
+	c.io.Staged(c.codec.AppendDataSuffix(c.io.Stage(), 0, len(b), end))
+	if end {
+		s.endResponse()
+		return
+	}
+	if c.io.Full() && !s.full {
+		s.full = true
+		s.m.chain.Terminal().PauseResponse(&s.Stream)
+	}
+}
+
+// sendTrailers sends the trailers, which end the response.
+func (s *stream) sendTrailers(t *codec.Fields) {
+	c := s.conn
+	c.io.Staged(c.codec.AppendTrailers(c.io.Stage(), 0, t))
+	s.endResponse()
+}
+
+// endResponse is where the last byte of the response has been written or queued.
+func (s *stream) endResponse() {
+	if s.tunnel && !s.Received(filters.Request) {
+		s.conn.io.CloseWrite() // the other direction goes on
+		return
+	}
+	s.finish()
+}
+
+// openTunnel turns the connection into a tunnel: a 101 or a 2xx to CONNECT goes out.
+func (s *stream) openTunnel() {
+	s.tunnel, s.closing = true, true
+	s.Reopen(filters.Request)
+	if c := s.conn; c.piped {
+		c.piped = false
+		c.io.ResumeRead()
+	}
+	s.m.stats.CxUpgradesTotal.Inc()
+	s.m.stats.CxUpgradesActive.Inc()
+}
+
+// log writes the stream's line to the access logs.
+func (s *stream) log() {
+	s.m.log.Log(s.describe())
+}
+
+// describe fills the loop's record with what is known of the stream.
+func (s *stream) describe() *accesslog.Record {
+	m := s.m
+	r := &m.record
+	r.Reset()
+	r.Info = s.Info
+	r.Request = &s.Request
+	if s.outgoing {
+		r.Response = &s.Response
+	}
+	now := m.loop.Now()
+	r.End = now
+	r.StartUnix = m.loop.Unix() - (now - s.Info.Start)
+	r.Protocol = s.Request.Version
+	if s.Route != nil {
+		r.RouteName = s.Route.Name
+		r.VirtualHost = s.Route.VirtualHost.Name
+	}
+	r.DirectRemote = s.conn.io.RemoteAddr()
+	r.Remote = r.DirectRemote
+	if s.client.IsValid() && s.client != r.DirectRemote.NetIP() {
+		r.Remote = engine.AddrFrom(s.client, 0, 0)
+	}
+	r.Local = s.conn.io.LocalAddr()
+	r.ConnID = s.conn.id
+	r.StreamID = s.Random
+	m.chain.Terminal().Describe(&s.Stream, r)
+	return r
+}
+
+// Value implements route.Values: the text of a header value with operators.
+func (s *stream) Value(id route.FormatID) []byte {
+	m := s.m
+	if int(id) >= len(m.formats) {
+		return nil
+	}
+	at := len(m.values)
+	m.values = m.formats[id].Append(m.values, s.describe())
+	return m.values[at:len(m.values):len(m.values)]
+}

@@ -1,0 +1,350 @@
+package httpconn
+
+import (
+	"net/netip"
+
+	"millrace/codec"
+	"millrace/codec/ascii"
+	"millrace/engine"
+	"millrace/engine/arena"
+	"millrace/filters"
+	"millrace/filters/accesslog"
+	"millrace/filters/route"
+)
+
+// bufferLimitBytes is the most a stream keeps of each body for filters that buffer.
+const bufferLimitBytes = 1 << 20
+
+// phase is where a stream is in the life of a request.
+//
+//	route ─▶ requestFilters ─▶ pickHost ─▶ forward ─▶ responseFilters ─▶ done
+//	                             ▲            │
+//	                             └── retry ◀──┘
+type phase uint8
+
+const (
+	phaseRoute           phase = iota // match the route
+	phaseRequestFilters               // filters look at the request's head; one may hold it
+	phasePickHost                     // find the cluster and a host
+	phaseForward                      // send the request; wait for a connection if need be
+	phaseResponseFilters              // filters look at the response; it goes downstream
+	phaseDone
+)
+
+// flow is what a stream knows of its progress besides its phase.
+type flow struct {
+	active    int64 // when something last moved, for stream_idle_timeout
+	headSeen  bool  // the head of the request is complete
+	headTimed bool  // the deadline of the head is armed
+	refused   bool  // the request could not be read: no route, no filters
+	replied   bool  // the response is a local reply
+	tunnel    bool  // upgraded: raw bytes both ways
+	closing   bool  // the connection ends with this response
+	outgoing  bool  // the head of the final response has been written
+	gone      bool  // the downstream connection is gone
+	full      bool  // the response is paused until the downstream write queue drains
+	pauses    uint8 // PauseSource of the request less ResumeSource: owed to the connection
+}
+
+// stream is one request on a downstream connection.
+type stream struct {
+	filters.Stream
+	flow
+
+	m     *Manager
+	conn  *conn
+	phase phase
+
+	client netip.Addr // the address the request is taken to come from, if known
+
+	requestBlock, responseBlock arena.Block // where the heads live
+	nextFree                    *stream
+}
+
+// step moves the stream on until it has to wait. This switch is the life of a request; the
+// second half begins when the router passes a response in, see SinkHead.
+func (s *stream) step(end bool) filters.Verdict {
+	for {
+		switch s.phase {
+		case phaseRoute: // then RequestFilters
+			s.matchRoute()
+			if !s.admitUpgrade() {
+				return filters.Replied
+			}
+			s.phase = phaseRequestFilters
+		case phaseRequestFilters: // then PickHost, from SinkHead; waits while a filter holds the head
+			s.Pass(filters.Request, end)
+			return filters.Continue
+		case phasePickHost: // then Forward; the router answers itself when there is no host
+			if s.Route == nil {
+				s.matchRoute() // a filter has cleared it, or there is none
+			}
+			if v := s.m.chain.Terminal().PickHost(&s.Stream); v != filters.Continue {
+				return v
+			}
+			s.phase = phaseForward
+		case phaseForward: // then ResponseFilters, or PickHost to retry
+			v := s.m.chain.Terminal().Forward(&s.Stream)
+			if v != filters.Replied && s.phase == phaseForward {
+				s.phase = phaseResponseFilters
+			}
+			return v
+		case phaseResponseFilters, phaseDone:
+			return filters.Continue
+		}
+	}
+}
+
+// onHead takes the complete head of a request.
+func (s *stream) onHead(end bool) {
+	c, m := s.conn, s.m
+	now := m.loop.Now()
+	s.headSeen, s.active = true, now
+	c.requests++
+	m.stats.RqTotal.Inc()
+	m.stats.RqHTTP1Total.Inc()
+	s.Info.RequestHeadBytes = uint32(s.Request.HeadBytes())
+	if end {
+		s.Info.RequestEnd = now
+	}
+	s.armIdle()
+	buf, ok := m.own(&s.requestBlock, s.Request.HeadBytes())
+	if !ok { // no memory for one more request: the arena counts it
+		s.SendLocalReply(filters.LocalReply{Status: 503, Details: "overload", Close: true})
+		return
+	}
+	s.Request.Own(buf)
+	if most := m.cfg.MaxRequestsPerConnection; most > 0 && c.requests >= most {
+		m.stats.CxMaxRequests.Inc()
+		s.closing = true
+	}
+	if !s.prepareRequest() {
+		return
+	}
+	s.step(end)
+}
+
+// onData takes a piece of the request's body.
+func (s *stream) onData(b []byte, end bool) {
+	now := s.m.loop.Now()
+	s.active = now
+	s.Info.RequestBytes += uint64(len(b))
+	if end {
+		s.Info.RequestEnd = now
+	}
+	if s.replied && !s.tunnel { // the answer is on its way: the rest of the request is of no use
+		return
+	}
+	s.PassData(filters.Request, b, end)
+}
+
+// onTrailers takes the trailers of the request.
+func (s *stream) onTrailers(t *codec.Fields) {
+	s.active = s.m.loop.Now()
+	s.Info.RequestEnd = s.active
+	if s.replied {
+		return
+	}
+	t.Own(nil) // trailers are rare: they may cost an allocation
+	s.PassTrailers(filters.Request, t)
+}
+
+// matchRoute looks up the route. No route is the router's business: filters run all the same.
+func (s *stream) matchRoute() {
+	m := s.m
+	if m.routes == nil {
+		return
+	}
+	in := &m.input
+	s.routeInput(in)
+	s.Route = m.routes.Match(in)
+	in.Head = nil
+}
+
+// admitUpgrade answers 403 to an upgrade, or a CONNECT, that neither route nor manager allows. The
+// connection ends, since what follows may be the other protocol already.
+func (s *stream) admitUpgrade() bool {
+	h, m := &s.Request, s.m
+	protocol := connectProtocol
+	if h.Method() != codec.MethodCONNECT {
+		if !h.Upgrade {
+			return true
+		}
+		protocol = h.Get(codec.FieldUpgrade)
+	}
+	allowed := route.UpgradeUnset
+	if s.Route != nil && s.Route.Action == route.ActionForward {
+		allowed = s.Route.Upgrade(protocol)
+	}
+	if allowed == route.UpgradeUnset && m.allowsUpgrade(protocol) {
+		allowed = route.UpgradeAllowed
+	}
+	if allowed == route.UpgradeAllowed || s.Route == nil {
+		return true
+	}
+	m.stats.RqUpgradeRefused.Inc()
+	s.SendLocalReply(filters.LocalReply{Status: 403, Details: "upgrade_failed", Close: true})
+	return false
+}
+
+// connectProtocol is what upgrades call a CONNECT request.
+var connectProtocol = []byte("connect")
+
+// allowsUpgrade reports whether the manager's own list has a protocol.
+func (m *Manager) allowsUpgrade(protocol []byte) bool {
+	for _, u := range m.cfg.Upgrades {
+		if ascii.EqualFoldString(protocol, u) {
+			return true
+		}
+	}
+	return false
+}
+
+// SinkHead implements filters.Downstream.
+func (s *stream) SinkHead(d filters.Direction, end bool) filters.Verdict {
+	if d == filters.Request {
+		s.phase = phasePickHost
+		return s.step(end)
+	}
+	s.sendHead(end)
+	return filters.Continue
+}
+
+// SinkData implements filters.Downstream.
+func (s *stream) SinkData(d filters.Direction, b []byte, end bool) {
+	if d == filters.Request {
+		s.m.chain.Terminal().OnRequestData(&s.Stream, b, end)
+		return
+	}
+	s.sendData(b, end)
+}
+
+// SinkTrailers implements filters.Downstream.
+func (s *stream) SinkTrailers(d filters.Direction, t *codec.Fields) {
+	if d == filters.Request {
+		s.m.chain.Terminal().OnRequestTrailers(&s.Stream, t)
+		return
+	}
+	s.sendTrailers(t)
+}
+
+// Loop implements filters.Downstream.
+func (s *stream) Loop() *engine.Loop { return s.m.loop }
+
+// Conn implements filters.Downstream.
+func (s *stream) Conn() *engine.Conn { return s.conn.io }
+
+// PauseSource implements filters.Downstream. Reading of a response is the router's to pause.
+func (s *stream) PauseSource(d filters.Direction) {
+	if d == filters.Request {
+		if !s.Received(filters.Request) {
+			s.m.stats.PausedReading.Inc()
+		}
+		s.pauses++
+		s.conn.io.PauseRead()
+		return
+	}
+	s.m.chain.Terminal().PauseResponse(&s.Stream)
+}
+
+// ResumeSource implements filters.Downstream.
+func (s *stream) ResumeSource(d filters.Direction) {
+	if d == filters.Request {
+		if !s.Received(filters.Request) {
+			s.m.stats.ResumedReading.Inc()
+		}
+		s.pauses--
+		s.conn.io.ResumeRead()
+		return
+	}
+	s.m.chain.Terminal().ResumeResponse(&s.Stream)
+}
+
+// ClearRoute implements filters.Downstream.
+func (s *stream) ClearRoute() { s.Route = nil }
+
+// Retry implements filters.Downstream.
+func (s *stream) Retry() {
+	s.phase = phasePickHost
+	s.step(s.Received(filters.Request))
+}
+
+// BufferOverflow implements filters.Downstream.
+func (s *stream) BufferOverflow(d filters.Direction) {
+	if d == filters.Request {
+		s.m.stats.RqTooLarge.Inc()
+		s.SendLocalReply(filters.LocalReply{Status: 413, Details: "request_payload_too_large", Body: "Payload Too Large", Close: true})
+		return
+	}
+	s.m.stats.RsTooLarge.Inc()
+	if s.outgoing {
+		s.abort("response_payload_too_large")
+		return
+	}
+	s.SendLocalReply(filters.LocalReply{Status: 500, Details: "response_payload_too_large", Body: "Internal Server Error"})
+}
+
+// onDownstreamGone ends the stream after its connection broke or ended too early.
+func (s *stream) onDownstreamGone() {
+	s.gone = true
+	s.m.stats.RqRxReset.Inc()
+	s.Info.Flags |= accesslog.FlagDownstreamConnectionTermination
+	if s.Info.Details == "" {
+		s.Info.Details = "downstream_remote_disconnect"
+	}
+	s.finish()
+}
+
+// ResetResponse implements filters.Downstream: the response cannot be completed, and the
+// peer must not take it for whole.
+func (s *stream) ResetResponse(details string) { s.abort(details) }
+
+// abort breaks the connection off in the middle of a response.
+func (s *stream) abort(details string) {
+	s.Info.Details = details
+	s.m.stats.RqTxReset.Inc()
+	s.closing, s.gone = true, true
+	s.finish()
+}
+
+// finish ends the stream: what it has upstream is cancelled, the log gets its line, and the
+// connection goes on to the next request or ends.
+func (s *stream) finish() {
+	c, m := s.conn, s.m
+	if s.phase == phaseDone {
+		return
+	}
+	s.phase = phaseDone
+	s.Info.DownstreamLastTx = m.loop.Now()
+	m.stats.RqTime.Record(uint64(m.loop.Now()-s.Info.Start) / 1e6)
+	if s.tunnel {
+		m.stats.CxUpgradesActive.Dec()
+	}
+	if m.log.Enabled() {
+		s.log()
+	}
+	m.chain.Destroy(&s.Stream)
+	pauses := s.pauses
+	c.stream = nil
+	gone, closing, early := s.gone, s.closing, !s.Received(filters.Request)
+	m.end(s)
+	switch {
+	case c.closed:
+	case gone:
+		m.stats.CxDestroyActiveRq.Inc()
+		c.closeAbruptly()
+	case closing || early || !c.codec.KeepAlive():
+		if early {
+			m.stats.RqEarlyResponse.Inc()
+		}
+		c.closeLocal()
+	case m.drains():
+		m.stats.CxDrainClose.Inc()
+		c.closeLocal()
+	default:
+		for ; pauses > 0; pauses-- {
+			c.io.ResumeRead()
+		}
+		c.idle()
+	}
+}
