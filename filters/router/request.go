@@ -1,0 +1,342 @@
+package router
+
+import (
+	"millrace/codec"
+	"millrace/engine/timer"
+	"millrace/filters"
+	"millrace/filters/accesslog"
+	"millrace/upstream"
+	"millrace/upstream/pool"
+)
+
+// request is what the router keeps of one stream: the attempt under way and what the next
+// one would need. It implements pool.Owner and timer.Firer.
+//
+//	idle ─▶ waiting ─▶ sent ─▶ responding ─▶ ended
+//	  ▲        │         │
+//	  └────────┴─ backoff ◀┘
+type request struct {
+	router   *Router
+	nextFree *request
+	timer    timer.Timer
+
+	// Of one stream.
+	stream  *filters.Stream
+	cluster *pool.Cluster
+	host    *upstream.Host
+	x       pool.Exchange
+	state   requestState
+
+	deadline    int64 // of the whole response, 0 none; runs from the end of the request
+	tryDeadline int64 // of the current try, 0 none
+	retryAt     int64 // when the next try begins; only valid in stateBackoff
+	sentAt      int64 // when the current try was sent
+
+	limits   tryLimits
+	attempts int // tries begun
+	retries  int // retries left
+	body     filters.Body
+	trailers *codec.Fields
+
+	keepBody  bool // the body is kept for another try
+	held      bool // the request waits, held, for its first connection
+	paused    bool // reading of the request is paused until the upstream takes more
+	fresh     bool // the next try wants a new connection
+	staleUsed bool // the free retry after a stale connection has been used
+	retrying  bool // a retry is counted against the budget
+	respHead  bool // the head of the final response has been passed on
+}
+
+// requestState is where a request stands with its upstream.
+type requestState uint8
+
+const (
+	stateIdle       requestState = iota
+	stateWaiting                 // for a connection
+	stateSent                    // a try is under way
+	stateResponding              // the response is being passed on
+	stateBackoff                 // until retryAt
+)
+
+func newRequest(r *Router) *request {
+	rq := &request{router: r}
+	rq.x.Owner = rq
+	rq.timer.Init(rq)
+	return rq
+}
+
+// prepare makes the head of the request fit to be forwarded, once for all attempts.
+func (rq *request) prepare() {
+	s := rq.stream
+	rt, h := s.Route, &s.Request
+	rq.limits = rq.readLimits()
+	rq.retries = rq.limits.retries
+	rq.keepBody = rq.limits.on != 0
+	rt.ApplyRequest(h, s.Random, s.HeaderValues)
+	r := rq.router
+	if p, changed := rt.AppendPath(r.scratch[:0], h); changed {
+		if !r.suppress {
+			h.Set(codec.FieldXEnvoyOriginalPath, h.Path())
+		}
+		h.SetPath(p)
+		r.scratch = p[:0]
+	}
+	if a, changed := rt.AppendHost(r.scratch[:0], h, s.Random); changed {
+		if rt.AppendXForwardedHost {
+			h.AppendTo(codec.FieldXForwardedHost, h.Authority())
+		}
+		if !r.suppress {
+			h.Set(codec.FieldXEnvoyOriginalHost, h.Authority())
+		}
+		h.SetAuthority(a)
+		r.scratch = a[:0]
+	}
+	if ms := rq.limits.expectedMs(); ms > 0 && !r.suppress {
+		r.scratch = appendUint(r.scratch[:0], ms)
+		h.Set(codec.FieldXEnvoyExpectedRqTimeoutMs, r.scratch)
+	}
+}
+
+// attempt leases an exchange and sends the request, or waits for a connection.
+func (rq *request) attempt() filters.Verdict {
+	s := rq.stream
+	rq.attempts++
+	s.Info.Attempts = uint8(min(rq.attempts, 255))
+	prio := upstream.Priority(s.Route.Priority)
+	if s.Route.VirtualHost.IncludeRequestAttemptCount {
+		rq.router.scratch = appendUint(rq.router.scratch[:0], uint64(rq.attempts))
+		s.Request.Set(codec.FieldXEnvoyAttemptCount, rq.router.scratch)
+	}
+	switch rq.cluster.Lease(rq.host, prio, &rq.x, rq.fresh) {
+	case pool.LeaseReady:
+		rq.send()
+		return filters.Continue
+	case pool.LeasePending:
+		rq.state = stateWaiting
+		rq.armResponse()
+		if rq.attempts == 1 {
+			rq.held = true
+			return filters.Pause
+		}
+		return filters.Continue
+	default:
+		return s.ReplyWith(overflowReply)
+	}
+}
+
+// send sends the head on the leased connection, and what is kept of the body.
+func (rq *request) send() {
+	s := rq.stream
+	now := s.Now()
+	rq.state, rq.sentAt = stateSent, now
+	s.Info.UpstreamReady, s.Info.UpstreamFirstTx = now, now
+	complete := s.Ended(filters.Request)
+	end := complete && rq.body.Len() == 0 && rq.trailers == nil
+	rq.x.SendHead(&s.Request, end)
+	for i := 0; i < rq.body.Pieces(); i++ {
+		last := i == rq.body.Pieces()-1
+		rq.x.SendData(rq.body.Piece(i), last && complete && rq.trailers == nil)
+	}
+	if rq.body.Len() > 0 {
+		s.Loop().FlushStage() // the pieces may be freed before the event ends
+	}
+	if rq.trailers != nil {
+		rq.x.SendTrailers(rq.trailers)
+	}
+	rq.armTry(now)
+	if complete {
+		s.Info.UpstreamLastTx = now
+		rq.armResponse()
+	}
+	if rq.held {
+		rq.held = false
+		s.Resume(filters.Request, s.Token())
+	}
+}
+
+// sendData takes a piece of the request's body.
+func (rq *request) sendData(b []byte, end bool) {
+	if rq.keepBody {
+		rq.keep(b)
+	}
+	if rq.x.Active() && rq.state >= stateSent && rq.state != stateBackoff {
+		rq.x.SendData(b, end)
+		if rq.x.Full() && !rq.paused {
+			rq.paused = true
+			rq.stream.Down().PauseSource(filters.Request)
+		}
+	}
+	if end {
+		rq.requestComplete()
+	}
+}
+
+// sendTrailers takes the trailers of the request.
+func (rq *request) sendTrailers(t *codec.Fields) {
+	if rq.keepBody {
+		rq.trailers = t
+	}
+	if rq.x.Active() && rq.state >= stateSent && rq.state != stateBackoff {
+		rq.x.SendTrailers(t)
+	}
+	rq.requestComplete()
+}
+
+// requestComplete starts the clock of the response.
+func (rq *request) requestComplete() {
+	now := rq.stream.Now()
+	rq.stream.Info.UpstreamLastTx = now
+	rq.armTry(now)
+	rq.armResponse()
+}
+
+// keep stores a piece of the body for another try, up to the buffer limit.
+func (rq *request) keep(b []byte) {
+	s := rq.stream
+	if rq.body.Len()+len(b) <= s.BufferLimit && rq.body.Append(s.Loop().Arena(), b) {
+		return
+	}
+	rq.cluster.Stats.RetryAbandoned.Inc()
+	rq.keepBody, rq.retries = false, 0
+	rq.body.Free(s.Loop().Arena())
+}
+
+// OnReady implements pool.Owner: the connection is there.
+func (rq *request) OnReady() { rq.send() }
+
+// OnWriteLow implements pool.Owner: the upstream takes more of the request.
+func (rq *request) OnWriteLow() {
+	if rq.paused {
+		rq.paused = false
+		rq.stream.Down().ResumeSource(filters.Request)
+	}
+}
+
+// ResponseHead implements pool.Owner.
+func (rq *request) ResponseHead() *codec.ResponseHead { return &rq.stream.Response }
+
+// OnResponseHead implements pool.Owner.
+func (rq *request) OnResponseHead(end bool) {
+	s := rq.stream
+	h := &s.Response
+	if h.Status < 200 && h.Status != 101 {
+		s.Down().Informational(h)
+		h.Reset()
+		return
+	}
+	now := s.Now()
+	s.Info.UpstreamFirstRx = now
+	if rq.wantsRetry(h) && rq.retryResponse(end) {
+		return
+	}
+	rq.countResponse(h.Status)
+	rq.state, rq.respHead = stateResponding, true
+	rq.tryDeadline = 0
+	s.Down().OwnResponse()
+	rq.addResponseFields(now)
+	s.Info.Details = "via_upstream"
+	if end {
+		rq.responseComplete(now)
+	}
+	s.Pass(filters.Response, end)
+}
+
+// OnResponseData implements pool.Owner.
+func (rq *request) OnResponseData(b []byte, end bool) {
+	if end {
+		rq.responseComplete(rq.stream.Now())
+	}
+	rq.stream.PassData(filters.Response, b, end)
+}
+
+// OnResponseTrailers implements pool.Owner.
+func (rq *request) OnResponseTrailers(t *codec.Fields) {
+	rq.responseComplete(rq.stream.Now())
+	t.Own(nil) // trailers are rare: they may cost an allocation
+	rq.stream.PassTrailers(filters.Response, t)
+}
+
+// responseComplete counts a response that is whole.
+func (rq *request) responseComplete(now int64) {
+	rq.stream.Info.UpstreamLastRx = now
+	rq.deadline = 0
+	rq.cluster.Stats.RqTime.Record(uint64(now-rq.sentAt) / 1000)
+}
+
+// countResponse counts the final response by its status.
+func (rq *request) countResponse(status int) {
+	st := &rq.cluster.Stats
+	st.Codes.Inc(status)
+	if status >= 500 {
+		rq.host.RqError.Add(1)
+	} else {
+		rq.host.RqSuccess.Add(1)
+		if rq.retrying {
+			st.RqRetrySuccess.Inc()
+		}
+	}
+}
+
+// addResponseFields adds what the router says of a response.
+func (rq *request) addResponseFields(now int64) {
+	s, r := rq.stream, rq.router
+	if !r.suppress {
+		r.scratch = appendUint(r.scratch[:0], uint64(now-rq.sentAt)/1e6)
+		s.Response.Set(codec.FieldXEnvoyUpstreamServiceTime, r.scratch)
+	}
+	if s.Route.VirtualHost.IncludeAttemptCountInResponse {
+		r.scratch = appendUint(r.scratch[:0], uint64(rq.attempts))
+		s.Response.Set(codec.FieldXEnvoyAttemptCount, r.scratch)
+	}
+}
+
+// OnReset implements pool.Owner: the try failed.
+func (rq *request) OnReset(why pool.ResetReason, text string) {
+	s := rq.stream
+	s.Info.UpstreamTransportFailure = text
+	if rq.respHead {
+		rq.router.stats.ResetAfter.Inc()
+		rq.host.RqError.Add(1)
+		s.Info.Flags |= resetFlag(why)
+		s.Down().ResetResponse("upstream_reset_after_response_started")
+		return
+	}
+	if rq.retryReset(why) {
+		return
+	}
+	rq.host.RqError.Add(1)
+	rq.cluster.Stats.Codes.Inc(resetStatus(why))
+	rq.fail(why)
+}
+
+// fail answers a request whose last try was reset.
+func (rq *request) fail(why pool.ResetReason) {
+	s := rq.stream
+	if rq.limits.on != 0 && rq.retries == 0 && rq.attempts > 1 {
+		s.Info.Flags |= accesslog.FlagUpstreamRetryLimitExceeded
+	}
+	if why == pool.Overflow {
+		s.ReplyWith(overflowReply)
+		return
+	}
+	s.ReplyWith(filters.LocalReply{
+		Status: resetStatus(why), Flags: resetFlag(why), Body: resetBodies[why], Details: resetDetails[why],
+	})
+}
+
+// end gives up what is still under way and takes the request back.
+func (rq *request) end() {
+	r := rq.router
+	if rq.x.Active() && rq.state == stateSent {
+		rq.cluster.Stats.RqTxReset.Inc()
+	}
+	rq.x.Cancel()
+	rq.timer.Stop()
+	rq.releaseRetry()
+	rq.body.Free(r.loop.Arena())
+	*rq = request{router: r, timer: rq.timer, x: rq.x, body: rq.body}
+	if r.freeLen < freeRequestsMax {
+		rq.nextFree, r.free = r.free, rq
+		r.freeLen++
+	}
+}

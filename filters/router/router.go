@@ -1,0 +1,207 @@
+package router
+
+import (
+	"millrace/codec"
+	"millrace/engine"
+	"millrace/engine/stats"
+	"millrace/filters"
+	"millrace/filters/accesslog"
+	"millrace/filters/route"
+	"millrace/upstream"
+	"millrace/upstream/pool"
+)
+
+// freeRequestsMax is how many ended requests a router keeps for reuse.
+const freeRequestsMax = 1024
+
+// Deps is what a [Router] needs of the process.
+type Deps struct {
+	// Loop the router lives on.
+	Loop *engine.Loop
+	// Clusters are the clusters of that loop.
+	Clusters *pool.Table
+	// ClusterByName finds a cluster for cluster_header. It is only called for such routes.
+	ClusterByName func(name []byte) (upstream.ClusterID, bool)
+	// Stats registers counters under a scope. May be nil.
+	Stats stats.Registrar
+	// Scope is the connection manager's: "http.<stat_prefix>.".
+	Scope stats.Scope
+}
+
+// A Router is the terminal of one chain on one loop. It implements filters.Terminal.
+type Router struct {
+	loop     *engine.Loop
+	clusters *pool.Table
+	byName   func(name []byte) (upstream.ClusterID, bool)
+	suppress bool
+
+	// Owned by the loop.
+	free    *request // ended requests, linked
+	freeLen int
+	input   route.Input
+	pick    upstream.Pick
+	scratch []byte
+
+	stats *routerStats
+}
+
+// routerStats counts one router on one loop: "http.<stat_prefix>.".
+type routerStats struct {
+	NoRoute        stats.Counter `stat:"no_route" help:"requests without a route: 404"`
+	NoCluster      stats.Counter `stat:"no_cluster" help:"requests whose cluster does not exist"`
+	Redirect       stats.Counter `stat:"rq_redirect" help:"requests answered with a redirect"`
+	DirectResponse stats.Counter `stat:"rq_direct_response" help:"requests answered with a direct response"`
+	Total          stats.Counter `stat:"rq_total" help:"requests forwarded"`
+	ResetAfter     stats.Counter `stat:"rq_reset_after_downstream_response_started" help:"responses the upstream broke off"`
+}
+
+// New returns the router of one chain.
+func New(cfg *Config, d Deps) *Router {
+	return &Router{
+		loop: d.Loop, clusters: d.Clusters, byName: d.ClusterByName,
+		suppress: cfg.SuppressEnvoyHeaders, scratch: make([]byte, 0, 4096),
+		stats: stats.Register[routerStats](d.Stats, d.Scope),
+	}
+}
+
+// PickHost implements filters.Terminal. The first time it answers what needs no upstream, and
+// makes the head fit to be forwarded.
+func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
+	rq, _ := s.Upstream.(*request)
+	if rq == nil {
+		if s.Route == nil {
+			r.stats.NoRoute.Inc()
+			return s.ReplyWith(filters.LocalReply{Status: 404, Details: "route_not_found", Flags: accesslog.FlagNoRoute})
+		}
+		if s.Route.Action != route.ActionForward {
+			return r.answer(s)
+		}
+		c := r.cluster(s)
+		if c == nil {
+			r.stats.NoCluster.Inc()
+			return s.ReplyWith(filters.LocalReply{
+				Status: s.Route.Status, Details: "cluster_not_found", Flags: accesslog.FlagNoClusterFound,
+			})
+		}
+		rq = r.begin(s, c)
+	}
+	r.pick.Random, r.pick.Attempt = s.Random, rq.attempts
+	if rq.host = rq.cluster.Pick(&r.pick); rq.host == nil {
+		return s.ReplyWith(filters.LocalReply{
+			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: accesslog.FlagNoHealthyUpstream,
+		})
+	}
+	s.Info.UpstreamHost = rq.host.Name
+	return filters.Continue
+}
+
+// answer replies to a request whose route is a redirect or a direct response.
+func (r *Router) answer(s *filters.Stream) filters.Verdict {
+	if s.Route.Action == route.ActionDirectResponse {
+		r.stats.DirectResponse.Inc()
+		return s.ReplyWith(filters.LocalReply{Status: s.Route.Status, Body: s.Route.Body(), Details: "direct_response"})
+	}
+	r.stats.Redirect.Inc()
+	r.scratch = s.Route.AppendLocation(r.scratch[:0], r.inputOf(s))
+	return s.ReplyWith(filters.LocalReply{Status: s.Route.Status, Location: r.scratch, Details: "direct_response"})
+}
+
+// cluster returns the cluster of the stream's route, nil if it does not exist.
+func (r *Router) cluster(s *filters.Stream) *pool.Cluster {
+	id := s.Route.Cluster(r.inputOf(s))
+	if id == route.ClusterByHeader {
+		name := s.Route.ClusterHeaderValue(&s.Request)
+		if r.byName == nil || len(name) == 0 {
+			return nil
+		}
+		found, ok := r.byName(name)
+		if !ok {
+			return nil
+		}
+		return r.clusters.Cluster(found)
+	}
+	if id == route.ClusterNone {
+		return nil
+	}
+	return r.clusters.Cluster(upstream.ClusterID(id))
+}
+
+// inputOf fills the input of route decisions for s.
+func (r *Router) inputOf(s *filters.Stream) *route.Input {
+	in := &r.input
+	in.Head, in.Random, in.Internal = &s.Request, s.Random, s.Info.Internal
+	return in
+}
+
+// begin makes the router's side of a stream.
+func (r *Router) begin(s *filters.Stream, c *pool.Cluster) *request {
+	rq := r.free
+	if rq == nil {
+		rq = newRequest(r)
+	} else {
+		r.free, rq.nextFree = rq.nextFree, nil
+		r.freeLen--
+	}
+	r.stats.Total.Inc()
+	rq.stream, rq.cluster = s, c
+	s.Upstream = rq
+	s.Info.Cluster = c.Shared().Name
+	rq.prepare()
+	return rq
+}
+
+// Forward implements filters.Terminal: one attempt.
+func (r *Router) Forward(s *filters.Stream) filters.Verdict {
+	return s.Upstream.(*request).attempt()
+}
+
+// OnRequestData implements filters.Terminal.
+func (r *Router) OnRequestData(s *filters.Stream, data []byte, end bool) {
+	if rq, _ := s.Upstream.(*request); rq != nil {
+		rq.sendData(data, end)
+	}
+}
+
+// OnRequestTrailers implements filters.Terminal.
+func (r *Router) OnRequestTrailers(s *filters.Stream, t *codec.Fields) {
+	if rq, _ := s.Upstream.(*request); rq != nil {
+		rq.sendTrailers(t)
+	}
+}
+
+// PauseResponse implements filters.Terminal.
+func (r *Router) PauseResponse(s *filters.Stream) {
+	if rq, _ := s.Upstream.(*request); rq != nil {
+		rq.x.PauseRead()
+	}
+}
+
+// ResumeResponse implements filters.Terminal.
+func (r *Router) ResumeResponse(s *filters.Stream) {
+	if rq, _ := s.Upstream.(*request); rq != nil {
+		rq.x.ResumeRead()
+	}
+}
+
+// OnDestroy implements filters.Terminal.
+func (r *Router) OnDestroy(s *filters.Stream) {
+	rq, _ := s.Upstream.(*request)
+	if rq == nil {
+		return
+	}
+	s.Upstream = nil
+	rq.end()
+}
+
+// Describe implements filters.Terminal.
+func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
+	rq, _ := s.Upstream.(*request)
+	if rq == nil || rq.host == nil {
+		return
+	}
+	rec.UpstreamRemote = rq.host.Addr
+	rec.UpstreamProtocol = codec.Version11
+	if c := rq.x.Conn(); c != nil {
+		rec.UpstreamLocal = c.LocalAddr()
+	}
+}
