@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,8 +28,20 @@ type ListenerOptions struct {
 	// there, for up to about so many seconds; 0 does not. Not for protocols in which the
 	// server speaks first.
 	DeferAccept int
+	// KeepAlive makes the kernel probe silent connections. Nil: it does not.
+	KeepAlive *KeepAlive
 	// UnixMode is the permission of a unix socket's file. 0 means 0660.
 	UnixMode uint32
+}
+
+// KeepAlive says how the kernel probes silent connections. Zero fields mean the system's settings.
+type KeepAlive struct {
+	// Probes is the number of unanswered probes that end a connection.
+	Probes int
+	// Idle is the silence before the first probe, in whole seconds.
+	Idle time.Duration
+	// Interval is the time between two probes, in whole seconds.
+	Interval time.Duration
 }
 
 // backlogDefault is the accept queue asked for unless the options say otherwise.
@@ -115,6 +128,21 @@ func setListenOptions(fd int, addr Addr, opts ListenerOptions) error {
 	if !opts.Nagle {
 		// Accepted sockets inherit it, which saves a system call for each.
 		err = errors.Join(err, set("TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+	}
+	if k := opts.KeepAlive; k != nil { // inherited likewise
+		err = errors.Join(err, set("SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
+		for _, o := range []struct {
+			name          string
+			option, value int
+		}{
+			{"TCP_KEEPCNT", unix.TCP_KEEPCNT, k.Probes},
+			{"TCP_KEEPIDLE", unix.TCP_KEEPIDLE, int(k.Idle / time.Second)},
+			{"TCP_KEEPINTVL", unix.TCP_KEEPINTVL, int(k.Interval / time.Second)},
+		} {
+			if o.value > 0 {
+				err = errors.Join(err, set(o.name, unix.IPPROTO_TCP, o.option, o.value))
+			}
+		}
 	}
 	if opts.DeferAccept > 0 {
 		err = errors.Join(err, set("TCP_DEFER_ACCEPT", unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, opts.DeferAccept))
