@@ -1,0 +1,44 @@
+package server
+
+import (
+	"millrace/cmd/internal/config"
+	"millrace/filters"
+	"millrace/filters/httpconn"
+	"millrace/filters/l7"
+	"millrace/filters/router"
+)
+
+// connectionManager and routerFilter are the names of the filters that are not in a table of
+// their room.
+const (
+	connectionManager = "http_connection_manager"
+	routerFilter      = "router"
+)
+
+// Registry returns the filters that a configuration file may use.
+func Registry() *config.Registry {
+	reg := config.NewRegistry()
+	reg.Add("network", connectionManager, config.Filter{
+		New:      func() any { return new(httpconn.Config) },
+		Terminal: true,
+		Doc:      "Speaks HTTP on a listener: requests are routed and forwarded to clusters.",
+	})
+	reg.Add("http", routerFilter, config.Filter{
+		New:      func() any { return new(router.Config) },
+		Terminal: true,
+		Doc:      "Forwards the request as its route says. The last HTTP filter, and the default.",
+	})
+	for _, spec := range l7.Builtin() {
+		reg.Add("http", spec.Name, config.Filter{New: spec.NewConfig, Doc: spec.Doc})
+	}
+	return reg
+}
+
+// httpFilters are the builtin HTTP filters by name.
+func httpFilters() map[string]filters.Spec {
+	m := map[string]filters.Spec{}
+	for _, spec := range l7.Builtin() {
+		m[spec.Name] = spec
+	}
+	return m
+}
