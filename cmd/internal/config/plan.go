@@ -287,6 +287,9 @@ func (r *planner) newField(name string, owner reflect.Type, f reflect.StructFiel
 	fp.rules.nonEmpty = fp.required && fp.typ.kind == kindString
 	isNumber := leaf.kind == kindInt || leaf.kind == kindFloat || leaf.kind == kindDuration
 	fp.rules.counts = fp.typ.kind >= kindSlice && !isNumber
+	if fp.rules.enum != nil && leaf.kind != kindString || !isNumber && !fp.rules.counts && (fp.rules.hasMin || fp.rules.hasMax) {
+		panic(fmt.Sprintf("BUG: config: field %s.%s has a tag that means nothing for %s", owner, f.Name, f.Type))
+	}
 	if def, ok := f.Tag.Lookup("default"); ok {
 		fp.def = defaultText(fp.typ, def)
 		fp.deep = fp.typ.kind >= kindAny // never shared: the tree's owner may change it

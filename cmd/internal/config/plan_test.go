@@ -48,6 +48,12 @@ func TestPlanRefusesWrongTypes(t *testing.T) {
 		{struct {
 			F int `json:"f" min:"x"`
 		}{}, "not a number"},
+		{struct {
+			F string `json:"f" min:"1"`
+		}{}, "means nothing for string"},
+		{struct {
+			F int `json:"f" enum:"1,2"`
+		}{}, "means nothing for int"},
 		{twice{}, "two fields"},
 		{struct {
 			F int `json:",omitempty"`

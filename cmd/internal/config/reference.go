@@ -142,10 +142,13 @@ func (w *referenceWriter) typeText(t *typePlan, r *rules, title, name string) st
 	case kindBool:
 		return "true or false"
 	case kindInt:
-		if r.unit == "bytes" {
+		switch r.unit {
+		case "":
+			return "integer"
+		case "bytes":
 			return "size"
 		}
-		return "integer"
+		return "integer, " + r.unit
 	case kindFloat:
 		if r.unit == "percent" {
 			return "percent"

@@ -9,6 +9,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"millrace/cmd/internal/config"
+	"millrace/cmd/internal/server"
 )
 
 // TestFresh fails when a config struct or a comment changed and what is made
@@ -24,7 +25,7 @@ func TestFresh(t *testing.T) {
 		want []byte
 	}{
 		{"../fielddocs.json", fields},
-		{"../../../../docs/config-reference.md", config.Reference(registry())},
+		{"../../../../docs/config-reference.md", config.Reference(server.Registry())},
 	} {
 		got, err := os.ReadFile(tt.path)
 		if err != nil {
@@ -84,7 +85,7 @@ func TestExamples(t *testing.T) {
 	t.Parallel()
 	schema := compile(t)
 	for name, text := range map[string]string{"smallest": smallest, "edge": edge} {
-		if _, errs := config.Load(name, []byte(text), registry()); errs != nil {
+		if _, errs := config.Load(name, []byte(text), server.Registry()); errs != nil {
 			t.Errorf("Load:\n%v", errs)
 		}
 		if err := validate(t, schema, text); err != nil {
@@ -108,7 +109,7 @@ func TestBrokenExamples(t *testing.T) {
 		{`"codec_type": "auto"`, `"codec_type": null`, `.codec_type: null is not allowed`},
 	} {
 		text := strings.Replace(edge, tt.old, tt.broken, 1)
-		_, errs := config.Load("edge.json", []byte(text), registry())
+		_, errs := config.Load("edge.json", []byte(text), server.Registry())
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), tt.want) {
 			t.Errorf("Load with %s:\n%v\nwant only %s", tt.broken, errs, tt.want)
 		}
@@ -128,7 +129,7 @@ func TestBrokenReferences(t *testing.T) {
 		{`"10.0.0.1:80"`, `"10.0.0.1"`, `edge.json:33:15: clusters[0].hosts[0]: address "10.0.0.1" has no port; write "10.0.0.1:80"`},
 	} {
 		text := strings.Replace(edge, tt.old, tt.broken, 1)
-		_, errs := config.Load("edge.json", []byte(text), registry())
+		_, errs := config.Load("edge.json", []byte(text), server.Registry())
 		if !strings.Contains(errs.Error(), tt.want) {
 			t.Errorf("Load with %s:\n%v\nwant %s", tt.broken, errs, tt.want)
 		}
@@ -147,7 +148,7 @@ func TestRunUsage(t *testing.T) {
 // compile compiles the schema of the whole file.
 func compile(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema(registry())))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema(server.Registry())))
 	if err != nil {
 		t.Fatal(err)
 	}

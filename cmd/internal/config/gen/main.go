@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"millrace/cmd/internal/config"
+	"millrace/cmd/internal/server"
 )
 
 func main() {
@@ -33,7 +34,7 @@ func run(args []string) error {
 		}
 		return writeIfChanged("fielddocs.json", text)
 	case "page":
-		return writeIfChanged("../../../docs/config-reference.md", config.Reference(registry()))
+		return writeIfChanged("../../../docs/config-reference.md", config.Reference(server.Registry()))
 	}
 	return fmt.Errorf("unknown step %q", args[0])
 }
