@@ -16,6 +16,9 @@ type Problem struct {
 	Path    string // such as "virtual_hosts[0].routes[2].match.prefix"
 	Problem string // quotes the offending value
 	Hint    string // what to write instead, or ""
+	// Warning says that the table is as good as the configuration means it: a route is unreachable or
+	// names an unknown cluster. A file is refused for that, xDS and imports are not.
+	Warning bool
 }
 
 func (p Problem) String() string {
@@ -28,19 +31,32 @@ func (p Problem) String() string {
 
 // Compile makes the table of a configuration. clusterID gives the id of a
 // cluster by name; newFormat compiles header values with operators and may be
-// nil if there are none. A configuration with problems gives no table.
+// nil if there are none. A configuration with problems gives no table, unless all are warnings.
 //
 // Compile finds again what Validate reports, so it may be called without the loader.
 func Compile(cfg *Config, clusterID func(name string) (uint32, bool), newFormat NewFormat) (*Table, []Problem) {
 	c := newCompiler(cfg, clusterID, newFormat)
 	cfg.validateAll(c.report)
-	if len(c.problems) == 0 {
-		c.compile()
-	}
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
-	return c.table, nil
+	c.checkReachable()
+	c.compile()
+	for i := range c.problems {
+		if !c.problems[i].Warning {
+			return nil, c.problems
+		}
+	}
+	return c.table, c.problems
+}
+
+// checkReachable warns of routes that nothing can reach.
+func (c *compiler) checkReachable() {
+	hosts := c.cfg.virtualHosts()
+	for i := range hosts {
+		prefix := c.cfg.hostPath(i)
+		checkRoutes(hosts[i].Routes, func(path, problem, hint string) { c.warn(prefix+path, problem, hint) })
+	}
 }
 
 // compiler is the state of one Compile.
@@ -63,7 +79,11 @@ func newCompiler(cfg *Config, clusterID func(name string) (uint32, bool), newFor
 }
 
 func (c *compiler) report(path, problem, hint string) {
-	c.problems = append(c.problems, Problem{path, problem, hint})
+	c.problems = append(c.problems, Problem{Path: path, Problem: problem, Hint: hint})
+}
+
+func (c *compiler) warn(path, problem, hint string) {
+	c.problems = append(c.problems, Problem{Path: path, Problem: problem, Hint: hint, Warning: true})
 }
 
 // virtualHosts returns the virtual hosts, also those of the short form, and the path in front of each one's.
@@ -332,7 +352,7 @@ func (c *compiler) cluster(name, path string) uint32 {
 		return id
 	}
 	if c.cfg.ValidateClusters {
-		c.report(path, fmt.Sprintf("unknown cluster %q", name), "")
+		c.warn(path, fmt.Sprintf("unknown cluster %q", name), "")
 	}
 	return ClusterNone
 }

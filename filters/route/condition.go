@@ -92,26 +92,39 @@ func (c *condition) find(in *Input) []byte {
 	case fromScheme:
 		return in.scheme()
 	default:
-		return c.findField(&in.Head.Fields)
+		return c.findField(&in.Head.Fields, &in.join)
 	}
 }
 
-// scheme returns the scheme of the request.
+// scheme returns the scheme of the request: that of its target, else forwardedProto.
 func (in *Input) scheme() []byte {
 	if s := in.Head.Scheme(); len(s) != 0 {
 		return s
 	}
-	if in.TLS {
+	return in.forwardedProto()
+}
+
+// forwardedProto returns "https" or "http", by x-forwarded-proto, which the connection manager has
+// made trustworthy, else by the connection.
+func (in *Input) forwardedProto() []byte {
+	proto := in.Head.Get(codec.FieldXForwardedProto)
+	switch {
+	case ascii.EqualFoldString(proto, "https"):
 		return schemeHTTPS
+	case ascii.EqualFoldString(proto, "http"):
+		return schemeHTTP
+	case in.TLS:
+		return schemeHTTPS
+	default:
+		return schemeHTTP
 	}
-	return schemeHTTP
 }
 
 var schemeHTTP, schemeHTTPS = []byte("http"), []byte("https")
 
 // findField returns the value of a header, nil if it is absent. The values of a
-// repeated one are joined, which is the one thing here that allocates.
-func (c *condition) findField(f *codec.Fields) []byte {
+// repeated one are joined in *join, which grows to the largest needed: a head's size at most.
+func (c *condition) findField(f *codec.Fields, join *[]byte) []byte {
 	if c.from == fromKnown {
 		if !f.Has(c.id) {
 			return nil
@@ -120,18 +133,27 @@ func (c *condition) findField(f *codec.Fields) []byte {
 			return f.Get(c.id)
 		}
 	}
-	var space [2][]byte
-	switch values := f.Values(c.name, space[:0]); len(values) {
-	case 0:
-		return nil
-	case 1:
-		return values[0]
-	default:
-		return bytes.Join(values, comma)
+	var first []byte
+	n := 0
+	for i := range f.Len() {
+		id, name, value := f.At(i)
+		if id != c.id || id == codec.FieldOther && !ascii.EqualFoldString(name, c.name) {
+			continue
+		}
+		switch n++; n {
+		case 1:
+			first = value
+		case 2:
+			*join = append(append(append((*join)[:0], first...), ','), value...)
+		default:
+			*join = append(append(*join, ','), value...)
+		}
 	}
+	if n > 1 {
+		return *join
+	}
+	return first
 }
-
-var comma = []byte(",")
 
 // decide reports whether the value, nil if absent, meets the condition.
 //

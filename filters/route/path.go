@@ -55,10 +55,12 @@ func (m *pathMatch) equal(b []byte) bool {
 	return string(b) == m.text
 }
 
-// matched returns how many bytes of the path a rewrite of the prefix replaces.
-func (m *pathMatch) matched(path []byte) int {
+// matched returns how many bytes of the path a rewrite of the prefix replaces. It reports false if the path, which
+// a filter may have changed since, does not begin with the prefix.
+func (m *pathMatch) matched(path []byte) (int, bool) {
 	if m.kind == pathPrefix || m.kind == pathSeparated {
-		return min(len(m.text), len(path))
+		n := len(m.text)
+		return n, len(path) >= n && m.equal(path[:n])
 	}
-	return len(withoutQuery(path))
+	return len(withoutQuery(path)), true
 }

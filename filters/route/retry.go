@@ -112,8 +112,9 @@ func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
 		return true
 	}
 	if on&RetryRetriableHeaders != 0 {
+		var join []byte
 		for i := range p.responseHeaders {
-			if c := &p.responseHeaders[i]; c.decide(c.findField(&h.Fields)) {
+			if c := &p.responseHeaders[i]; c.decide(c.findField(&h.Fields, &join)) {
 				return true
 			}
 		}

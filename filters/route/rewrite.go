@@ -54,21 +54,23 @@ func (rw *regexRewrite) appendReplaced(dst, b []byte) []byte {
 	return append(dst, b[end:]...)
 }
 
-// appendPath appends the rewritten path with its query and reports whether there is a rewrite at all.
+// appendPath appends the path with its query, rewritten, and reports whether it was. Precondition: there is a rewrite.
 func (rw *rewrite) appendPath(dst []byte, m *pathMatch, path []byte) ([]byte, bool) {
 	switch rw.kind {
 	case rewritePrefix:
+		n, ok := m.matched(path)
+		if !ok {
+			return append(dst, path...), false
+		}
 		dst = append(dst, rw.text...)
-		return append(dst, path[m.matched(path):]...), true
+		return append(dst, path[n:]...), true
 	case rewriteWhole:
 		dst = append(dst, rw.text...)
 		return append(dst, path[len(withoutQuery(path)):]...), true
-	case rewriteRegex:
+	default:
 		plain := withoutQuery(path)
 		dst = rw.regex.appendReplaced(dst, plain)
 		return append(dst, path[len(plain):]...), true
-	default:
-		return dst, false
 	}
 }
 

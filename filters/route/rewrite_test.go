@@ -50,6 +50,19 @@ func TestAppendPath(t *testing.T) {
 	}
 }
 
+// TestAppendPathChanged: a filter has changed the path since it was matched.
+func TestAppendPathChanged(t *testing.T) {
+	t.Parallel()
+	in := request("GET a/api/x")
+	r := forwardRoute(t, `"prefix": "/api/"`, `"prefix_rewrite": "/v2/"`).Match(in)
+	for path, want := range map[string]string{"/other/x": "", "/a": "", "/api/y?z": "/v2/y?z"} {
+		in.Head.SetPath([]byte(path))
+		if got, changed := r.AppendPath(nil, in.Head); string(got) != want || changed != (want != "") {
+			t.Errorf("path changed to %s: %q, %v; want %q", path, got, changed, want)
+		}
+	}
+}
+
 func TestAppendHost(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -110,6 +123,24 @@ func TestAppendLocation(t *testing.T) {
 		r := compileRoutes(t, fmt.Sprintf(`{"match": {"prefix": "/"}, "redirect": {%s}}`, tt.redirect)).Match(in)
 		if got := string(r.AppendLocation(nil, in)); got != tt.want || r.Status != 301 {
 			t.Errorf("{%s} of %s = %d to %s; want 301 to %s", tt.redirect, tt.target, r.Status, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		tls   bool
+		proto string
+		want  string
+	}{
+		{false, "https", "https://b.com/"}, // the proxy in front speaks TLS with the client
+		{true, "HTTP", "http://b.com/"},
+		{true, "gopher", "https://b.com/"},
+		{true, "", "https://b.com/"},
+		{false, "", "http://b.com/"},
+	} {
+		in := request("GET a.com/", "x-forwarded-proto: "+tt.proto)
+		in.TLS = tt.tls
+		r := compileRoutes(t, `{"match": {"prefix": "/"}, "redirect": {"host_redirect": "b.com"}}`).Match(in)
+		if got := string(r.AppendLocation(nil, in)); got != tt.want {
+			t.Errorf("x-forwarded-proto %q, TLS %v: %s; want %s", tt.proto, tt.tls, got, tt.want)
 		}
 	}
 	in := request("CONNECT a.com:443")

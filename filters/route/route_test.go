@@ -99,7 +99,8 @@ func TestMatchAllocs(t *testing.T) {
 		{"name": "x-n", "range": {"start": 1, "end": 5}}], "query_parameters": [{"name": "q", "exact": "1"}], "cookies": [{"name": "c", "prefix": "x"}]},
 		"route": {"prefix_rewrite": "/b", "host_rewrite_literal": "b.com", "weighted_clusters": [{"name": "c1"}, {"name": "c2"}]}}`,
 		`{"match": {"safe_regex": "/z/[0-9]+"}, "redirect": {"https_redirect": true}}`)
-	richIn := request("GET a.com/a/x?q=1", "x-a: abc", "user-agent: curl/8", "x-n: 3", "cookie: a=1; c=xyz")
+	// x-a and user-agent are repeated, so their values are joined: the first run makes the room.
+	richIn := request("GET a.com/a/x?q=1", "x-a: abc", "X-A: d", "user-agent: curl/8", "User-Agent: curl/9", "x-n: 3", "cookie: a=1; c=xyz")
 	regexIn := request("GET a.com/z/17")
 	dst := make([]byte, 0, 256)
 	for name, f := range map[string]func(){

@@ -16,6 +16,9 @@ func checkRoutes(routes []RouteConfig, report reporter) {
 	s := shadows{wide: map[shadowKey]int{}, same: map[shadowKey][]int{}, routes: routes}
 	for i := range routes {
 		m := &routes[i].Match
+		if m.kinds() != 1 { // reported elsewhere
+			continue
+		}
 		kind, text := m.kind()
 		if first, why := s.find(m, kind, text); first >= 0 {
 			path := fmt.Sprintf("routes[%d].match", i)

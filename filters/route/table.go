@@ -20,14 +20,15 @@ type RuntimeView interface {
 	Fraction(key string, def uint32) uint32
 }
 
-// Input is all that a decision depends on. Recorded, it can be replayed.
+// Input is all that a decision depends on. Recorded, it can be replayed. A loop keeps
+// one and fills it for each request.
 type Input struct {
 	// Head is the request as the connection manager hands it on: host and path normalized.
 	Head *codec.RequestHead
 	// RemoteIP is the trusted address of the client.
 	RemoteIP netip.Addr
-	// TLS says that the client speaks https: on this connection or, where
-	// x-forwarded-proto is trusted, at the proxy before us.
+	// TLS says that the client speaks https on this connection. It decides where the head says nothing:
+	// the scheme of an absolute-form target, and after it x-forwarded-proto, come first.
 	TLS bool
 	// Internal says that the request comes from inside.
 	Internal bool
@@ -35,6 +36,8 @@ type Input struct {
 	Random uint64
 	// Runtime may be nil: then the defaults of the configuration hold.
 	Runtime RuntimeView
+
+	join []byte // reused: where the values of a repeated header are joined
 }
 
 // Table is a compiled route configuration. It is immutable: any number of loops may use it.
@@ -86,8 +89,7 @@ func (t *Table) Route(i int) *Route { return &t.routes[i] }
 // InternalOnlyHeaders returns the names of headers that requests from outside may not have. Not to be changed.
 func (t *Table) InternalOnlyHeaders() []string { return t.internalOnly }
 
-// Match returns the route of a request, or nil if there is none. It allocates
-// nothing, but for a header matcher that meets a repeated header, which joins the values.
+// Match returns the route of a request, or nil if there is none. It allocates nothing.
 //
 // Hot path: BenchmarkMatch.
 func (t *Table) Match(in *Input) *Route {
@@ -114,7 +116,10 @@ func (t *Table) Match(in *Input) *Route {
 
 // wantsTLS reports whether the request is to be redirected to https.
 func (vh *VirtualHost) wantsTLS(in *Input) bool {
-	return !in.TLS && (vh.requireTLS == tlsAll || vh.requireTLS == tlsExternalOnly && !in.Internal)
+	if vh.requireTLS == tlsNone || vh.requireTLS == tlsExternalOnly && in.Internal {
+		return false
+	}
+	return string(in.forwardedProto()) != "https"
 }
 
 // comparedPath returns the part of the path that routes are compared with.

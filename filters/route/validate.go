@@ -27,15 +27,16 @@ func within(report reporter, path string) reporter {
 }
 
 // validateAll runs the Validate of every struct, as the loader does by walking the tree.
+// Unreachable routes are left to checkReachable.
 func (cfg *Config) validateAll(report reporter) {
-	cfg.Validate(report)
+	cfg.validateOwn(report)
 	for i := range cfg.Routes {
 		cfg.Routes[i].validateAll(within(report, fmt.Sprintf("routes[%d]", i)))
 	}
 	validateValues(&cfg.HeaderMutations, report)
 	for i := range cfg.VirtualHosts {
 		vh, report := &cfg.VirtualHosts[i], within(report, fmt.Sprintf("virtual_hosts[%d]", i))
-		vh.Validate(report)
+		vh.validateOwn(report)
 		validateValues(&vh.HeaderMutations, report)
 		if vh.RetryPolicy != nil {
 			vh.RetryPolicy.validateAll(within(report, "retry_policy"))
@@ -140,6 +141,11 @@ func (cfg *Config) References(report func(path, kind, name string)) {
 
 // Validate reports what tags cannot say of a route configuration.
 func (cfg *Config) Validate(report func(path, problem, hint string)) {
+	cfg.validateOwn(report)
+	checkRoutes(cfg.Routes, report)
+}
+
+func (cfg *Config) validateOwn(report reporter) {
 	if len(cfg.Routes) > 0 && len(cfg.VirtualHosts) > 0 {
 		report("routes", "routes and virtual_hosts exclude each other", "move the routes into a virtual host for \"*\"")
 	}
@@ -148,7 +154,6 @@ func (cfg *Config) Validate(report func(path, problem, hint string)) {
 		checkFieldName(name, fmt.Sprintf("internal_only_headers[%d]", i), report)
 	}
 	cfg.validateNames(report)
-	checkRoutes(cfg.Routes, report)
 	cfg.validateBodies(report)
 }
 
@@ -193,13 +198,17 @@ func (cfg *Config) validateBodies(report reporter) {
 
 // Validate reports what tags cannot say of a virtual host.
 func (vh *VirtualHostConfig) Validate(report func(path, problem, hint string)) {
+	vh.validateOwn(report)
+	checkRoutes(vh.Routes, report)
+}
+
+func (vh *VirtualHostConfig) validateOwn(report reporter) {
 	for i, domain := range vh.Domains {
 		if _, _, problem := parseDomain(domain); problem != "" {
 			report(fmt.Sprintf("domains[%d]", i), fmt.Sprintf("%s: %q", problem, domain), "such as \"www.example.com\", \"*.example.com\", \"www.example.*\" or \"*\"")
 		}
 	}
 	vh.validateNames(report)
-	checkRoutes(vh.Routes, report)
 }
 
 // Validate reports what tags cannot say of a route.

@@ -23,6 +23,11 @@ func (cfg *MatchConfig) kind() (pathKind, string) {
 	}
 }
 
+// kinds returns how many ways to look at the path are given. A good match has one.
+func (cfg *MatchConfig) kinds() int {
+	return count(cfg.Prefix != "", cfg.Path != "", cfg.PathSeparatedPrefix != "", cfg.SafeRegex != "", cfg.ConnectMatcher != nil)
+}
+
 // conditions returns how many conditions there are beside the path.
 func (cfg *MatchConfig) conditions() int {
 	return len(cfg.Headers) + len(cfg.QueryParameters) + len(cfg.Cookies) + count(cfg.RuntimeFraction != nil)
@@ -30,8 +35,7 @@ func (cfg *MatchConfig) conditions() int {
 
 // Validate reports what tags cannot say of a match.
 func (cfg *MatchConfig) Validate(report func(path, problem, hint string)) {
-	n := count(cfg.Prefix != "", cfg.Path != "", cfg.PathSeparatedPrefix != "", cfg.SafeRegex != "", cfg.ConnectMatcher != nil)
-	if n != 1 {
+	if n := cfg.kinds(); n != 1 {
 		report("", fmt.Sprintf("a match has exactly one of prefix, path, safe_regex, path_separated_prefix and connect_matcher, not %d", n),
 			"\"prefix\": \"/\" fits every path")
 		return

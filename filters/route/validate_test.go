@@ -12,7 +12,8 @@ import (
 func problemsOf(t testing.TB, text string) []Problem {
 	t.Helper()
 	table, problems := Compile(parseConfig(t, text), clusters, nil)
-	if (table == nil) != (len(problems) > 0) {
+	errors := slices.ContainsFunc(problems, func(p Problem) bool { return !p.Warning })
+	if (table == nil) != errors {
 		t.Fatalf("Compile(%s) = %v, %v", text, table, problems)
 	}
 	return problems
@@ -64,7 +65,7 @@ func TestRefused(t *testing.T) {
 		{match(`"safe_regex": "/a)|(/b"`), "routes[0].match.safe_regex", "unexpected )"}, // cannot escape the anchors
 		{match(`"safe_regex": "` + strings.Repeat("a", regexLenMax+1) + `"`), "routes[0].match.safe_regex", "4097 bytes exceeds 4096"},
 		{match(`"safe_regex": "((a{100}){10}){10}"`), "routes[0].match.safe_regex", "invalid repeat count"},
-		{match(`"safe_regex": "[a-z]{999}[b-y]{999}[0-9a-f]{999}(xy?){999}(a|b|c|d|ef?g){999}(a|b|c|d|ef?g){999}"`), "routes[0].match.safe_regex", "instructions, which exceeds 10000"},
+		{match(`"safe_regex": "[a-z]{999}[b-y]{999}[0-9a-f]{999}(xy?){999}(a|b|c|d|ef?g){999}(a|b|c|d|ef?g){999}"`), "routes[0].match.safe_regex", "instructions, which exceeds 2000"},
 		{match(`"prefix": "/", "headers": [{"name": "a b"}]`), "routes[0].match.headers[0].name", "not a header name"},
 		{match(`"prefix": "/", "headers": [{"name": ":status"}]`), "routes[0].match.headers[0].name", "not a header name"},
 		{match(`"prefix": "/", "headers": [{"name": "a", "exact": "1", "prefix": "1"}]`), "routes[0].match.headers[0]", "2 kinds"},
@@ -123,6 +124,40 @@ func TestRefused(t *testing.T) {
 		problems := problemsOf(t, tt.config)
 		if len(problems) != 1 || problems[0].Path != tt.path || !strings.Contains(problems[0].Problem, tt.problem) {
 			t.Errorf("%.300s\n\tgives %v\n\twant %s: …%s…", tt.config, problems, tt.path, tt.problem)
+		}
+	}
+}
+
+// TestWarnings: a table with unreachable routes and unknown clusters is told of, and good for sources that may have them.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	table, problems := Compile(parseConfig(t, `{"routes": [{"name": "a", "match": {"prefix": "/"}, "route": {"cluster": "nobody"}},
+		{"name": "b", "match": {"prefix": "/b"}, "route": {"cluster": "c1"}}]}`), clusters, nil)
+	if len(problems) != 2 || !problems[0].Warning || !problems[1].Warning || table == nil {
+		t.Fatalf("Compile = %v, %v; want a table and two warnings", table, problems)
+	}
+	in := request("GET h/b")
+	if r := table.Match(in); r.Name != "a" || r.Cluster(in) != ClusterNone || r.Status != 503 {
+		t.Errorf("route %s to cluster %d; want a to none", r.Name, r.Cluster(in))
+	}
+}
+
+// TestLoaderReports: Validate, which the loader calls for each struct, reports unreachable routes, but none whose match is broken anyway.
+func TestLoaderReports(t *testing.T) {
+	t.Parallel()
+	for config, want := range map[string]int{
+		`{"routes": [{"match": {"prefix": "/"}, "redirect": {}}, {"match": {"prefix": "/b"}, "redirect": {}}]}`:                                                1,
+		`{"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{"match": {"path": "/"}, "redirect": {}}, {"match": {"path": "/"}, "redirect": {}}]}]}`: 1,
+		`{"routes": [{"match": {}, "redirect": {}}, {"match": {}, "redirect": {}}]}`:                                                                           0,
+	} {
+		cfg, n := parseConfig(t, config), 0
+		report := func(path, problem, hint string) { n++ }
+		cfg.Validate(report)
+		for i := range cfg.VirtualHosts {
+			cfg.VirtualHosts[i].Validate(report)
+		}
+		if n != want {
+			t.Errorf("%s: %d problems; want %d", config, n, want)
 		}
 	}
 }
