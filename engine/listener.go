@@ -137,7 +137,7 @@ func (ls *Listener) DrainAndClose(d time.Duration) {
 // drainNow accepts what is queued, then closes.
 func (ls *Listener) drainNow() {
 	l := ls.loop
-	for left := backlogDefault; left > 0 && !ls.gone && l.slab.count < l.cfg.ConnsMax; left-- {
+	for left := backlogDefault; left > 0 && !ls.gone && l.Conns() < l.cfg.ConnsMax; left-- {
 		if !ls.acceptOne() {
 			break
 		}
@@ -210,7 +210,7 @@ func (ls *Listener) accept() {
 		if ls.pauses > 0 || ls.short || ls.gone {
 			return
 		}
-		if l.slab.count >= l.cfg.ConnsMax {
+		if l.Conns() >= l.cfg.ConnsMax {
 			l.stats.ConnsMaxHit.Inc()
 			ls.pauseShort()
 			return
