@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -54,12 +55,20 @@ func plainDoc(doc, goName, name string) string {
 			return strings.ToUpper(what[:1]) + what[1:]
 		}
 	}
-	verb, _, _ := strings.Cut(rest, " ")
-	if !strings.HasSuffix(verb, "s") || verb == "as" {
+	if verb, _, _ := strings.Cut(rest, " "); !isVerb(verb, goName) {
 		return doc // "Name of the listener" is a sentence without a verb
 	}
 	if name == "this" {
 		return "This " + rest
 	}
 	return name + " " + rest
+}
+
+// isVerb reports whether the word after a name is probably its verb: "bounds"
+// after a singular name, anything but a preposition after a plural one.
+func isVerb(word, name string) bool {
+	if strings.HasSuffix(name, "s") {
+		return !slices.Contains([]string{"of", "in", "such", "for", "to", "from", "as"}, word)
+	}
+	return strings.HasSuffix(word, "s") && word != "as"
 }

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,12 +21,13 @@ func Reference(reg *Registry) []byte {
 	w.line("defaults below. Durations are strings such as `\"250ms\"`, sizes are bytes or strings such as `\"64KiB\"`,")
 	w.line("addresses are strings such as `\"127.0.0.1:80\"`, `\":8080\"` or `\"unix:/run/app.sock\"`. The last column is")
 	w.line("where Envoy's v3 API has the field, if that is somewhere else.")
-	w.add(planOf(reflect.TypeFor[Config]()), "The file")
-	for _, kind := range reg.Kinds() {
+	w.titles[reflect.TypeFor[Config]()] = "The file"
+	w.queue = []section{{title: "The file", plan: planOf(reflect.TypeFor[Config]())}}
+	for _, kind := range referenceOrder(reg.Kinds()) {
 		for _, name := range reg.Names(kind) {
 			f, _ := reg.filter(kind, name)
 			_, plan := reg.newConfig(f)
-			w.addFilter(f, plan, kindTitle(kind)+" filter "+name)
+			w.addFilter(f, plan, kindTitle(kind)+" filter "+code(name), name)
 		}
 	}
 	for len(w.queue) > 0 {
@@ -33,6 +36,14 @@ func Reference(reg *Registry) []byte {
 		w.section(s)
 	}
 	return []byte(w.out.String())
+}
+
+// referenceOrder puts the kinds of filters in the order in which a connection
+// meets them.
+func referenceOrder(kinds []string) []string {
+	rank := func(kind string) int { return slices.Index([]string{"listener", "network", "http"}, kind) }
+	slices.SortFunc(kinds, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
+	return kinds
 }
 
 // kindTitle spells a kind of filter at the start of a title.
@@ -54,31 +65,35 @@ type referenceWriter struct {
 
 // A section is one heading and the fields below it.
 type section struct {
-	title, doc string
-	plan       *typePlan // nil if there are no fields
+	title string
+	base  string // the path of the struct, before the names of its fields; "" for the file
+	doc   string
+	plan  *typePlan // nil if there are no fields
 }
 
 func (w *referenceWriter) line(s string) { w.out.WriteString(s + "\n") }
 
 // add queues the section of a struct, unless it has one. It returns its title.
-func (w *referenceWriter) add(t *typePlan, title string) string {
+func (w *referenceWriter) add(t *typePlan, base string) string {
 	if first, ok := w.titles[t.typ]; ok {
 		return first
 	}
-	w.titles[t.typ] = title
-	w.queue = append(w.queue, section{title, typeDoc(t.typ), t})
-	return title
+	w.titles[t.typ] = code(base)
+	w.queue = append(w.queue, section{code(base), base, typeDoc(t.typ), t})
+	return code(base)
 }
 
 // addFilter queues the section of a filter: its own, even if it has the config
 // struct of another.
-func (w *referenceWriter) addFilter(f Filter, t *typePlan, title string) {
-	s := section{title, strings.TrimSpace(f.Doc), t}
+func (w *referenceWriter) addFilter(f Filter, t *typePlan, title, name string) {
+	s := section{title, name, strings.TrimSpace(f.Doc), t}
 	if len(t.fields) == 0 {
 		s.plan, s.doc = nil, strings.TrimSpace(s.doc+" It has no config.")
 	} else {
 		w.titles[t.typ] = title
-		s.doc = strings.TrimSpace(s.doc + " " + typeDoc(t.typ))
+	}
+	if s.doc == "" {
+		s.doc = typeDoc(t.typ)
 	}
 	w.queue = append(w.queue, s)
 }
@@ -90,7 +105,7 @@ func (w *referenceWriter) section(s section) {
 	w.line("## " + s.title)
 	w.line("")
 	if s.doc != "" {
-		w.line(s.doc)
+		w.line(prose.Replace(s.doc))
 		w.line("")
 	}
 	if s.plan == nil {
@@ -111,16 +126,16 @@ func (w *referenceWriter) section(s section) {
 			v3 = code(f.v3)
 		}
 		w.line(fmt.Sprintf("| %s | %s | %s | %s | %s | %s |", code(f.name),
-			w.typeText(f.typ, &f.rules, s.title, f.name), defaultCell(f), rangeCell(f), cell(f.doc()), v3))
+			w.typeText(f.typ, &f.rules, joinName(s.base, f.name)), defaultCell(f), rangeCell(f), prose.Replace(f.doc()), v3))
 	}
 	w.queue = append(w.queue, waiting...)
 }
 
-// cell escapes text for a table.
-func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+// prose escapes what Markdown would take for markup, in a table too.
+var prose = strings.NewReplacer("|", `\|`, "<", `\<`, "*", `\*`)
 
-// code sets text as code in a table.
-func code(s string) string { return "`" + cell(s) + "`" }
+// code sets text as code, in a table too.
+func code(s string) string { return "`" + strings.ReplaceAll(s, "|", `\|`) + "`" }
 
 // anchor returns the fragment that Markdown viewers give a heading.
 func anchor(title string) string {
@@ -137,7 +152,7 @@ func anchor(title string) string {
 }
 
 // typeText names the type of a field, with a link to the section of its struct.
-func (w *referenceWriter) typeText(t *typePlan, r *rules, title, name string) string {
+func (w *referenceWriter) typeText(t *typePlan, r *rules, path string) string {
 	switch t.kind {
 	case kindBool:
 		return "true or false"
@@ -159,22 +174,18 @@ func (w *referenceWriter) typeText(t *typePlan, r *rules, title, name string) st
 	case kindAny:
 		return "any JSON"
 	case kindSlice:
-		return "list of " + w.typeText(t.elem, r, title, name)
+		return "list of " + w.typeText(t.elem, r, path)
 	case kindFilters:
 		return "list of " + t.filter + " filters"
 	case kindMap:
-		return "map to " + w.typeText(t.elem, r, title, name)
+		return "map to " + w.typeText(t.elem, r, path)
 	case kindPointer:
-		return w.typeText(t.elem, r, title, name)
+		return w.typeText(t.elem, r, path)
 	case kindStruct:
 		if len(t.fields) == 0 {
 			return "empty object"
 		}
-		sub := title + ", " + name
-		if title == "The file" {
-			sub = name
-		}
-		return "[object](#" + anchor(w.add(t, sub)) + ")"
+		return "[object](#" + anchor(w.add(t, path)) + ")"
 	}
 	return "string"
 }

@@ -23,18 +23,18 @@ func TestReferenceHasTheFields(t *testing.T) {
 		"| `drain_type` | string | `\"default\"` | `default`, `modify_only` |",
 		"| `address` | string | required | ",
 		"| `per_connection_buffer_limit_bytes` | size | `\"1MiB\"` | 1KiB to 1GiB |",
-		"| `tcp_keepalive` | [object](#listeners-tcp_keepalive) | absent |",
-		"\n## listeners, tcp_keepalive\n\nHow silent connections are probed.",
+		"| `tcp_keepalive` | [object](#listenerstcp_keepalive) | absent |",
+		"\n## `listeners.tcp_keepalive`\n\nHow silent connections are probed.",
 		"| enable_reuse_port gives each loop",
-		"\n## Listener filter everything\n\nHas every kind of field.\n",
+		"\n## Listener filter `everything`\n\nHas every kind of field.\n",
 		"| `percent` | percent | `50` | 0 to 100 |",
-		"| `pair` | list of [object](#listener-filter-everything-host) | `[]` | 1 to 2 elements |",
+		"| `pair` | list of [object](#everythinghost) | `[]` | 1 to 2 elements |",
 		"| `nodes` | map to [object](#network-filter-tcp_proxy) | `{}` | at least 1 elements |",
 		"| `codes` | list of integer | `[502, 503]` | 200 to 599 |",
 		"| `words` | list of string | `[]` | `red`, `green`, `blue` |",
 		"| `name` | string | `\"\"` |  |  | `some.other.label` |",
 		"A string may stand for the object.",
-		"\n## HTTP filter router\n\nForwards. It has no config.",
+		"\n## HTTP filter `router`\n\nForwards. It has no config.",
 		"| `http_filters` | list of http filters | `[{\"name\": \"router\"}]` |",
 	} {
 		if !strings.Contains(page, want) {
@@ -75,6 +75,9 @@ func TestPlainDoc(t *testing.T) {
 		if got := plainDoc(tt.in, "DrainTime", "drain_time"); got != tt.want {
 			t.Errorf("plainDoc(%q) = %q; want %q", tt.in, got, tt.want)
 		}
+	}
+	if got := plainDoc("CircuitBreakers bound it.", "CircuitBreakers", "circuit_breakers"); got != "circuit_breakers bound it." {
+		t.Errorf("plainDoc of a plural = %q", got)
 	}
 	if got := plainDoc("Node holds it.", "Node", "this"); got != "This holds it." {
 		t.Errorf("plainDoc of a struct = %q", got)

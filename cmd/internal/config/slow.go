@@ -17,7 +17,9 @@ type slowDecoder struct {
 
 // fail reports a problem of the value at an offset that keeps it from being read.
 func (d *slowDecoder) fail(offset int, path string, p problem) *Error {
-	d.src.broken = append(d.src.broken, path)
+	if len(d.src.errs) < MaxErrors { // beyond, checks report nothing that is shown
+		d.src.broken = append(d.src.broken, path)
+	}
 	return d.src.report(offset, path, p)
 }
 
