@@ -34,6 +34,8 @@ type childConfig struct {
 	Rate     float64
 	Warmup   time.Duration
 	Duration time.Duration
+	Origin   int
+	Body     int
 }
 
 // child starts this binary again, as a load on the load's cores.
@@ -68,7 +70,9 @@ func runChild(args []string) (was bool, err error) {
 }
 
 func (c childConfig) open() load.OpenConfig {
-	return load.OpenConfig{Port: c.Port, Path: c.Path, Conns: c.Conns, Rate: c.Rate, Warmup: c.Warmup, Duration: c.Duration}
+	return load.OpenConfig{
+		Port: c.Port, Path: c.Path, Conns: c.Conns, Rate: c.Rate, Warmup: c.Warmup, Duration: c.Duration, Origin: c.Origin, Body: c.Body,
+	}
 }
 
 // holdIdle opens the connections, says so, and keeps them until it is told to leave.

@@ -173,32 +173,33 @@ func (r *runner) prepare() ([]compare.Peer, error) {
 	if len(found) == 0 {
 		return nil, fmt.Errorf("no peer to run of %q", r.opts.peers)
 	}
-	return found, r.startOrigin()
+	_, r.origin, err = r.startOrigin()
+	return found, err
 }
 
-// startOrigin runs the server behind the proxies on the load's cores.
-func (r *runner) startOrigin() error {
+// startOrigin runs a server to be behind the proxies, on the load's cores, and returns its port.
+func (r *runner) startOrigin() (*proc.Proc, int, error) {
 	ports, err := freePorts(1)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	r.origin = ports[0]
-	var argv []string
-	if r.opts.origin == nginx {
-		argv, err = compare.WriteOrigin(filepath.Join(r.dir, "origin"), r.origin, bodies(suite(r.opts.proxyCores)))
-	} else {
-		var bin string
-		bin, err = compile(r.dir, "raw-origin", originSource)
-		argv = []string{bin, fmt.Sprint(r.origin)}
-	}
+	argv, err := r.originCommand(ports[0])
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	p, err := r.group.Start("origin", r.opts.loadCores, r.dir, argv...)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	return r.waitReady(p, fmt.Sprintf("http://127.0.0.1:%d/128", r.origin), 128)
+	return p, ports[0], r.waitReady(p, fmt.Sprintf("http://127.0.0.1:%d/128", ports[0]), 128)
+}
+
+func (r *runner) originCommand(port int) ([]string, error) {
+	if r.opts.origin == nginx {
+		return compare.WriteOrigin(filepath.Join(r.dir, fmt.Sprintf("origin-%d", port)), port, bodies(suite(r.opts.proxyCores)))
+	}
+	bin, err := compile(r.dir, fmt.Sprintf("raw-origin-%d", port), originSource)
+	return []string{bin, fmt.Sprint(port)}, err
 }
 
 // bodies lists the sizes that the scenarios ask for.

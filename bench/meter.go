@@ -105,26 +105,42 @@ func (r *runner) settledRSS(pid int) (int64, error) {
 	}
 }
 
-// latencyMeter measures the saturation of millrace and nginx and returns a meter at a share of the lower one.
-func (r *runner) latencyMeter(stations []*station) (meter, error) {
+// runLatency puts an origin of its own behind the peers for as long as their saturation is measured; then its port
+// goes to the open-loop load.
+func (r *runner) runLatency(o *outcome) error {
+	general := r.origin
+	defer func() { r.origin = general }()
+	origin, port, err := r.startOrigin()
+	if err != nil {
+		return err
+	}
+	defer origin.Stop()
+	r.origin = port
+	return r.alternate(o, slower(r.opts.rounds), func(stations []*station) (meter, error) {
+		rate, err := r.latencyRate(o.scenario, stations)
+		origin.Stop()
+		return func(s scenario, st *station) (sample, error) { return r.measureLatency(s, st, rate) }, err
+	})
+}
+
+// latencyRate measures the saturation of the proxies and returns a share of the lowest.
+func (r *runner) latencyRate(s scenario, stations []*station) (float64, error) {
 	lowest := math.Inf(1)
 	for _, st := range stations {
 		if st.entry.peer == floorRelay && len(stations) > 1 {
-			continue // cheaper than any proxy; it shows the generator's own tail
+			continue // cheaper than any proxy; it is there to show the instrument's own tail
 		}
 		best := 0.0
 		for range saturationRuns {
-			s := scenario{tool: "wrk", body: 128, conns: saturationConns}
 			res, err := r.saturate(s, st, warmup)
 			if err != nil {
-				return nil, err
+				return 0, err
 			}
 			best = max(best, float64(res.Requests)/res.Elapsed.Seconds())
 		}
 		lowest = min(lowest, best)
 	}
-	rate := math.Floor(saturationShare*lowest/100) * 100
-	return func(s scenario, st *station) (sample, error) { return r.measureLatency(s, st, rate) }, nil
+	return math.Floor(saturationShare*lowest/100) * 100, nil
 }
 
 // measureLatency repeats a run in which the generator did not get its core in time.
@@ -144,7 +160,7 @@ func (r *runner) measureLatency(s scenario, st *station, rate float64) (sample, 
 func (r *runner) measureLatencyOnce(s scenario, st *station, rate float64) (sample, error) {
 	cfg := childConfig{
 		Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns,
-		Rate: rate, Warmup: latencyWarmup, Duration: latencyRuns * r.opts.duration,
+		Rate: rate, Warmup: latencyWarmup, Duration: latencyRuns * r.opts.duration, Origin: st.site.OriginPort, Body: s.body,
 	}
 	gen, err := r.child(childOpen, cfg)
 	if err != nil {

@@ -63,7 +63,7 @@ func (r *runner) run(s scenario) (outcome, error) {
 	case cpuPerRequest:
 		return o, r.alternate(&o, r.opts.rounds, func([]*station) (meter, error) { return r.measureCPU, nil })
 	case latency:
-		return o, r.alternate(&o, slower(r.opts.rounds), r.latencyMeter)
+		return o, r.runLatency(&o)
 	case idleMemory:
 		return o, r.restartEach(&o, slower(r.opts.rounds), r.measureIdle)
 	}

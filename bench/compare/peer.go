@@ -1,11 +1,13 @@
 package compare
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A Site is where and how a peer is to run.
@@ -18,6 +20,9 @@ type Site struct {
 	Routes     int    // routes that no request takes, spread over virtual hosts; 0 for one plain route
 	Generation int    // changes one of those routes, so that a reload has something to do
 }
+
+// versionWait is how long a binary may take to tell its version.
+const versionWait = 5 * time.Second
 
 // routesPerHost is how many of Site.Routes one virtual host gets.
 const routesPerHost = 100
@@ -38,7 +43,7 @@ func Builtin(millrace, floor string) []Peer {
 	return []Peer{
 		{
 			Name: "millrace", Binary: millrace, Version: []string{"version"}, ConfigFile: "millrace.json", Config: millraceConfig,
-			Args: func(_ Site, cf string) []string { return []string{"run", "-c", cf, "--log-level", "error"} },
+			Args: func(_ Site, cf string) []string { return []string{"run", "-c", cf} },
 		},
 		{
 			Name: "nginx", Package: "nginx-light", Binary: "nginx", Version: []string{"-v"}, ConfigFile: "nginx.conf", Config: nginxConfig,
@@ -80,7 +85,9 @@ func (p Peer) VersionLine() string {
 	if err != nil || p.Version == nil {
 		return p.Name
 	}
-	out, err := exec.Command(path, p.Version...).CombinedOutput() // nginx prints to stderr
+	ctx, cancel := context.WithTimeout(context.Background(), versionWait)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, p.Version...).CombinedOutput() // nginx prints to stderr
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if err != nil || line == "" {
 		return p.Name + ", version unknown"

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseWrk(t *testing.T) {
@@ -201,5 +203,53 @@ func TestHoldIdle(t *testing.T) {
 	}
 	for _, c := range conns {
 		_ = c.Close()
+	}
+}
+
+// TestOpenIsItsOwnOrigin: without a proxy between, the load and the origin of one thread find each other.
+func TestOpenIsItsOwnOrigin(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	res := runOpen(t, OpenConfig{Port: port, Path: "/128", Rate: 2000, Conns: 8, Duration: 100 * time.Millisecond, Origin: port, Body: 128})
+	if res.Count != 200 || res.Errors != 0 || res.Reconnects != 0 {
+		t.Errorf("Open = %+v; want 200 answers and nothing else", res)
+	}
+}
+
+func TestAnswererTakesHeadsInPieces(t *testing.T) {
+	t.Parallel()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	a := &answerer{conns: map[int32][]byte{int32(fds[1]): nil}, listener: -1, answer: []byte("!")}
+	buf := make([]byte, 4096)
+	for _, step := range []struct {
+		in    string
+		heads int64
+	}{{"GET / HTTP/1.1\r\n\r", 0}, {"\nGET / HT", 1}, {"TP/1.1\r\n\r\nGET /a HTTP/1.1\r\n\r\n", 3}} {
+		if _, err := unix.Write(fds[0], []byte(step.in)); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.onReadable(int32(fds[1]), buf); err != nil || a.heads != step.heads {
+			t.Errorf("after %q: %d heads, %v; want %d", step.in, a.heads, err, step.heads)
+		}
+	}
+	if err := unix.Shutdown(fds[0], unix.SHUT_WR); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.onReadable(int32(fds[1]), buf); err != nil || len(a.conns) != 0 {
+		t.Errorf("after the end: %d connections, %v; want none", len(a.conns), err)
+	}
+	if _, err := newAnswerer(-1, 0, answerBytesMax+1); err == nil {
+		t.Error("newAnswerer of too large a body: no error")
 	}
 }

@@ -15,7 +15,6 @@ const (
 	latencyMax  = int64(60 * time.Second) // the histogram's end; later answers count as that
 	latencyStep = 3                       // significant digits of the histogram
 	openEvents  = 256                     // events taken at once
-	waitMax     = 100 * time.Millisecond  // a wait without anything due
 	grace       = 5 * time.Second         // for what is still unanswered at the end
 	openRead    = 64 << 10                // one read
 	lateLimit   = 200 * time.Microsecond  // a request that leaves later, with a connection free, is our fault
@@ -29,6 +28,8 @@ type OpenConfig struct {
 	Conns    int     // kept-alive connections; a request without a free one waits, and its clock runs
 	Warmup   time.Duration
 	Duration time.Duration // measured, after Warmup
+	Origin   int           // the port on which to be the origin as well; 0 leaves that to another
+	Body     int           // bytes of the origin's answer
 }
 
 // OpenResult is the outcome of Open. Latencies are in microseconds from the time a request was due.
@@ -51,6 +52,7 @@ type opener struct {
 	epfd    int
 	conns   []*openConn // by slot
 	byFD    map[int32]*openConn
+	origin  *answerer // or nil
 	free    []*openConn
 	lat     *hdrhistogram.Histogram
 	late    *hdrhistogram.Histogram
@@ -97,15 +99,17 @@ func Open(cfg OpenConfig) (OpenResult, error) {
 		measure: int64(cfg.Rate * cfg.Warmup.Seconds()),
 		total:   int64(cfg.Rate * (cfg.Warmup + cfg.Duration).Seconds()),
 	}
-	// Sleeps of tens of microseconds: the default slack of 50 µs would round them up. Best effort.
-	// Nothing is done about priority: a better nice value takes, under group scheduling, the proxy's core from our own
-	// group, and a real-time class starves the kernel's network thread. LateP99 tells when the core was not there.
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	var err error
 	if o.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return o.res, fmt.Errorf("epoll_create1: %w", err)
 	}
 	defer o.close()
+	if cfg.Origin != 0 {
+		if o.origin, err = newAnswerer(o.epfd, cfg.Origin, cfg.Body); err != nil {
+			return o.res, err
+		}
+		defer o.origin.close()
+	}
 	for range cfg.Conns {
 		c := &openConn{}
 		o.conns = append(o.conns, c)
@@ -128,7 +132,8 @@ func (o *opener) close() {
 	_ = unix.Close(o.epfd)
 }
 
-// run sends every request when it is due, or as soon after that as a connection is free.
+// run sends every request when it is due, or as soon after that as a connection is free. It never sleeps: a sleep would
+// have to be ended by the proxy, at the proxy's cost, and the scheduler would decide when.
 func (o *opener) run() error {
 	events := make([]unix.EpollEvent, openEvents)
 	o.start = time.Now()
@@ -141,17 +146,24 @@ func (o *opener) run() error {
 		if err := o.sendDue(now); err != nil {
 			return err
 		}
-		n, err := o.wait(events)
-		if err != nil {
-			return err
+		n, err := unix.EpollWait(o.epfd, events, 0)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("epoll_wait: %w", err)
 		}
-		for _, ev := range events[:n] {
-			if err := o.onReadable(o.byFD[ev.Fd]); err != nil {
+		for _, ev := range events[:max(n, 0)] {
+			if err := o.onEvent(ev); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (o *opener) onEvent(ev unix.EpollEvent) error {
+	if ev.Pad == ofOrigin {
+		return o.origin.onReadable(ev.Fd, o.buf)
+	}
+	return o.onReadable(o.byFD[ev.Fd])
 }
 
 // due is when the request with an index should leave.
@@ -203,36 +215,6 @@ func (o *opener) send(c *openConn) error {
 		return fmt.Errorf("writing a request on a new connection: %d bytes, %w", n, err)
 	}
 	return nil
-}
-
-// wait waits for answers, at most until the next request is due.
-func (o *opener) wait(events []unix.EpollEvent) (int, error) {
-	n, err := unix.EpollWait(o.epfd, events, 0)
-	if n != 0 || err != nil {
-		return max(n, 0), ignoreEINTR(err)
-	}
-	pause := waitMax
-	if o.sent < o.total && len(o.free) > 0 {
-		pause = min(pause, time.Until(o.due(o.sent)))
-	}
-	if pause <= 0 {
-		return 0, nil
-	}
-	// epoll_wait counts in milliseconds; ppoll on the epoll descriptor in nanoseconds.
-	ts := unix.NsecToTimespec(int64(pause))
-	fds := [1]unix.PollFd{{Fd: int32(o.epfd), Events: unix.POLLIN}}
-	if n, err := unix.Ppoll(fds[:], &ts, nil); n <= 0 || err != nil {
-		return 0, ignoreEINTR(err)
-	}
-	n, err = unix.EpollWait(o.epfd, events, 0)
-	return max(n, 0), ignoreEINTR(err)
-}
-
-func ignoreEINTR(err error) error {
-	if errors.Is(err, unix.EINTR) {
-		return nil
-	}
-	return err
 }
 
 // onReadable takes what has arrived on c (level-triggered: one read is enough).
@@ -309,13 +291,13 @@ func (o *opener) connect(c *openConn) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	c.fd = fd
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: o.cfg.Port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+	if err := unix.Connect(fd, loopback(o.cfg.Port)); err != nil {
 		return fmt.Errorf("connecting to port %d: %w", o.cfg.Port, err)
 	}
 	err = errors.Join(
 		unix.SetNonblock(fd, true),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
-		unix.EpollCtl(o.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)}),
+		watch(o.epfd, fd, ofLoad),
 	)
 	o.byFD[int32(fd)] = c
 	return err
