@@ -25,8 +25,13 @@ type param struct {
 	oneOf
 }
 
-// oneOf are the values a parameter may have, the default first; none means any text.
+// oneOf are the values a parameter may have, the default first; nil means any text.
 type oneOf []string
+
+// onOff is the oneOf of a parameter that is on when it is given, see isSet.
+var onOff = oneOf{}
+
+func (p *param) isFlag() bool { return p.oneOf != nil && len(p.oneOf) == 0 }
 
 const (
 	get  = http.MethodGet
@@ -38,7 +43,7 @@ var formatParam = param{"format", "form of the answer", oneOf{"text", "json"}}
 // endpoints is the table, in the order of /help. It is a function because handlers refer to it.
 func endpoints() []endpoint {
 	filter := param{"filter", "regular expression that part of the name must match", nil}
-	usedOnly := param{"usedonly", "leave out what is zero or was never recorded", nil}
+	usedOnly := param{"usedonly", "leave out what is zero or was never recorded", onOff}
 	return []endpoint{
 		{"/", get, "this page", nil, (*Server).index, nil, false},
 		{"/clusters", get, "clusters and their hosts", []param{formatParam, filter}, (*Server).clusters, func(d *Deps) bool { return d.Clusters != nil }, false},
@@ -49,9 +54,9 @@ func endpoints() []endpoint {
 		{"/config_status", get, "how the last loads of the configuration went", nil, (*Server).configStatus, func(d *Deps) bool { return d.ConfigStatus != nil }, false},
 		{"/debug/pprof/", get, "Go profiles, when the config allows them", nil, (*Server).pprof, func(d *Deps) bool { return d.Pprof }, true},
 		{"/drain_listeners", post, "drain the listeners", []param{
-			{"graceful", "give connections the drain time first", nil},
-			{"skip_exit", "with graceful: keep the listeners open afterwards", nil},
-			{"inboundonly", "only inbound listeners", nil},
+			{"graceful", "give connections the drain time first", onOff},
+			{"skip_exit", "with graceful: keep the listeners open afterwards", onOff},
+			{"inboundonly", "only inbound listeners", onOff},
 		}, (*Server).drain, func(d *Deps) bool { return d.Drain != nil }, false},
 		{"/healthcheck/fail", post, "make the server fail health checks", nil, (*Server).healthFail, func(d *Deps) bool { return d.SetHealthy != nil }, false},
 		{"/healthcheck/ok", post, "make the server pass health checks", nil, (*Server).healthOK, func(d *Deps) bool { return d.SetHealthy != nil }, false},
@@ -77,7 +82,7 @@ func endpoints() []endpoint {
 		{"/stats/prometheus", get, "the same for Prometheus", []param{
 			usedOnly, filter,
 			{"type", "only values of this type", oneOf{"All", "Counters", "Gauges", "Histograms", "TextReadouts"}},
-			{"text_readouts", "show texts as gauges with a label", nil},
+			{"text_readouts", "show texts as gauges with a label", onOff},
 		}, (*Server).prometheus, nil, false},
 	}
 }

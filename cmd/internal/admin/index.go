@@ -31,6 +31,7 @@ type indexRow struct {
 // indexParam is one field of the form of an endpoint.
 type indexParam struct {
 	Name, Help string
+	Flag       bool
 	OneOf      []string
 }
 
@@ -51,7 +52,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 		}
 		row := indexRow{Path: e.path, Help: e.help, Post: e.method == post}
 		for _, p := range e.params {
-			row.Params = append(row.Params, indexParam{p.name, p.help, p.oneOf})
+			row.Params = append(row.Params, indexParam{p.name, p.help, p.isFlag(), p.oneOf})
 		}
 		d.Endpoints = append(d.Endpoints, row)
 	}

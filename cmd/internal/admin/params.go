@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"millrace/engine/stats"
 )
 
 // badParams answers 400 and reports true if a parameter has a value it cannot have. Unknown
@@ -108,58 +106,4 @@ func regexParam(r *http.Request, name string) (*regexp.Regexp, error) {
 		return nil, fmt.Errorf("parameter %s: invalid regular expression %q: %w", name, text, err)
 	}
 	return re, nil
-}
-
-// statsQuery is which values a stats page shows.
-type statsQuery struct {
-	filter   *regexp.Regexp
-	usedOnly bool
-	kind     string // lower case, "all" or one of the values of the type parameter
-	buckets  string // of histograms
-	texts    bool   // in Prometheus
-	name     []byte // scratch
-}
-
-func newStatsQuery(r *http.Request) (*statsQuery, error) {
-	re, err := regexParam(r, "filter")
-	if err != nil {
-		return nil, err
-	}
-	return &statsQuery{
-		filter:   re,
-		usedOnly: isSet(r, "usedonly"),
-		kind:     choice(r, "type", "all"),
-		buckets:  choice(r, "histogram_buckets", "none"),
-		texts:    isSet(r, "text_readouts"),
-	}, nil
-}
-
-// wants reports whether m is to be shown.
-func (q *statsQuery) wants(m *stats.Metric) bool {
-	if q.usedOnly && !m.Used() {
-		return false
-	}
-	switch q.kind {
-	case "counters":
-		if m.Kind != stats.KindCounter {
-			return false
-		}
-	case "gauges":
-		if m.Kind != stats.KindGauge {
-			return false
-		}
-	case "histograms":
-		if m.Kind != stats.KindHistogram {
-			return false
-		}
-	case "textreadouts":
-		if m.Kind != stats.KindText {
-			return false
-		}
-	}
-	if q.filter == nil {
-		return true
-	}
-	q.name = append(append(q.name[:0], m.Scope.Prefix...), m.Name...)
-	return q.filter.Match(q.name)
 }

@@ -33,7 +33,7 @@ func (s *Server) statsText(w http.ResponseWriter, r *http.Request, q *statsQuery
 	defer p.end()
 	s.deps.Stats.Each(func(m *stats.Metric) bool {
 		if m.Kind == stats.KindHistogram || !q.wants(m) {
-			return true
+			return !q.gone()
 		}
 		p.str(m.Scope.Prefix)
 		p.str(m.Name)
@@ -49,7 +49,7 @@ func (s *Server) statsText(w http.ResponseWriter, r *http.Request, q *statsQuery
 	h := histogramText{}
 	s.deps.Stats.Each(func(m *stats.Metric) bool {
 		if m.Kind != stats.KindHistogram || !q.wants(m) {
-			return true
+			return !q.gone()
 		}
 		p.str(m.Scope.Prefix)
 		p.str(m.Name)
@@ -137,10 +137,10 @@ func (s *Server) statsJSON(w http.ResponseWriter, r *http.Request, q *statsQuery
 	j.array("stats")
 	s.deps.Stats.Each(func(m *stats.Metric) bool {
 		if m.Kind == stats.KindHistogram || !q.wants(m) {
-			return true
+			return !q.gone()
 		}
 		j.object("")
-		j.str("name", m.Scope.Prefix+m.Name)
+		j.name(m)
 		if m.Kind == stats.KindText {
 			j.str("value", m.Text)
 		} else {
@@ -162,6 +162,16 @@ func (s *Server) statsJSON(w http.ResponseWriter, r *http.Request, q *statsQuery
 	j.end()
 }
 
+// name writes the full name of m. The registry has taken control characters out of it, so
+// that the escapes of Prometheus are those of JSON.
+func (j *jsonPage) name(m *stats.Metric) {
+	j.key("name")
+	b := append(j.s.Buffer(), '"')
+	b = appendEscaped(b, m.Scope.Prefix, true)
+	b = appendEscaped(b, m.Name, true)
+	j.s.SetBuffer(append(b, '"'))
+}
+
 // quantilesJSON writes the "histograms" member with computed quantiles.
 func (s *Server) quantilesJSON(j *jsonPage, q *statsQuery) {
 	j.object("histograms")
@@ -174,10 +184,10 @@ func (s *Server) quantilesJSON(j *jsonPage, q *statsQuery) {
 	var values []float64
 	s.deps.Stats.Each(func(m *stats.Metric) bool {
 		if m.Kind != stats.KindHistogram || !q.wants(m) {
-			return true
+			return !q.gone()
 		}
 		j.object("")
-		j.str("name", m.Scope.Prefix+m.Name)
+		j.name(m)
 		j.array("values")
 		values = m.Hist.Quantiles(values[:0], stats.DefaultQuantiles)
 		for _, v := range values {
@@ -200,11 +210,11 @@ func (s *Server) bucketsJSON(j *jsonPage, q *statsQuery) {
 	h := histogramText{}
 	s.deps.Stats.Each(func(m *stats.Metric) bool {
 		if m.Kind != stats.KindHistogram || !q.wants(m) {
-			return true
+			return !q.gone()
 		}
 		h.cumulative(m)
 		j.object("")
-		j.str("name", m.Scope.Prefix+m.Name)
+		j.name(m)
 		j.array("buckets")
 		for i, bound := range stats.DefaultBounds {
 			n := h.counts[i]

@@ -24,7 +24,7 @@ func (s *Server) statsPrometheus(w http.ResponseWriter, r *http.Request, q *stat
 	defer e.page.end()
 	s.deps.Stats.EachFamily(func(m *stats.Metric) bool {
 		if m.Kind == stats.KindText && !q.texts || !q.wants(m) {
-			return true
+			return !q.gone()
 		}
 		e.metric(m)
 		return e.page.spill()
