@@ -100,7 +100,7 @@ type healthCheck struct {
 	headers     []healthCheckMatch
 	clusters    []healthCheckCluster // sorted by name, so that the answer does not depend on a map's order
 	cluster     []byte               // of this process
-	stats       healthCheckStats
+	stats       *healthCheckStats
 
 	cacheTime    int64 // nanoseconds; 0 is no cache
 	cachedStatus int   // 0 is none
@@ -129,7 +129,6 @@ type healthCheckStats struct {
 	ClusterNotFound  stats.Counter `stat:"failed_cluster_not_found" help:"health checks that failed for an unknown cluster"`
 	ClusterEmpty     stats.Counter `stat:"failed_cluster_empty" help:"health checks that failed for a cluster without hosts"`
 	ClusterUnhealthy stats.Counter `stat:"failed_cluster_unhealthy" help:"health checks that failed for a cluster with too few healthy hosts"`
-	Degraded         stats.Counter `stat:"degraded" help:"health checks answered as degraded"`
 }
 
 func newHealthCheck(cfg *HealthCheckConfig, env *filters.Env) (any, error) {
@@ -146,7 +145,7 @@ func newHealthCheck(cfg *HealthCheckConfig, env *filters.Env) (any, error) {
 	for _, name := range slices.Sorted(maps.Keys(cfg.ClusterMinHealthyPercentages)) {
 		f.clusters = append(f.clusters, healthCheckCluster{name, cfg.ClusterMinHealthyPercentages[name]})
 	}
-	env.Stats(scopeOf(env, "health_check"), &f.stats)
+	f.stats = stats.Register[healthCheckStats](env.Stats, scopeOf(env, "health_check"))
 	return f, nil
 }
 
@@ -166,6 +165,9 @@ func newHealthCheckMatch(c *HealthCheckHeader) healthCheckMatch {
 	return m
 }
 
+// healthCheckPassed is the slot of a health check that was passed on.
+const healthCheckPassed = 1
+
 // OnRequestHead implements filters.RequestHeadFilter.
 func (f *healthCheck) OnRequestHead(s *filters.Stream, _ bool) filters.Verdict {
 	if !f.matches(&s.Request) {
@@ -183,6 +185,7 @@ func (f *healthCheck) OnRequestHead(s *filters.Stream, _ bool) filters.Verdict {
 		f.stats.CachedResponse.Inc()
 		return f.answer(s, f.cachedStatus, "health_check_cached")
 	}
+	s.Slot().N = healthCheckPassed
 	return filters.Continue
 }
 
@@ -220,10 +223,12 @@ func (f *healthCheck) answer(s *filters.Stream, status int, details string) filt
 	return s.ReplyWith(reply)
 }
 
+var healthCheckTrue = []byte("true")
+
 // OnResponseHead implements filters.ResponseHeadFilter.
 func (f *healthCheck) OnResponseHead(s *filters.Stream, _ bool) filters.Verdict {
 	if f.health.Failed() {
-		s.Response.Set(codec.FieldXEnvoyImmediateHealthCheckFail, f.cluster)
+		s.Response.Set(codec.FieldXEnvoyImmediateHealthCheckFail, healthCheckTrue)
 	}
 	if !s.Info.HealthCheck {
 		return filters.Continue
@@ -231,7 +236,7 @@ func (f *healthCheck) OnResponseHead(s *filters.Stream, _ bool) filters.Verdict 
 	if len(f.cluster) > 0 {
 		s.Response.Set(codec.FieldXEnvoyUpstreamHealthcheckedCluster, f.cluster)
 	}
-	if f.cacheTime > 0 && s.Now() >= f.cachedUntil {
+	if f.cacheTime > 0 && s.Slot().N == healthCheckPassed {
 		f.cachedStatus, f.cachedUntil = s.Response.Status, s.Now()+f.cacheTime
 	}
 	return filters.Continue
