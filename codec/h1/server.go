@@ -169,12 +169,10 @@ func (s *Server) accept(h *codec.RequestHead) {
 	s.writer = writer{}
 }
 
-// EOF implements [codec.Server].
+// EOF implements [codec.Server]. The response that is still to be written is the last.
 func (s *Server) EOF(ev *codec.Event) *codec.Error {
 	clearEvent(ev)
-	if s.state == stateDone && s.mode == modeTunnel {
-		s.state = stateTunnel
-	}
+	s.closing = true
 	if why := s.eof(ev); why != codec.ReasonNone {
 		s.fail(why)
 		return &requestErrors[why]
@@ -196,6 +194,10 @@ func (s *Server) SetClose() { s.closing = true }
 
 // RequestDone reports whether the request is complete. It stays so until bytes of the next one are fed.
 func (s *Server) RequestDone() bool { return s.state == stateDone }
+
+// ResponseStarted reports whether the final head of the response was written: after that no
+// local reply is possible.
+func (s *Server) ResponseStarted() bool { return s.head }
 
 // ResponseDone reports whether the response is complete.
 func (s *Server) ResponseDone() bool { return s.done }

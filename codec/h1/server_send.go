@@ -17,7 +17,7 @@ func (s *Server) AppendContinue(dst []byte, _ codec.StreamID) []byte {
 
 // AppendResponseHead implements [codec.Server]. doc.go says which fields are written how.
 //
-//	HEAD, 204, 304            no body; Content-Length as in h, but not with 204
+//	HEAD, 204, 304            no body; Content-Length as in h, but not with 204; no Transfer-Encoding
 //	2xx to CONNECT, 101       no body, a tunnel follows
 //	end                       Content-Length: 0
 //	h.ContentLength >= 0      Content-Length
@@ -44,7 +44,15 @@ func (s *Server) AppendResponseHead(dst []byte, _ codec.StreamID, h *codec.Respo
 		keepSaid: !closes && r.version == codec.Version10 && mode != modeTunnel,
 	})
 	s.start(mode, length, end)
+	s.enterTunnel()
 	return dst
+}
+
+// enterTunnel makes the reading side opaque too, if the request is complete; else Feed does it then.
+func (s *Server) enterTunnel() {
+	if s.mode == modeTunnel && s.state == stateDone {
+		s.state = stateTunnel
+	}
 }
 
 // responseMode chooses the framing, and the Content-Length to write, -1 for none.
@@ -87,6 +95,7 @@ func (s *Server) appendInformational(dst []byte, h *codec.ResponseHead) []byte {
 	dst = appendFields(appendStatusLine(dst, h), &h.Fields, fieldPlan{length: -1, upgrade: switching})
 	if switching {
 		s.start(modeTunnel, -1, false)
+		s.enterTunnel()
 	}
 	return dst
 }
