@@ -65,7 +65,7 @@ func (c *conn) handle(x *Exchange, ev *codec.Event) {
 // others have waited longer.
 func (c *conn) finish(ev *codec.Event, rest int) {
 	x, p := c.x, c.pool
-	keep := c.keep(rest) && (p.pending.head != nil || p.welcomes(c))
+	keep := c.keep(rest) && (p.pending.head != nil || p.welcomes())
 	c.detach()
 	if keep && p.pending.head == nil {
 		p.park(c)
@@ -88,7 +88,7 @@ func (c *conn) keep(rest int) bool {
 		c.pool.cluster.Stats.CxProtocolError.Inc()
 		return false
 	}
-	return !c.ended && c.client.Reusable() && !c.isSpent()
+	return !c.ended && c.client.Reusable() && !c.isSpent() && !c.isOld()
 }
 
 // tell passes on the event that ends a response.

@@ -30,11 +30,21 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldWith(t, nil)
+}
+
+// newWorldWith is newWorld with an edited loop config. A panic on the loop fails the test unless edit
+// says otherwise.
+func newWorldWith(t testing.TB, edit func(*engine.LoopConfig)) *world {
+	t.Helper()
 	now := int64(time.Hour)
 	cfg := engine.DefaultLoopConfig()
 	cfg.BlocksMax = 16 << 20
 	cfg.Clock = func() int64 { return now }
 	cfg.OnPanic = func(v any, stack []byte) { t.Errorf("panic on the loop: %v\n%s", v, stack) }
+	if edit != nil {
+		edit(&cfg)
+	}
 	l, err := engine.NewLoop(0, cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"millrace/engine"
 	"millrace/upstream"
 )
 
@@ -118,6 +119,27 @@ func TestConnectRefused(t *testing.T) {
 		t.Errorf("%d of %d connects failed (host: %d), %d ejected; want all, all, 3",
 			st.CxConnectFail.Load(), st.CxTotal.Load(), h.CxConnectFail.Load(), st.RqPendingFailureEject.Load())
 	}
+}
+
+// TestNoDescriptor: a connection that cannot even be begun fails what waits, after Lease has answered.
+func TestNoDescriptor(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, func(l *engine.LoopConfig) { l.ConnsMax = 1 })
+	o := newOrigin(w)
+	c := w.set(config(nil, o.addr), nil)
+	a, b := newOwner(), newOwner()
+	w.lease(c, a)
+	p := o.accept()
+	p.wantHead("GET / HTTP/1.1")
+	if r := w.lease(c, b); r != LeasePending {
+		t.Errorf("Lease at the limit of the loop = %d, want pending", r)
+	}
+	w.settle()
+	w.wantLog(b, "reset connect_failure", engine.ErrConnsMax.Error())
+	p.send(ok)
+	w.wantLog(a, "ready", "head 200", "end")
+	w.exchange(c, o, p)
+	w.wantIdle(c, 1)
 }
 
 // deafOrigin returns an address where connecting hangs: a listener whose queue is full.

@@ -141,16 +141,16 @@ func (p *Pool) serve(c *conn) {
 			return
 		}
 	}
-	if p.welcomes(c) {
+	if p.welcomes() {
 		p.park(c)
 	} else {
 		c.close(closeLocal)
 	}
 }
 
-// welcomes reports whether c may become idle.
-func (p *Pool) welcomes(c *conn) bool {
-	return !p.draining && !p.cluster.table.draining && !p.breaker.othersWait() && !c.isOld()
+// welcomes reports whether a connection may become idle.
+func (p *Pool) welcomes() bool {
+	return !p.draining && !p.cluster.table.draining && !p.breaker.othersWait()
 }
 
 // park makes c idle. Precondition: it is welcome.
