@@ -38,20 +38,14 @@ type planKey [6]*layout
 
 // planOf returns the plan of g.
 func planOf(g *group) *plan {
-	var types []*layout
-	for _, m := range g.members {
-		if !slices.Contains(types, m.layout) {
-			types = append(types, m.layout)
-		}
-	}
 	var key planKey
-	cached := copy(key[:], types) == len(types) && len(g.funcs) == 0
+	cached := copy(key[:], g.types) == len(g.types) && len(g.funcs) == 0
 	if cached {
 		if p, ok := plans.Load(key); ok {
 			return p.(*plan)
 		}
 	}
-	p := newPlan(types, g.funcs)
+	p := newPlan(g.types, g.funcs)
 	if cached {
 		plans.Store(key, p)
 	}

@@ -17,10 +17,12 @@ type Registry struct {
 }
 
 // group is what is registered under one prefix. Immutable: readers walk it without a lock.
+// A newer version may share the array of members behind the end that an older one sees.
 type group struct {
 	scope   Scope
 	members []*member
-	funcs   []*function // sorted by name
+	types   []*layout // of the members, in order of first appearance
+	funcs   []*function
 	plan    *plan
 }
 
@@ -53,8 +55,12 @@ func (r *Registry) Add(scope Scope, set any) {
 	m := &member{set: set, loop: scope.Loop, elem: reflect.ValueOf(set), layout: layoutOf(set)}
 	m.elem = m.elem.Elem()
 	r.change(scope, func(g *group) {
-		if !slices.ContainsFunc(g.members, func(o *member) bool { return o.set == set }) {
-			g.members = append(g.members, m)
+		if slices.ContainsFunc(g.members, func(o *member) bool { return o.set == set }) {
+			return
+		}
+		g.members = append(g.members, m)
+		if !slices.Contains(g.types, m.layout) {
+			g.types, g.plan = append(slices.Clip(g.types), m.layout), nil
 		}
 	})
 }
@@ -62,7 +68,13 @@ func (r *Registry) Add(scope Scope, set any) {
 // Remove forgets set, which was added under scope. What it counted disappears from the sums.
 func (r *Registry) Remove(scope Scope, set any) {
 	r.change(scope, func(g *group) {
-		g.members = slices.DeleteFunc(g.members, func(m *member) bool { return m.set == set })
+		g.members = slices.DeleteFunc(slices.Clone(g.members), func(m *member) bool { return m.set == set })
+		g.types, g.plan = nil, nil
+		for _, m := range g.members {
+			if !slices.Contains(g.types, m.layout) {
+				g.types = append(g.types, m.layout)
+			}
+		}
 	})
 }
 
@@ -82,7 +94,8 @@ func (r *Registry) function(name string, remove bool, f function) {
 	cut := strings.LastIndexByte(name, '.') + 1
 	f.field.Name, f.field.Scale = name[cut:], 1
 	r.change(Scope{Prefix: name[:cut]}, func(g *group) {
-		g.funcs = slices.DeleteFunc(g.funcs, func(o *function) bool { return o.field.Name == f.field.Name })
+		g.plan = nil
+		g.funcs = slices.DeleteFunc(slices.Clone(g.funcs), func(o *function) bool { return o.field.Name == f.field.Name })
 		if !remove {
 			g.funcs = append(g.funcs, &f)
 		}
@@ -97,7 +110,6 @@ func (r *Registry) change(scope Scope, edit func(*group)) {
 	g := group{scope: scope}
 	if old := r.groups[scope.Prefix]; old != nil {
 		g = *old
-		g.members, g.funcs = slices.Clone(old.members), slices.Clone(old.funcs)
 		if len(g.scope.Labels) == 0 && len(scope.Labels) > 0 { // a Func came before the labels were known
 			g.scope = scope
 		}
@@ -112,7 +124,9 @@ func (r *Registry) change(scope Scope, edit func(*group)) {
 	if r.groups == nil {
 		r.groups = make(map[string]*group)
 	}
-	g.plan = planOf(&g)
+	if g.plan == nil {
+		g.plan = planOf(&g)
+	}
 	r.groups[scope.Prefix] = &g
 }
 

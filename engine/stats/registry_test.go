@@ -153,6 +153,30 @@ func TestStaticBeforeDynamic(t *testing.T) {
 	wantLines(t, reg.EachFamily, want)
 }
 
+// TestOldVersion: a walk that has begun sees the group as it was then.
+func TestOldVersion(t *testing.T) {
+	t.Parallel()
+	var reg Registry
+	sets := make([]otherSet, 9)
+	for i := range 5 {
+		sets[i].Cx.Add(1)
+		reg.Add(Root("x").OnLoop(i), &sets[i])
+	}
+	before := reg.list()[0]
+	for i := 5; i < 9; i++ {
+		sets[i].Cx.Add(1)
+		reg.Add(Root("x").OnLoop(i), &sets[i])
+	}
+	reg.Remove(Root("x"), &sets[0])
+	v := newVisit()
+	var got int64
+	v.group(before, func(m *Metric) bool { got = max(got, m.Value); return true })
+	if got != 5 {
+		t.Errorf("the old version sums to %d, want 5", got)
+	}
+	wantLines(t, reg.Each, "x.upstream_cx_total: 8\nx.upstream_rq_total: 0")
+}
+
 // TestEachFamilyTogether: the samples of a family stand together, over clusters and codes.
 func TestEachFamilyTogether(t *testing.T) {
 	t.Parallel()
@@ -298,6 +322,16 @@ func TestConcurrent(t *testing.T) {
 	set := &testSet{}
 	reg.Add(ClusterScope("web"), set)
 	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				reg.Each(func(*Metric) bool { return true })
+			}
+		}
+	}()
+	go func() {
 		defer close(done)
 		for i := uint64(0); ; i++ {
 			select {
@@ -326,6 +360,7 @@ func TestConcurrent(t *testing.T) {
 		})
 		reg.EachFamily(func(m *Metric) bool { return true })
 		reg.Remove(ClusterScope(fmt.Sprint(i)), other)
+		reg.Add(ClusterScope("web").OnLoop(i), &otherSet{}) // grows a group that is being read
 		if i == 100 {
 			reg.ResetCounters()
 			last = -1
