@@ -58,7 +58,7 @@ func (s *source) mentioned(base, path, text string) *Place {
 	for _, m := range mention.FindAllString(text, -1) {
 		if offset, ok := s.findExact(joinPath(base, m)); ok && m != path {
 			line, col := s.place(offset)
-			return &Place{line, col, joinPath(base, m)}
+			return &Place{line, col, m}
 		}
 	}
 	return nil

@@ -44,6 +44,10 @@ func TestDecodeErrors(t *testing.T) {
 			`f.json:1:2: label: unknown field; it is called "name" here`},
 		{"unknown field, empty", `{"": 1}`,
 			`f.json:1:2: [""]: unknown field; known fields are bool, int, uint8, uint32, int64, uint64, size, float, percent, name, policy, timeout, …`},
+		{"unknown field, Envoy's nesting", `{"some": {"other": 3}}`,
+			`f.json:1:2: some: unknown field; what is in it is called "name" here`},
+		{"unknown filter, Envoy's name", `{"filters": [{"name": "envoy.filters.http.router"}]}`,
+			`f.json:1:23: filters[0].name: unknown http filter "envoy.filters.http.router"; it is called "router" here`},
 		{"wrong kinds", `{"bool": 1, "int": "x", "float": [], "name": {}, "words": "red", "labels": [], "limit": 3, "host": 4}`, `
 			f.json:1:10: bool: want true or false, got 1
 			f.json:1:20: int: want a whole number, got "x"
@@ -149,7 +153,7 @@ func TestDecodeErrors(t *testing.T) {
 			f.json:1:20: tree.exact: a space in "a b"
 			f.json:1:35: tree.and[0]: both exact and regex are given; give one`},
 		{"validate, with the other place", `{"tree": {"and": [{"exact": "x"}, {"exact": "x"}]}}`,
-			`f.json:1:45: tree.and[1].exact: is that of and[0] again, and not of and[9]; remove it (tree.and[0] at f.json:1:19)`},
+			`f.json:1:45: tree.and[1].exact: is that of and[0] again, and not of and[9]; remove it (and[0] at f.json:1:19)`},
 		{"validate in a map", `{"nodes": {"b.c": {"exact": "x y"}, "a": {"exact": "p q"}}}`, `
 			f.json:1:29: nodes["b.c"].exact: a space in "x y"
 			f.json:1:52: nodes.a.exact: a space in "p q"`},

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/tailscale/hujson"
 )
@@ -177,7 +179,7 @@ func (t *typePlan) unknownHint(name string, obj *hujson.Object) (hint, field str
 	for i := range obj.Members {
 		given[obj.Members[i].Name.Value.(hujson.Literal).String()] = true
 	}
-	var names, free []string
+	var names, free, parts []string
 	for i := range t.fields {
 		f := &t.fields[i]
 		names = append(names, f.name)
@@ -188,9 +190,15 @@ func (t *typePlan) unknownHint(name string, obj *hujson.Object) (hint, field str
 		if f.isEnvoyName(name) {
 			return fmt.Sprintf("it is called %q here", f.name), f.name
 		}
+		if strings.HasPrefix(f.v3, name+".") {
+			parts = append(parts, f.name)
+		}
 	}
 	if near := nearest(name, free); near != "" {
 		return "did you mean " + quote(near) + "?", near
+	}
+	if len(parts) > 0 {
+		return listHint("what is in it is called ", parts, quote) + " here", ""
 	}
 	if near := nearest(name, names); near != "" {
 		return quote(near) + " is given already", ""
@@ -259,9 +267,18 @@ func (d *slowDecoder) filterByName(name *hujson.Value, kind string, entry *hujso
 	s := name.Value.(hujson.Literal).String()
 	f, ok := d.reg.filter(kind, s)
 	if !ok {
-		d.fail(name.StartOffset, at, problem{"unknown " + kind + " filter " + quote(s), nearHint(s, d.reg.Names(kind))})
+		d.fail(name.StartOffset, at, problem{"unknown " + kind + " filter " + quote(s), filterHint(s, d.reg.Names(kind))})
 	}
 	return f, ok
+}
+
+// filterHint suggests a filter. Envoy's names are ours behind a prefix, such as
+// "envoy.filters.http.".
+func filterHint(name string, known []string) string {
+	if last := name[strings.LastIndexByte(name, '.')+1:]; slices.Contains(known, last) {
+		return "it is called " + quote(last) + " here"
+	}
+	return nearHint(name, known)
 }
 
 // describe names a value for a message.
