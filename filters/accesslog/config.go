@@ -21,8 +21,9 @@ type Config struct {
 	Filter *FilterConfig `json:"filter"`
 	// BufferSize is how much is collected before it is written, 4 KiB to 4 MiB. Default: 64KiB.
 	BufferSize int `json:"buffer_size" unit:"bytes" default:"64KiB" min:"4KiB" max:"4MiB"`
-	// FlushInterval is how long a line may wait for more lines, 1ms to 1h. Default: 10s.
-	FlushInterval time.Duration `json:"flush_interval" default:"10s" min:"1ms" max:"1h"`
+	// FlushInterval is how long a line may wait for more lines, up to 1h. Default: 0s, which is 10s for a file, and 1s
+	// for /dev/stdout and /dev/stderr.
+	FlushInterval time.Duration `json:"flush_interval" max:"1h"`
 	// RingSize is how much each loop may have waiting for the writer; lines beyond it are dropped and
 	// counted. It is rounded up to a power of two. Default: 1MiB. 64 KiB to 64 MiB.
 	RingSize int `json:"ring_size" unit:"bytes" default:"1MiB" min:"64KiB" max:"64MiB"`
@@ -35,11 +36,11 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 		return
 	}
 	if _, err := Compile(c); err != nil {
+		e := asFormatError(err)
 		path := "format"
 		if len(c.JSONFormat) > 0 {
-			path = "json_format"
+			path = "json_format" + e.Path
 		}
-		problem, hint := asFormatError(err)
-		report(path, problem, hint)
+		report(path, e.Problem, e.Hint)
 	}
 }

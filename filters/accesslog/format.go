@@ -3,7 +3,6 @@ package accesslog
 import (
 	"errors"
 	"math"
-	"strings"
 )
 
 // defaultLine is Envoy's default format.
@@ -55,7 +54,7 @@ const (
 func Compile(cfg *Config) (*Format, error) {
 	switch {
 	case cfg.Format != "" && len(cfg.JSONFormat) > 0:
-		return nil, &FormatError{"format and json_format are both given", "keep one of them"}
+		return nil, problem("format and json_format are both given", "keep one of them")
 	case len(cfg.JSONFormat) > 0:
 		return compileJSON(cfg.JSONFormat, cfg.OmitEmptyValues)
 	case cfg.Format == "json":
@@ -169,23 +168,38 @@ func (s *step) append(dst []byte, r *Record, limit int) []byte {
 
 // A FormatError tells what is wrong with a format, for a person who is writing one.
 type FormatError struct {
+	Path    string // inside json_format, such as ".request.size" or ".sizes[1]"; or ""
 	Problem string
 	Hint    string // what to write instead, or ""
 }
 
+// problem makes a FormatError of a text, and a hint or "".
+func problem(text, hint string) error { return &FormatError{Problem: text, Hint: hint} }
+
 // Error implements error.
 func (e *FormatError) Error() string {
-	if e.Hint == "" {
-		return e.Problem
+	s := e.Problem
+	if e.Path != "" {
+		s = "json_format" + e.Path + ": " + s
 	}
-	return e.Problem + "; " + e.Hint
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
 }
 
-// asFormatError takes an error of Compile apart. The problem keeps the place that was put in front.
-func asFormatError(err error) (problem, hint string) {
+// asFormatError returns the FormatError in an error of Compile.
+func asFormatError(err error) *FormatError {
 	var e *FormatError
 	if errors.As(err, &e) {
-		return strings.TrimSuffix(err.Error(), "; "+e.Hint), e.Hint
+		return e
 	}
-	return err.Error(), ""
+	return &FormatError{Problem: err.Error()}
+}
+
+// inside puts a step in front of the path of an error.
+func inside(step string, err error) error {
+	e := *asFormatError(err)
+	e.Path = step + e.Path
+	return &e
 }

@@ -211,7 +211,7 @@ func TestValidate(t *testing.T) {
 		{Config{Path: "a", Format: "%X%"}, `format|unknown operator "X"|docs/access-log.md lists the operators`},
 		{Config{Path: "a", Format: "x", JSONFormat: map[string]any{"a": 1.0}}, "json_format|format and json_format are both given|keep one of them"},
 		{Config{Path: "a", JSONFormat: map[string]any{"a": map[string]any{"b": "%RESPONSE_COD%"}}},
-			`json_format|"a": "b": unknown operator "RESPONSE_COD"|did you mean %RESPONSE_CODE%?`},
+			`json_format.a.b|unknown operator "RESPONSE_COD"|did you mean %RESPONSE_CODE%?`},
 	} {
 		var got []string
 		tt.cfg.Validate(func(path, problem, hint string) { got = append(got, path+"|"+problem+"|"+hint) })

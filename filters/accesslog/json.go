@@ -72,7 +72,7 @@ func (b *jsonBuilder) object(tree map[string]any, depth int) error {
 	names := slices.Sorted(maps.Keys(tree))
 	for i, name := range names {
 		if err := b.member(name, tree[name], i == len(names)-1, depth); err != nil {
-			return fmt.Errorf("%q: %w", name, err)
+			return inside("."+name, err)
 		}
 	}
 	b.close()
@@ -132,7 +132,7 @@ func (b *jsonBuilder) value(value any, depth int) error {
 	case []any:
 		return b.array(v, depth)
 	default:
-		return &FormatError{fmt.Sprintf("a value of type %T", value), "write an object, an array, a string, a number or a boolean"}
+		return problem(fmt.Sprintf("a value of type %T", value), "write an object, an array, a string, a number or a boolean")
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func (b *jsonBuilder) array(values []any, depth int) error {
 			b.literal(",")
 		}
 		if err := b.value(v, depth+1); err != nil {
-			return fmt.Errorf("[%d]: %w", i, err)
+			return inside(fmt.Sprintf("[%d]", i), err)
 		}
 	}
 	b.literal("]")

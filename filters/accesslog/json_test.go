@@ -60,9 +60,9 @@ func TestJSONFormatErrors(t *testing.T) {
 		tree map[string]any
 		want string
 	}{
-		{map[string]any{"a": "%NOPE%"}, `"a": unknown operator "NOPE"`},
-		{map[string]any{"a": []any{"", "%"}}, `"a": [1]: no operator after`},
-		{map[string]any{"a": make(chan int)}, `"a": a value of type chan int`},
+		{map[string]any{"a": "%NOPE%"}, `json_format.a: unknown operator "NOPE"`},
+		{map[string]any{"a": []any{"", "%"}}, `json_format.a[1]: no operator after`},
+		{map[string]any{"a": make(chan int)}, `json_format.a: a value of type chan int`},
 		{map[string]any{"a": deep}, "nested deeper than 16"},
 		{map[string]any{"a": strings.Repeat("x", FormatBytesMax)}, "exceeds 16384"},
 	} {

@@ -113,16 +113,16 @@ func newOperator(name string, c call) (*operator, error) {
 	o := d.operator
 	o.max, o.prefix = c.max, -1
 	if c.max > 0 && o.number != nil {
-		return nil, &FormatError{fmt.Sprintf("operator %q is a number and takes no length", name), "write %" + name + "%"}
+		return nil, problem(fmt.Sprintf("operator %q is a number and takes no length", name), "write %"+name+"%")
 	}
 	switch {
 	case d.parse == nil && c.hasArg:
-		return nil, &FormatError{fmt.Sprintf("operator %q takes no argument", name), "write %" + name + "%"}
+		return nil, problem(fmt.Sprintf("operator %q takes no argument", name), "write %"+name+"%")
 	case d.needsArg && c.arg == "":
-		return nil, &FormatError{fmt.Sprintf("operator %q needs an argument", name), "write " + d.usage}
+		return nil, problem(fmt.Sprintf("operator %q needs an argument", name), "write "+d.usage)
 	case d.parse != nil:
 		if err := d.parse(&o, c.arg); err != nil {
-			return nil, &FormatError{fmt.Sprintf("operator %q: %v", name, err), usageHint(d)}
+			return nil, problem(fmt.Sprintf("operator %q: %v", name, err), usageHint(d))
 		}
 	}
 	return &o, nil
@@ -148,8 +148,8 @@ func definitionOf(name string) *definition {
 func unknownOperator(name string) error {
 	for _, other := range envoyOnly {
 		if other == name {
-			return &FormatError{fmt.Sprintf("operator %q is Envoy's, but nothing here gives it a value", name),
-				"leave it out; docs/access-log.md lists the operators"}
+			return problem(fmt.Sprintf("operator %q is Envoy's, but nothing here gives it a value", name),
+				"leave it out; docs/access-log.md lists the operators")
 		}
 	}
 	nearest, best := "", min(4, 1+len(name)/3) // edits; beyond them a suggestion is a guess
@@ -158,11 +158,11 @@ func unknownOperator(name string) error {
 			nearest, best = definitions[i].name, n
 		}
 	}
-	e := &FormatError{fmt.Sprintf("unknown operator %q", name), "docs/access-log.md lists the operators"}
+	hint := "docs/access-log.md lists the operators"
 	if nearest != "" {
-		e.Hint = fmt.Sprintf("did you mean %%%s%%?", nearest)
+		hint = fmt.Sprintf("did you mean %%%s%%?", nearest)
 	}
-	return e
+	return problem(fmt.Sprintf("unknown operator %q", name), hint)
 }
 
 // editDistance counts the insertions, deletions and changes that lead from a to b.

@@ -13,7 +13,7 @@ func compileText(text string, omit bool) (*Format, error) {
 		return nil, tooLong(len(text))
 	}
 	if i := strings.IndexAny(text, "\n\r\x00"); i >= 0 {
-		return nil, &FormatError{fmt.Sprintf("%q at byte %d of the format", text[i], i), "each stream is one line"}
+		return nil, problem(fmt.Sprintf("%q at byte %d of the format", text[i], i), "each stream is one line")
 	}
 	p := stepBuilder{omit: omit, kind: stepText}
 	if err := p.template(text); err != nil {
@@ -95,14 +95,14 @@ func parseOperator(s string) (op *operator, n int, err error) {
 	}
 	name, call := s[:n], call{}
 	if n == 0 {
-		return nil, 0, &FormatError{fmt.Sprintf("no operator after the %% at %q", excerpt("%"+s)),
-			"write %% for a percent sign"}
+		return nil, 0, problem(fmt.Sprintf("no operator after the %% at %q", excerpt("%"+s)),
+			"write %% for a percent sign")
 	}
 	if n < len(s) && s[n] == '(' {
 		end := closing(s[n:])
 		if end < 0 {
-			return nil, 0, &FormatError{fmt.Sprintf("operator %q has no closing parenthesis", name),
-				fmt.Sprintf("write %%%s(…)%%", name)}
+			return nil, 0, problem(fmt.Sprintf("operator %q has no closing parenthesis", name),
+				fmt.Sprintf("write %%%s(…)%%", name))
 		}
 		call.arg, call.hasArg = s[n+1:n+end], true
 		n += end + 1
@@ -113,11 +113,11 @@ func parseOperator(s string) (op *operator, n int, err error) {
 		}
 		call.max, err = strconv.Atoi(s[digits:n])
 		if err != nil || call.max == 0 {
-			return nil, 0, &FormatError{fmt.Sprintf("operator %q: length %q is not a number above 0", name, s[digits:n]), ""}
+			return nil, 0, problem(fmt.Sprintf("operator %q: length %q is not a number above 0", name, s[digits:n]), "")
 		}
 	}
 	if n == len(s) || s[n] != '%' {
-		return nil, 0, &FormatError{fmt.Sprintf("operator %q has no closing %%", name), fmt.Sprintf("write %%%s%%, and %%%% for a percent sign", name)}
+		return nil, 0, problem(fmt.Sprintf("operator %q has no closing %%", name), fmt.Sprintf("write %%%s%%, and %%%% for a percent sign", name))
 	}
 	op, err = newOperator(name, call)
 	return op, n + 1, err
