@@ -1,0 +1,37 @@
+# Each target is short and calls Go. `make` alone builds.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZ    ?= 30s
+
+.PHONY: build run test peers race fuzz lint bench attack docs check
+
+build: ## bin/millrace
+	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/millrace ./cmd/millrace
+
+run: build ## the demonstration
+	./bin/millrace demo
+
+peers: ## what the end-to-end tests use, installed where that is allowed
+	$(GO) run ./bench/peers
+
+test: peers build ## everything but the race detector's long run and the benchmarks
+	$(GO) vet ./...
+	$(GO) test -timeout 12m ./...
+
+race: peers build
+	$(GO) test -race -timeout 20m ./...
+
+fuzz: ## every fuzz target for FUZZ each
+	$(GO) run ./bench/fuzzall -time $(FUZZ)
+
+lint:
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+
+bench: build ## the benchmark suite; writes docs/benchmarks.md
+	$(GO) run ./bench -install -out docs/benchmarks.md
+
+docs: ## regenerates what is generated
+	$(GO) generate ./...
+
+check: lint test
