@@ -70,6 +70,26 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
+// BenchmarkMatchSpread asks a big table for a different route each time, so that it is not all in the nearest cache.
+func BenchmarkMatchSpread(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		table := mustCompile(b, bigConfig(n))
+		inputs := make([]*Input, 1<<14)
+		for i := range inputs {
+			k := (i*7919)%(n/2)*2 + 1
+			inputs[i] = request(fmt.Sprintf("GET shop.example.com/team%d/service%d/some/page", (k-1)%97, k))
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if table.Match(inputs[i&(len(inputs)-1)]) == nil {
+					b.Fatal("no match")
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkIndexMin finds the number of routes from which the index is worth it.
 func BenchmarkIndexMin(b *testing.B) {
 	for _, n := range []int{4, 8, 12, 16, 24} {

@@ -40,7 +40,9 @@ const (
 )
 
 func (k test) String() string {
-	return [...]string{"present", "absent", "exact", "prefix", "suffix", "contains", "safe_regex", "range", "runtime_fraction"}[k]
+	return [...]string{
+		"present", "absent", "exact", "prefix", "suffix", "contains", "safe_regex", "range", "runtime_fraction",
+	}[k]
 }
 
 // fractionUnit is the denominator of shares.

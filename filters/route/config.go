@@ -13,14 +13,16 @@ type Config struct {
 
 	HeaderMutations
 
-	// MostSpecificHeaderMutationsWins makes the mutations of a route win over those of its virtual host, and
-	// these over those of the table. Default false: the table's are applied last and win.
+	// MostSpecificHeaderMutationsWins makes the mutations of a route win over those of its virtual
+	// host, and these over those of the table. Default false: the table's are applied last and win.
 	MostSpecificHeaderMutationsWins bool `json:"most_specific_header_mutations_wins"`
 	// InternalOnlyHeaders are removed from requests that do not come from inside.
 	InternalOnlyHeaders []string `json:"internal_only_headers"`
-	// IgnorePortInHostMatching leaves ":port" at the end of the host out of the search for a domain. Default false.
+	// IgnorePortInHostMatching leaves ":port" at the end of the host out of the search for a
+	// domain. Default false.
 	IgnorePortInHostMatching bool `json:"ignore_port_in_host_matching"`
-	// IgnorePathParametersInPathMatching leaves out what follows the first ";" of a path when paths are compared. Default false.
+	// IgnorePathParametersInPathMatching leaves out what follows the first ";" of a path when paths
+	// are compared. Default false.
 	IgnorePathParametersInPathMatching bool `json:"ignore_path_parameters_in_path_matching"`
 	// MaxDirectResponseBodySizeBytes limits the body of a direct_response. Default 4096.
 	MaxDirectResponseBodySizeBytes uint32 `json:"max_direct_response_body_size_bytes" default:"4096" max:"1048576" unit:"bytes"`
@@ -33,13 +35,15 @@ type Config struct {
 type VirtualHostConfig struct {
 	// Name of the virtual host, for stats and reports. Unique in its table.
 	Name string `json:"name" required:"true"`
-	// Domains are hosts in any case: "www.example.com", "*.example.com" and "*-bar.example.com" (suffix),
-	// "www.example.*" (prefix) or "*". The port of a request is part of its host, see ignore_port_in_host_matching.
-	// The exact domain wins, then the longest suffix, then the longest prefix, then "*". A wildcard never stands for nothing.
+	// Domains are hosts in any case: "www.example.com", "*.example.com" and "*-bar.example.com"
+	// (suffix), "www.example.*" (prefix) or "*". The port of a request is part of its host, see
+	// ignore_port_in_host_matching. The exact domain wins, then the longest suffix, then the
+	// longest prefix, then "*". A wildcard never stands for nothing.
 	Domains []string `json:"domains" required:"true" min:"1"`
 	// Routes in order: the first that matches wins.
 	Routes []RouteConfig `json:"routes"`
-	// RequireTLS answers plain-text requests with 301 to https: none, external_only (requests from inside may pass) or all. Default none.
+	// RequireTLS answers plain-text requests with 301 to https: none, external_only (requests from
+	// inside may pass) or all. Default none.
 	RequireTLS string `json:"require_tls" default:"none" enum:"none,external_only,all"`
 
 	HeaderMutations
@@ -69,7 +73,8 @@ type RouteConfig struct {
 }
 
 // HeaderMutations change heads. The levels of a request are, in order: the weighted cluster, the route,
-// the virtual host, the table. At each level removals come first, then the values are computed, then overwrites, then additions.
+// the virtual host, the table. At each level removals come first, then the values are computed,
+// then overwrites, then additions.
 type HeaderMutations struct {
 	// RequestHeadersToAdd are added to the request sent upstream.
 	RequestHeadersToAdd []HeaderValueConfig `json:"request_headers_to_add" max:"128"`
@@ -87,34 +92,38 @@ type HeaderValueConfig struct {
 	Key string `json:"key" required:"true" v3:"header.key"`
 	// Value may hold access-log operators such as %REQ(x-id)%; %% is a percent sign.
 	Value string `json:"value" v3:"header.value"`
-	// AppendAction says what to do if the header is there already. Default append_if_exists_or_add: one more field of that name.
+	// AppendAction says what to do if the header is there already. Default append_if_exists_or_add:
+	// one more field of that name.
 	AppendAction string `json:"append_action" default:"append_if_exists_or_add" enum:"append_if_exists_or_add,add_if_absent,overwrite_if_exists_or_add,overwrite_if_exists"`
-	// KeepEmptyValue adds the header also when its value comes out empty. Default false: then nothing is changed.
+	// KeepEmptyValue adds the header also when its value comes out empty. Default false: then
+	// nothing is changed.
 	KeepEmptyValue bool `json:"keep_empty_value"`
 }
 
 // RetryPolicyConfig says when and how often an attempt is repeated.
 type RetryPolicyConfig struct {
-	// RetryOn is a comma-separated list of: 5xx, gateway-error, reset, reset-before-request, connect-failure,
-	// envoy-ratelimited, retriable-4xx, refused-stream, retriable-status-codes, retriable-headers.
+	// RetryOn is a comma-separated list of: 5xx, gateway-error, reset, reset-before-request,
+	// connect-failure, envoy-ratelimited, retriable-4xx, refused-stream, retriable-status-codes,
+	// retriable-headers.
 	RetryOn string `json:"retry_on"`
 	// NumRetries is how often at most. Default 1.
 	NumRetries uint32 `json:"num_retries" default:"1" max:"1000"`
-	// PerTryTimeout limits each attempt, up to the response head. Default 0s: no limit but the route's timeout. Ignored if not below that.
+	// PerTryTimeout limits each attempt, up to the response head. Default 0s: no limit but the
+	// route's timeout. Ignored if not below that.
 	PerTryTimeout time.Duration `json:"per_try_timeout" default:"0s" min:"0s"`
-	// PerTryIdleTimeout ends an attempt on which nothing moved for so long. Default 0s: none.
-	PerTryIdleTimeout time.Duration `json:"per_try_idle_timeout" default:"0s" min:"0s"`
 	// RetriableStatusCodes are the codes of retriable-status-codes. 100 to 599.
 	RetriableStatusCodes []uint32 `json:"retriable_status_codes" min:"100" max:"599"`
 	// RetriableHeaders are those of retriable-headers: a response that matches any of them is retried.
 	RetriableHeaders []HeaderMatchConfig `json:"retriable_headers" max:"64"`
-	// RetriableRequestHeaders gate the policy: if given, only requests that match any of them are retried.
+	// RetriableRequestHeaders gate the policy: if given, only requests that match any of them are
+	// retried.
 	RetriableRequestHeaders []HeaderMatchConfig `json:"retriable_request_headers" max:"64"`
 	// RetryBackOff is the wait before a retry.
 	RetryBackOff RetryBackOffConfig `json:"retry_back_off"`
 }
 
-// RetryBackOffConfig is an exponential back-off with full jitter: retry n waits a random part of base·2^(n-1).
+// RetryBackOffConfig is an exponential back-off with full jitter: retry n waits a random part of
+// base·2^(n-1).
 type RetryBackOffConfig struct {
 	// BaseInterval of the first retry. At least 1ms. Default 25ms.
 	BaseInterval time.Duration `json:"base_interval" default:"25ms" min:"1ms"`

@@ -13,7 +13,8 @@ type ForwardConfig struct {
 	// ClusterNotFoundResponseCode answers when there is no such cluster: 503, 404 or 500. Default 503.
 	ClusterNotFoundResponseCode int `json:"cluster_not_found_response_code" default:"503"`
 
-	// PrefixRewrite replaces the matched prefix (or the whole path, if all of it was matched). The query is kept.
+	// PrefixRewrite replaces the matched prefix (or the whole path, if all of it was matched). The
+	// query is kept.
 	PrefixRewrite string `json:"prefix_rewrite"`
 	// RegexRewrite rewrites the path by a regular expression. The query is kept.
 	RegexRewrite *RegexRewriteConfig `json:"regex_rewrite"`
@@ -22,14 +23,17 @@ type ForwardConfig struct {
 
 	// HostRewriteLiteral replaces the host.
 	HostRewriteLiteral string `json:"host_rewrite_literal"`
-	// HostRewriteHeader names the request header whose value replaces the host; nothing is replaced when it is absent or empty.
+	// HostRewriteHeader names the request header whose value replaces the host; nothing is replaced
+	// when it is absent or empty.
 	HostRewriteHeader string `json:"host_rewrite_header"`
 	// HostRewritePathRegex makes the host from the path, query left out.
 	HostRewritePathRegex *RegexRewriteConfig `json:"host_rewrite_path_regex"`
-	// AppendXForwardedHost appends the original host to x-forwarded-host when the host is rewritten. Default false.
+	// AppendXForwardedHost appends the original host to x-forwarded-host when the host is
+	// rewritten. Default false.
 	AppendXForwardedHost bool `json:"append_x_forwarded_host"`
 
-	// Timeout of the whole response, retries included, counted from the end of the request. Default 15s. 0s means none.
+	// Timeout of the whole response, retries included, counted from the end of the request. Default
+	// 15s. 0s means none.
 	Timeout time.Duration `json:"timeout" default:"15s" min:"0s"`
 	// IdleTimeout of the stream on this route. Default: that of the connection manager. 0s means none.
 	IdleTimeout *time.Duration `json:"idle_timeout" min:"0s"`
@@ -37,8 +41,8 @@ type ForwardConfig struct {
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
 	// Priority chooses connection pools and circuit breakers: default or high. Default default.
 	Priority string `json:"priority" default:"default" enum:"default,high"`
-	// Upgrades are the protocols a request may upgrade to on this route, in any case, such as websocket and connect.
-	// Default: those of the connection manager. An empty list allows none.
+	// Upgrades are the protocols a request may upgrade to on this route, in any case, such as
+	// websocket and connect. Default: those of the connection manager. An empty list allows none.
 	Upgrades *[]string `json:"upgrades" v3:"upgrade_configs"`
 }
 
@@ -70,9 +74,11 @@ type RedirectConfig struct {
 	SchemeRedirect string `json:"scheme_redirect"`
 	// HostRedirect is the new host, port not included.
 	HostRedirect string `json:"host_redirect"`
-	// PortRedirect is the new port. Default 0: the port of the request, which is left out if it is the default one of the old scheme and the scheme changes.
+	// PortRedirect is the new port. Default 0: the port of the request, which is left out if it is
+	// the default one of the old scheme and the scheme changes.
 	PortRedirect uint16 `json:"port_redirect"`
-	// PathRedirect is the new path. A query in it takes the place of the request's. Exclusive with prefix_rewrite and regex_rewrite.
+	// PathRedirect is the new path. A query in it takes the place of the request's. Exclusive with
+	// prefix_rewrite and regex_rewrite.
 	PathRedirect string `json:"path_redirect"`
 	// PrefixRewrite replaces the matched prefix of the path.
 	PrefixRewrite string `json:"prefix_rewrite"`

@@ -9,19 +9,23 @@ type MatchConfig struct {
 	Path string `json:"path"`
 	// SafeRegex is a regular expression (RE2) for the whole path, query left out. At most 4096 bytes.
 	SafeRegex string `json:"safe_regex" v3:"safe_regex.regex"`
-	// PathSeparatedPrefix is a prefix that ends where the path ends or has "/": "/api" fits "/api" and "/api/x", not "/apix". No "/" at its end.
+	// PathSeparatedPrefix is a prefix that ends where the path ends or has "/": "/api" fits "/api"
+	// and "/api/x", not "/apix". No "/" at its end.
 	PathSeparatedPrefix string `json:"path_separated_prefix"`
 	// ConnectMatcher fits CONNECT requests, which no other kind does.
 	ConnectMatcher *ConnectMatcherConfig `json:"connect_matcher"`
-	// CaseSensitive compares letters of prefix, path and path_separated_prefix exactly. Default true. A regular expression has its own (?i).
+	// CaseSensitive compares letters of prefix, path and path_separated_prefix exactly. Default
+	// true. A regular expression has its own (?i).
 	CaseSensitive bool `json:"case_sensitive" default:"true"`
 	// Headers must all match.
 	Headers []HeaderMatchConfig `json:"headers" max:"64"`
-	// QueryParameters must all match. Names and values are compared as sent, without decoding; of repeated names the first counts.
+	// QueryParameters must all match. Names and values are compared as sent, without decoding; of
+	// repeated names the first counts.
 	QueryParameters []QueryParameterMatchConfig `json:"query_parameters" max:"64"`
 	// Cookies must all match.
 	Cookies []CookieMatchConfig `json:"cookies" max:"64"`
-	// RuntimeFraction takes a random share of the requests. The same random value serves the whole request.
+	// RuntimeFraction takes a random share of the requests. The same random value serves the whole
+	// request.
 	RuntimeFraction *FractionConfig `json:"runtime_fraction"`
 }
 
@@ -36,7 +40,8 @@ type FractionConfig struct {
 	RuntimeKey string `json:"runtime_key"`
 }
 
-// StringMatchConfig compares a value: at most one of the kinds; none means that the value need only be present.
+// StringMatchConfig compares a value: at most one of the kinds; none means that the value need only
+// be present.
 type StringMatchConfig struct {
 	// Exact is the whole value.
 	Exact *string `json:"exact" v3:"string_match.exact"`
@@ -63,8 +68,8 @@ type HeaderMatchConfig struct {
 	Range *RangeConfig `json:"range" v3:"range_match"`
 	// Present says whether the header must be there. Default true if no other kind is given.
 	Present *bool `json:"present" v3:"present_match"`
-	// InvertMatch turns the result round. An absent header then still does not match, but for present and
-	// treat_missing_header_as_empty. Default false.
+	// InvertMatch turns the result round. An absent header then still does not match, but for
+	// present and treat_missing_header_as_empty. Default false.
 	InvertMatch bool `json:"invert_match"`
 	// TreatMissingHeaderAsEmpty compares an absent header as one with an empty value. Default false.
 	TreatMissingHeaderAsEmpty bool `json:"treat_missing_header_as_empty"`

@@ -39,7 +39,8 @@ type RouteStep struct {
 	Reason string
 }
 
-// Explain makes the same decision as Match and tells how. It allocates and looks at every route: it is not for the data path.
+// Explain makes the same decision as Match and tells how. It allocates and looks at every route: it
+// is not for the data path.
 func (t *Table) Explain(in *Input) (*Route, *Trail) {
 	host := in.Head.Authority()
 	path := t.comparedPath(in.Head)

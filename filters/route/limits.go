@@ -4,7 +4,7 @@ package route
 // request may send: see codec.Limits for that.
 const (
 	regexLenMax        = 4096    // bytes of one regular expression
-	regexInstMax       = 2000    // instructions of one compiled regular expression: with the path it bounds the time of a match
+	regexInstMax       = 2000    // instructions of one compiled; with the path it bounds the time
 	routesMax          = 1 << 24 // routes of one table
 	textBytesMax       = 1 << 31 // bytes of all names, paths and values of one table
 	mutationsPerLevel  = 128     // header mutations of one level (route, virtual host, table)

@@ -73,8 +73,9 @@ func (r *Route) levels(random uint64) [4]*levelMutations {
 // ApplyRequest changes a request head as the route and the levels around it say.
 // random is the Input's. vals may be nil if no value has operators; such values are empty then.
 //
-// It does not allocate while the head's buffer has room, but for a value with operators that is longer than
-// 32 bytes and whose name has no FieldID, and for more than pendingMax additions at one level.
+// It does not allocate while the head's buffer has room, but for a value with operators that is
+// longer than 32 bytes and whose name has no FieldID, and for more than pendingMax additions at one
+// level.
 func (r *Route) ApplyRequest(h *codec.RequestHead, random uint64, vals Values) {
 	if !r.VirtualHost.table.mutates {
 		return

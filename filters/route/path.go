@@ -55,8 +55,8 @@ func (m *pathMatch) equal(b []byte) bool {
 	return string(b) == m.text
 }
 
-// matched returns how many bytes of the path a rewrite of the prefix replaces. It reports false if the path, which
-// a filter may have changed since, does not begin with the prefix.
+// matched returns how many bytes of the path a rewrite of the prefix replaces. It reports false if
+// the path, which a filter may have changed since, does not begin with the prefix.
 func (m *pathMatch) matched(path []byte) (int, bool) {
 	if m.kind == pathPrefix || m.kind == pathSeparated {
 		n := len(m.text)

@@ -69,19 +69,19 @@ func retryOnBit(name []byte) RetryOn {
 
 // RetryPolicy says when and how often an attempt is repeated. It is immutable.
 type RetryPolicy struct {
-	On                RetryOn
-	NumRetries        uint32
-	PerTryTimeout     time.Duration // 0 for none
-	PerTryIdleTimeout time.Duration // 0 for none
-	BackOffBase       time.Duration
-	BackOffMax        time.Duration
+	On            RetryOn
+	NumRetries    uint32
+	PerTryTimeout time.Duration // 0 for none
+	BackOffBase   time.Duration
+	BackOffMax    time.Duration
 
 	statuses        [10]uint64 // bit n of the array: status n is retriable; 100 to 599
 	responseHeaders []condition
 	requestHeaders  []condition
 }
 
-// Applies reports whether the policy concerns a request: always, unless retriable_request_headers gate it.
+// Applies reports whether the policy concerns a request: always, unless retriable_request_headers
+// gate it.
 func (p *RetryPolicy) Applies(h *codec.RequestHead) bool {
 	in := Input{Head: h}
 	for i := range p.requestHeaders {

@@ -54,7 +54,8 @@ func (rw *regexRewrite) appendReplaced(dst, b []byte) []byte {
 	return append(dst, b[end:]...)
 }
 
-// appendPath appends the path with its query, rewritten, and reports whether it was. Precondition: there is a rewrite.
+// appendPath appends the path with its query, rewritten, and reports whether it was. Precondition:
+// there is a rewrite.
 func (rw *rewrite) appendPath(dst []byte, m *pathMatch, path []byte) ([]byte, bool) {
 	switch rw.kind {
 	case rewritePrefix:

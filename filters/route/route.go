@@ -42,7 +42,8 @@ type Route struct {
 	IdleTimeout time.Duration
 	// Hash of the route's configuration, the same in every process: equal hashes, equal routes.
 	Hash uint64
-	// Status is the code of a redirect or direct response; of ActionForward the one for an unknown cluster.
+	// Status is the code of a redirect or direct response; of ActionForward the one for an unknown
+	// cluster.
 	Status int
 	// Action says which of the methods below are meaningful.
 	Action   Action

@@ -119,7 +119,8 @@ func (s *shadows) covering(text, rest string, kind pathKind, fold bool) int {
 	return -1
 }
 
-// spelled returns a route for the text that takes it in the spellings of a later one, which are all if fold, or -1.
+// spelled returns a route for the text that takes it in the spellings of a later one, which are all
+// if fold, or -1.
 func (s *shadows) spelled(text string, kind pathKind, fold bool) int {
 	if s.kinds[kind][1] {
 		if first := s.at(shadowKey{strings.ToLower(text), kind, true}); first >= 0 {

@@ -86,7 +86,8 @@ func (t *Table) Len() int { return len(t.routes) }
 // Route returns route i of the table, in the order of the configuration.
 func (t *Table) Route(i int) *Route { return &t.routes[i] }
 
-// InternalOnlyHeaders returns the names of headers that requests from outside may not have. Not to be changed.
+// InternalOnlyHeaders returns the names of headers that requests from outside may not have. Not to
+// be changed.
 func (t *Table) InternalOnlyHeaders() []string { return t.internalOnly }
 
 // Match returns the route of a request, or nil if there is none. It allocates nothing.

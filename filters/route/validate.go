@@ -147,7 +147,8 @@ func (cfg *Config) Validate(report func(path, problem, hint string)) {
 
 func (cfg *Config) validateOwn(report reporter) {
 	if len(cfg.Routes) > 0 && len(cfg.VirtualHosts) > 0 {
-		report("routes", "routes and virtual_hosts exclude each other", "move the routes into a virtual host for \"*\"")
+		report("routes",
+			"routes and virtual_hosts exclude each other", "move the routes into a virtual host for \"*\"")
 	}
 	cfg.validateHosts(report)
 	for i, name := range cfg.InternalOnlyHeaders {
@@ -163,14 +164,20 @@ func (cfg *Config) validateHosts(report reporter) {
 	for i := range cfg.VirtualHosts {
 		vh := &cfg.VirtualHosts[i]
 		if first, dup := names[vh.Name]; dup {
-			report(fmt.Sprintf("virtual_hosts[%d].name", i), fmt.Sprintf("name %q is that of virtual_hosts[%d] already", vh.Name, first), "")
+			report(fmt.Sprintf("virtual_hosts[%d].name", i),
+				fmt.Sprintf("name %q is that of virtual_hosts[%d] already", vh.Name, first), "")
 		} else {
 			names[vh.Name] = i
 		}
 		for j, domain := range vh.Domains {
 			key, path := strings.ToLower(domain), fmt.Sprintf("virtual_hosts[%d].domains[%d]", i, j)
+			if cfg.IgnorePortInHostMatching && hasPort(domain) {
+				report(path, fmt.Sprintf("domain %q can never match: ignore_port_in_host_matching takes the port off the host", domain),
+					"leave the port out")
+			}
 			if first, dup := domains[key]; dup {
-				report(path, fmt.Sprintf("domain %q is given already at %s", domain, first), "a domain belongs to one virtual host")
+				report(path,
+					fmt.Sprintf("domain %q is given already at %s", domain, first), "a domain belongs to one virtual host")
 			} else {
 				domains[key] = path
 			}
@@ -182,6 +189,12 @@ func (cfg *Config) validateHosts(report reporter) {
 	}
 }
 
+// hasPort reports whether a domain ends in a port.
+func hasPort(domain string) bool {
+	i := portIndex([]byte(domain))
+	return i >= 0 && ascii.All([]byte(domain[i+1:]), ascii.Digit)
+}
+
 // validateBodies reports bodies of direct responses that are too long.
 func (cfg *Config) validateBodies(report reporter) {
 	hosts := cfg.virtualHosts()
@@ -190,7 +203,8 @@ func (cfg *Config) validateBodies(report reporter) {
 			d := hosts[i].Routes[j].DirectResponse
 			if d != nil && len(d.Body) > int(cfg.MaxDirectResponseBodySizeBytes) {
 				report(fmt.Sprintf("%sroutes[%d].direct_response.body", cfg.hostPath(i), j),
-					fmt.Sprintf("body of %d bytes exceeds max_direct_response_body_size_bytes %d", len(d.Body), cfg.MaxDirectResponseBodySizeBytes), "")
+					fmt.Sprintf("body of %d bytes exceeds max_direct_response_body_size_bytes %d", len(d.Body), cfg.MaxDirectResponseBodySizeBytes),
+					"")
 			}
 		}
 	}
@@ -205,7 +219,9 @@ func (vh *VirtualHostConfig) Validate(report func(path, problem, hint string)) {
 func (vh *VirtualHostConfig) validateOwn(report reporter) {
 	for i, domain := range vh.Domains {
 		if _, _, problem := parseDomain(domain); problem != "" {
-			report(fmt.Sprintf("domains[%d]", i), fmt.Sprintf("%s: %q", problem, domain), "such as \"www.example.com\", \"*.example.com\", \"www.example.*\" or \"*\"")
+			report(fmt.Sprintf("domains[%d]", i),
+				fmt.Sprintf("%s: %q", problem, domain),
+				"such as \"www.example.com\", \"*.example.com\", \"www.example.*\" or \"*\"")
 		}
 	}
 	vh.validateNames(report)
@@ -254,15 +270,18 @@ func (h *HeaderValueConfig) Validate(report func(path, problem, hint string)) {
 // those which frame a message or name its target belong to the codec.
 func checkMutable(name, path string, report reporter) {
 	if strings.HasPrefix(name, ":") {
-		report(path, fmt.Sprintf("header %q cannot be changed", name), "rewrite the host or path with the fields of route")
+		report(path,
+			fmt.Sprintf("header %q cannot be changed", name), "rewrite the host or path with the fields of route")
 		return
 	}
 	switch codec.KnownField([]byte(name)) {
 	case codec.FieldHost:
-		report(path, fmt.Sprintf("header %q cannot be changed", name), "use host_rewrite_literal or host_rewrite_header")
+		report(path,
+			fmt.Sprintf("header %q cannot be changed", name), "use host_rewrite_literal or host_rewrite_header")
 	case codec.FieldConnection, codec.FieldContentLength, codec.FieldTransferEncoding, codec.FieldTE, codec.FieldTrailer,
 		codec.FieldUpgrade, codec.FieldKeepAlive, codec.FieldProxyConnection:
-		report(path, fmt.Sprintf("header %q cannot be changed: it frames the message or belongs to one connection", name), "")
+		report(path,
+			fmt.Sprintf("header %q cannot be changed: it frames the message or belongs to one connection", name), "")
 	default:
 		checkFieldName(name, path, report)
 	}

@@ -12,14 +12,16 @@ import (
 // Validate reports what tags cannot say of a route to a cluster.
 func (cfg *ForwardConfig) Validate(report func(path, problem, hint string)) {
 	if n := count(cfg.Cluster != "", len(cfg.WeightedClusters) > 0, cfg.ClusterHeader != ""); n != 1 {
-		report("", fmt.Sprintf("exactly one of cluster, weighted_clusters and cluster_header says where to, not %d", n), "")
+		report("",
+			fmt.Sprintf("exactly one of cluster, weighted_clusters and cluster_header says where to, not %d", n), "")
 	}
 	if cfg.ClusterHeader != "" {
 		checkFieldName(cfg.ClusterHeader, "cluster_header", report)
 	}
 	cfg.validateWeights(report)
 	if !slices.Contains([]int{0, 404, 500, 503}, cfg.ClusterNotFoundResponseCode) {
-		report("cluster_not_found_response_code", fmt.Sprintf("code %d is not 503, 404 or 500", cfg.ClusterNotFoundResponseCode), "")
+		report("cluster_not_found_response_code",
+			fmt.Sprintf("code %d is not 503, 404 or 500", cfg.ClusterNotFoundResponseCode), "")
 	}
 	cfg.validateRewrites(report)
 	if cfg.Upgrades != nil {
@@ -53,12 +55,16 @@ func (cfg *ForwardConfig) validateWeights(report reporter) {
 // validateRewrites reports rewrites that exclude each other or make no target.
 func (cfg *ForwardConfig) validateRewrites(report reporter) {
 	if n := count(cfg.PrefixRewrite != "", cfg.PathRewrite != "", cfg.RegexRewrite != nil); n > 1 {
-		report("", fmt.Sprintf("at most one of prefix_rewrite, regex_rewrite and path_rewrite rewrites the path, not %d", n), "")
+		report("",
+			fmt.Sprintf("at most one of prefix_rewrite, regex_rewrite and path_rewrite rewrites the path, not %d", n),
+			"")
 	}
 	checkPathText(cfg.PrefixRewrite, "prefix_rewrite", false, report)
 	checkPathText(cfg.PathRewrite, "path_rewrite", false, report)
 	if n := count(cfg.HostRewriteLiteral != "", cfg.HostRewriteHeader != "", cfg.HostRewritePathRegex != nil); n > 1 {
-		report("", fmt.Sprintf("at most one of host_rewrite_literal, host_rewrite_header and host_rewrite_path_regex rewrites the host, not %d", n), "")
+		report("",
+			fmt.Sprintf("at most one of host_rewrite_literal, host_rewrite_header and host_rewrite_path_regex rewrites the host, not %d", n),
+			"")
 	}
 	checkHostText(cfg.HostRewriteLiteral, "host_rewrite_literal", report)
 	if cfg.HostRewriteHeader != "" {
@@ -103,7 +109,8 @@ func (cfg *RegexRewriteConfig) Validate(report func(path, problem, hint string))
 		return
 	}
 	if !ascii.All([]byte(cfg.Substitution), ascii.Target) || strings.ContainsAny(cfg.Substitution, "?#") {
-		report("substitution", fmt.Sprintf("substitution %q has a character that no path can have", cfg.Substitution), "write it as %XX")
+		report("substitution",
+			fmt.Sprintf("substitution %q has a character that no path can have", cfg.Substitution), "write it as %XX")
 	}
 }
 
@@ -117,7 +124,8 @@ func (cfg *RedirectConfig) Validate(report func(path, problem, hint string)) {
 	}
 	checkHostText(cfg.HostRedirect, "host_redirect", report)
 	if n := count(cfg.PathRedirect != "", cfg.PrefixRewrite != "", cfg.RegexRewrite != nil); n > 1 {
-		report("", fmt.Sprintf("at most one of path_redirect, prefix_rewrite and regex_rewrite makes the path, not %d", n), "")
+		report("",
+			fmt.Sprintf("at most one of path_redirect, prefix_rewrite and regex_rewrite makes the path, not %d", n), "")
 	}
 	checkPathText(cfg.PathRedirect, "path_redirect", true, report)
 	checkPathText(cfg.PrefixRewrite, "prefix_rewrite", false, report)
@@ -138,15 +146,18 @@ func (cfg *RetryPolicyConfig) Validate(report func(path, problem, hint string)) 
 	for _, name := range strings.Split(cfg.RetryOn, ",") {
 		name = strings.TrimSpace(name)
 		if name != "" && retryOnBit([]byte(name)) == 0 {
-			report("retry_on", fmt.Sprintf("unknown condition %q", name), "known are "+strings.Join(retryOnNames[:], ", "))
+			report("retry_on",
+				fmt.Sprintf("unknown condition %q", name), "known are "+strings.Join(retryOnNames[:], ", "))
 		}
 	}
 	for i, code := range cfg.RetriableStatusCodes {
 		if code < 100 || code > 599 {
-			report(fmt.Sprintf("retriable_status_codes[%d]", i), fmt.Sprintf("code %d is out of range 100 to 599", code), "")
+			report(fmt.Sprintf("retriable_status_codes[%d]", i),
+				fmt.Sprintf("code %d is out of range 100 to 599", code), "")
 		}
 	}
 	if b := cfg.RetryBackOff; b.MaxInterval != 0 && b.MaxInterval < b.BaseInterval {
-		report("retry_back_off.max_interval", fmt.Sprintf("max_interval %v is below base_interval %v", b.MaxInterval, b.BaseInterval), "")
+		report("retry_back_off.max_interval",
+			fmt.Sprintf("max_interval %v is below base_interval %v", b.MaxInterval, b.BaseInterval), "")
 	}
 }

@@ -36,7 +36,8 @@ func (cfg *MatchConfig) conditions() int {
 // Validate reports what tags cannot say of a match.
 func (cfg *MatchConfig) Validate(report func(path, problem, hint string)) {
 	if n := cfg.kinds(); n != 1 {
-		report("", fmt.Sprintf("a match has exactly one of prefix, path, safe_regex, path_separated_prefix and connect_matcher, not %d", n),
+		report("",
+			fmt.Sprintf("a match has exactly one of prefix, path, safe_regex, path_separated_prefix and connect_matcher, not %d", n),
 			"\"prefix\": \"/\" fits every path")
 		return
 	}
@@ -58,18 +59,22 @@ func (cfg *MatchConfig) Validate(report func(path, problem, hint string)) {
 func (cfg *MatchConfig) validateText(kind pathKind, text string, report reporter) {
 	switch {
 	case text[0] != '/':
-		report(kind.String(), fmt.Sprintf("%s %q can never match: paths begin with \"/\"", kind, text), "write \"/"+text+"\"")
+		report(kind.String(),
+			fmt.Sprintf("%s %q can never match: paths begin with \"/\"", kind, text), "write \"/"+text+"\"")
 	case strings.ContainsAny(text, "?#"):
-		report(kind.String(), fmt.Sprintf("%s %q can never match: the query is left out when paths are compared", kind, text), "use query_parameters")
+		report(kind.String(),
+			fmt.Sprintf("%s %q can never match: the query is left out when paths are compared", kind, text),
+			"use query_parameters")
 	case !ascii.All([]byte(text), ascii.Target):
-		report(kind.String(), fmt.Sprintf("%s %q has a character that no path can have", kind, text), "write it as %XX")
+		report(kind.String(),
+			fmt.Sprintf("%s %q has a character that no path can have", kind, text), "write it as %XX")
 	case kind == pathSeparated && strings.HasSuffix(text, "/"):
 		report(kind.String(), fmt.Sprintf("path_separated_prefix %q ends in \"/\"", text), "leave the \"/\" out")
 	}
 }
 
-// validateString reports what is wrong with a comparison. others is how many other kinds are given beside it.
-// It is not called Validate, so that the structs which embed it do not seem to have one.
+// validateString reports what is wrong with a comparison. others is how many other kinds are given
+// beside it. It is not called Validate, so that the structs which embed it do not seem to have one.
 func (cfg *StringMatchConfig) validateString(others int, report reporter) {
 	n := others + count(cfg.Exact != nil, cfg.Prefix != "", cfg.Suffix != "", cfg.Contains != "", cfg.SafeRegex != "")
 	if n > 1 {

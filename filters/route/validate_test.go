@@ -46,6 +46,7 @@ func TestRefused(t *testing.T) {
 		{host(`"name": "w", "domains": ["*b*"]`), "virtual_hosts[1].domains[0]", "at its beginning or its end"},
 		{host(`"name": "w", "domains": [""]`), "virtual_hosts[1].domains[0]", "empty"},
 		{host(`"name": "w", "domains": ["b.com/x"]`), "virtual_hosts[1].domains[0]", "no host can have"},
+		{`{"ignore_port_in_host_matching": true, "virtual_hosts": [{"name": "v", "domains": ["a.com", "b.com:80"]}]}`, "virtual_hosts[0].domains[1]", "can never match"},
 		{`{"internal_only_headers": ["a b"]}`, "internal_only_headers[0]", "not a header name"},
 
 		{route(`"name": "x"`), "routes[0]", "exactly one of route, redirect and direct_response, not 0"},
