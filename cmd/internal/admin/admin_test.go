@@ -409,6 +409,27 @@ func TestResetCounters(t *testing.T) {
 	}
 }
 
+// TestRedacted: values under names of secrets are not shown, whatever they are; paths are.
+func TestRedacted(t *testing.T) {
+	t.Parallel()
+	for name, secret := range map[string]bool{
+		"password": true, "Password": true, "basic_password": true, "private_key": true, "session_ticket_keys": true, "token": true, "access_token": true,
+		"hmac_key": true, "client_secret": true, "credentials": true, "key_file": false, "private_key_file": false, "token_bucket": false,
+		"hash_key": false, "key": false, "secretary": false, "password_file": false,
+	} {
+		for _, value := range []string{`"hidden"`, `{"inline_string": "hidden"}`, `["hidden"]`} {
+			f := newFixture()
+			f.deps.ConfigDump = func() (ConfigDump, error) {
+				return ConfigDump{JSON: []byte(`{"a": [{"` + name + `": ` + value + `}]}`)}, nil
+			}
+			f.srv = New(f.deps)
+			if got := !strings.Contains(f.want(t, 200, "GET", "/config_dump"), "hidden"); got != secret {
+				t.Errorf("%s: %s: redacted is %v, want %v", name, value, got, secret)
+			}
+		}
+	}
+}
+
 func TestBadParams(t *testing.T) {
 	t.Parallel()
 	f := newFixture()
