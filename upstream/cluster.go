@@ -87,7 +87,6 @@ func (c *Cluster) assignSlots(prev *Cluster) {
 	if prev != nil {
 		for _, h := range prev.Hosts {
 			used[h.slot] = true
-			h.slotted = true
 		}
 	}
 	next := uint32(0)

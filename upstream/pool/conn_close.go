@@ -27,7 +27,7 @@ func (c *conn) close(by closer) {
 		c.ec.Close()
 	}
 	c.countDestroy(by, active)
-	c.forget(by)
+	c.forget()
 	c.pool.settle()
 }
 
@@ -44,7 +44,7 @@ func (c *conn) fail(by closer, why ResetReason) {
 }
 
 // forget takes the connection out of every count.
-func (c *conn) forget(closer) {
+func (c *conn) forget() {
 	p := c.pool
 	if c.state == connConnecting {
 		p.connecting--
@@ -89,7 +89,7 @@ func (c *conn) connectFailed(by closer, why ResetReason, text string) {
 		c.ec.Close()
 	}
 	c.countConnectFail()
-	c.forget(by)
+	c.forget()
 	c.pool.failPending(why, text)
 	c.pool.settle()
 }
@@ -101,7 +101,7 @@ func (c *conn) endOfLoop() {
 		c.fail(closeEngine, LocalClose)
 		return
 	}
-	c.forget(closeEngine)
+	c.forget()
 	c.pool.failPending(LocalClose, "")
 	c.pool.settle()
 }

@@ -56,6 +56,7 @@ func (c *conn) handle(x *Exchange, ev *codec.Event) {
 		c.headDone = ev.Response.Status >= 200 || c.upgraded
 		x.Owner.OnResponseHead(false)
 	case codec.EventData:
+		c.countBytes() // a tunnel may live for days
 		x.Owner.OnResponseData(ev.Data, false)
 	}
 }
@@ -82,13 +83,13 @@ func (c *conn) finish(ev *codec.Event, rest int) {
 }
 
 // keep reports whether the connection may carry another request: not when the host
-// answered before the request was complete, nor when it sent more than the answer.
+// answered before it had taken the whole request, nor when it sent more than the answer.
 func (c *conn) keep(rest int) bool {
 	if rest > 0 {
 		c.pool.cluster.Stats.CxProtocolError.Inc()
 		return false
 	}
-	return !c.ended && c.client.Reusable() && !c.isSpent() && !c.isOld()
+	return !c.ended && c.client.Reusable() && c.ec.Buffered() == 0 && !c.isSpent() && !c.isOld()
 }
 
 // tell passes on the event that ends a response.
@@ -134,6 +135,7 @@ func (c *conn) OnSplice(n int64, done, eof bool) {
 		c.splicer = nil
 	}
 	c.client.Skip(0, n)
+	c.countBytes()
 	if n > 0 {
 		s.OnSpliced(n)
 	}

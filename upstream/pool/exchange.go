@@ -74,7 +74,7 @@ type Exchange struct {
 	state    exchangeState
 	reused   bool   // the connection carried a request before
 	headSent bool   // SendHead was called
-	pauses   uint8  // PauseRead without ResumeRead
+	pauses   uint16 // PauseRead without ResumeRead
 	bytesOut uint64 // active: the conn's count when leased; after: what this exchange sent
 	bytesIn  uint64 // likewise
 }

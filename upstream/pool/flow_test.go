@@ -207,3 +207,26 @@ func TestBigResponse(t *testing.T) {
 	}
 	w.wantIdle(c, 1)
 }
+
+// TestAnswerBeforeAllIsTaken: a host that answers while the rest of a body still waits for it may never
+// read that, so its connection is not used again.
+func TestAnswerBeforeAllIsTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := newOrigin(w)
+	c := w.set(config(func(c *upstream.Config) { c.PerConnectionBufferLimitBytes = 64 << 10 }, o.addr), nil)
+	a := newOwner()
+	a.onReady = func() { a.x.SendHead(request(codec.MethodPOST, "/", -1), false) }
+	w.lease(c, a)
+	p := o.accept()
+	p.wantHead("POST / HTTP/1.1")
+	piece := bytes.Repeat([]byte("x"), 32<<10)
+	for full := false; !full; {
+		w.do(func() { a.x.SendData(piece, false) })
+		w.do(func() { full = a.x.Full() })
+	}
+	w.do(func() { a.x.SendData(nil, true) })
+	p.send(ok)
+	w.wantLog(a, "ready", "head 200", "end")
+	w.wantIdle(c, 0)
+}

@@ -74,7 +74,7 @@ func (p *Pool) dial() {
 	c := newConn(p)
 	ec, err := p.cluster.loop.Dial(&p.host.Addr, c)
 	if err != nil { // no descriptor left, or the kernel knows no way
-		c.forget(closeLocal)
+		c.forget()
 		c.countConnectFail()
 		p.failLater(err.Error())
 		return
