@@ -82,7 +82,9 @@ func parseHost(s, host string, port uint16) (Addr, error) {
 	}
 	ip, err := netip.ParseAddr(host)
 	switch {
-	case err != nil && strings.Count(host, ":") > 1:
+	case err != nil && !bracketed && strings.Contains(host, ":"):
+		return Addr{}, fmt.Errorf("address %q: an IPv6 address needs brackets; write %q", s, "["+s+"]:80")
+	case err != nil && strings.Contains(host, ":"):
 		return Addr{}, fmt.Errorf("address %q: %q is not an IPv6 address", s, host)
 	case err != nil:
 		return Addr{}, fmt.Errorf("address %q: %q is not an IP address; names are not resolved here, write the address", s, host)

@@ -22,7 +22,7 @@ func pattern(b []byte, at int) {
 func TestSpliceSlowReader(t *testing.T) {
 	t.Parallel()
 	size := 64 << 20
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		size = 4 << 20
 	}
 	tl := enginetest.NewLoop(t)

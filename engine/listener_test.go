@@ -33,6 +33,9 @@ func (a *acceptAll) OnAccept(c *engine.Conn) engine.Handler {
 	return r
 }
 
+// abstract returns an abstract unix address of this process's own.
+func abstract(name string) string { return fmt.Sprintf("unix:@millrace-%s-%d", name, os.Getpid()) }
+
 func mustAddr(t testing.TB, s string) engine.Addr {
 	t.Helper()
 	a, err := engine.ParseAddr(s)
@@ -72,7 +75,7 @@ func dial(t testing.TB, tl *enginetest.Loop, ls *engine.Listener, acc *acceptAll
 
 func TestDialAndAccept(t *testing.T) {
 	t.Parallel()
-	for _, addr := range []string{"127.0.0.1:0", "[::1]:0", ":0", "unix:" + filepath.Join(t.TempDir(), "s"), "unix:@millrace-test-" + fmt.Sprint(os.Getpid())} {
+	for _, addr := range []string{"127.0.0.1:0", "[::1]:0", ":0", "unix:" + filepath.Join(t.TempDir(), "s"), abstract("dial")} {
 		t.Run(addr, func(t *testing.T) {
 			tl := enginetest.NewLoop(t)
 			acc := &acceptAll{}
