@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -182,7 +183,7 @@ func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, 
 		c.forward(cfg.Route, &r, path+".route")
 	case cfg.Redirect != nil:
 		r.Action = ActionRedirect
-		r.Status, r.redirect = cfg.Redirect.ResponseCode, c.redirect(cfg.Redirect)
+		r.Status, r.redirect = cmp.Or(cfg.Redirect.ResponseCode, 301), c.redirect(cfg.Redirect)
 	default:
 		r.Action = ActionDirectResponse
 		r.Status, r.body = cfg.DirectResponse.Status, c.arena.str(cfg.DirectResponse.Body)

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -28,7 +29,7 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 			f.upgrades = append(f.upgrades, c.arena.str(strings.ToLower(u)))
 		}
 	}
-	r.Timeout, r.Status, r.AppendXForwardedHost = cfg.Timeout, cfg.ClusterNotFoundResponseCode, cfg.AppendXForwardedHost
+	r.Timeout, r.Status, r.AppendXForwardedHost = cfg.Timeout, cmp.Or(cfg.ClusterNotFoundResponseCode, 503), cfg.AppendXForwardedHost
 	if cfg.IdleTimeout != nil {
 		r.IdleTimeout = *cfg.IdleTimeout
 	}
@@ -129,7 +130,7 @@ func (c *compiler) retry(cfg *RetryPolicyConfig) *RetryPolicy {
 	}
 	p := RetryPolicy{
 		NumRetries: cfg.NumRetries, PerTryTimeout: cfg.PerTryTimeout,
-		BackOffBase: cfg.RetryBackOff.BaseInterval, BackOffMax: cfg.RetryBackOff.MaxInterval,
+		BackOffBase: cmp.Or(cfg.RetryBackOff.BaseInterval, DefaultRetryPolicy.BackOffBase), BackOffMax: cfg.RetryBackOff.MaxInterval,
 	}
 	p.On, _ = ParseRetryOn([]byte(cfg.RetryOn))
 	if p.BackOffMax == 0 {

@@ -2,7 +2,7 @@ package route
 
 import "time"
 
-// DefaultRetryPolicy is the policy of a request that asks for retries itself, by
+// DefaultRetryPolicy has the defaults of retry_policy. It is the policy of a request that asks for retries itself, by
 // x-envoy-retry-on, on a route without one. Never written.
 var DefaultRetryPolicy = RetryPolicy{
 	NumRetries:  1,

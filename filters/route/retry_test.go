@@ -122,3 +122,21 @@ func TestRetriableRequestHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestZeroConfig: structs filled by hand, without the loader's defaults, get those that keep a route from harm.
+func TestZeroConfig(t *testing.T) {
+	t.Parallel()
+	table, problems := Compile(&Config{Routes: []RouteConfig{
+		{Match: MatchConfig{Path: "/a"}, Route: &ForwardConfig{Cluster: "c1", RetryPolicy: &RetryPolicyConfig{}}},
+		{Match: MatchConfig{Path: "/b"}, Redirect: &RedirectConfig{}},
+	}}, clusters, nil)
+	if table == nil {
+		t.Fatalf("Compile: %v", problems)
+	}
+	if r := table.Route(0); r.Status != 503 || r.Retry.BackOff(1) != 25*time.Millisecond {
+		t.Errorf("status %d, back-off %v; want 503, 25ms", r.Status, r.Retry.BackOff(1))
+	}
+	if r := table.Route(1); r.Status != 301 {
+		t.Errorf("redirect with %d; want 301", r.Status)
+	}
+}

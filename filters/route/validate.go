@@ -155,7 +155,7 @@ func (cfg *Config) validateOwn(report reporter) {
 		checkFieldName(name, fmt.Sprintf("internal_only_headers[%d]", i), report)
 	}
 	cfg.validateNames(report)
-	cfg.validateBodies(report)
+	cfg.validateSizes(report)
 }
 
 // validateHosts reports names and domains that are given twice.
@@ -195,11 +195,13 @@ func hasPort(domain string) bool {
 	return i >= 0 && ascii.All([]byte(domain[i+1:]), ascii.Digit)
 }
 
-// validateBodies reports bodies of direct responses that are too long.
-func (cfg *Config) validateBodies(report reporter) {
-	hosts := cfg.virtualHosts()
+// validateSizes reports bodies of direct responses that are too long, and too much text.
+func (cfg *Config) validateSizes(report reporter) {
+	hosts, text := cfg.virtualHosts(), 0
 	for i := range hosts {
 		for j := range hosts[i].Routes {
+			_, path := hosts[i].Routes[j].Match.kind()
+			text += len(path)
 			d := hosts[i].Routes[j].DirectResponse
 			if d != nil && len(d.Body) > int(cfg.MaxDirectResponseBodySizeBytes) {
 				report(fmt.Sprintf("%sroutes[%d].direct_response.body", cfg.hostPath(i), j),
@@ -207,6 +209,9 @@ func (cfg *Config) validateBodies(report reporter) {
 					"")
 			}
 		}
+	}
+	if text > textBytesMax {
+		report("", fmt.Sprintf("paths and prefixes of %d bytes together exceed %d", text, textBytesMax), "")
 	}
 }
 
