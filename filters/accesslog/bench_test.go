@@ -9,6 +9,7 @@ var benchFormats = []struct {
 	{"default", Config{}},
 	{"json", Config{Format: "json"}},
 	{"json-omit", Config{Format: "json", OmitEmptyValues: true}},
+	{"time", Config{Format: "%START_TIME%"}},
 	{"short", Config{Format: "%START_TIME(%s.%3f)% %REQ(:METHOD)% %RESPONSE_CODE% %DURATION%"}},
 }
 
