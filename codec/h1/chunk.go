@@ -120,7 +120,8 @@ func (r *reader) chunkSizeEnd(c byte) codec.Reason {
 // chunkExt takes one byte of the chunk extensions, which are checked and dropped: "A recipient MUST ignore
 // unrecognized chunk extensions." RFC 9112 section 7.1.1.
 func (r *reader) chunkExt(c byte) codec.Reason {
-	// "a server that receives ... ought to limit the total length of chunk extensions"
+	// "A server ought to limit the total length of chunk extensions received in a request to an amount
+	// reasonable for the services provided"
 	// RFC 9112 section 7.1.1
 	if r.spent++; int(r.spent) > r.limits.ChunkExtBytes {
 		return codec.ReasonChunkExtTooLarge

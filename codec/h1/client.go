@@ -169,6 +169,7 @@ func (c *Client) onFinal(h *codec.ResponseHead) (end bool) {
 	case c.method == codec.MethodCONNECT && h.Status < 300:
 		// "any 2xx (Successful) response to a CONNECT request implies that the connection will become a tunnel
 		// ... A client MUST ignore any Content-Length or Transfer-Encoding header fields"
+		// RFC 9110 section 9.3.6
 		h.ContentLength, h.Chunked = -1, false
 		c.enterTunnel()
 	case h.Chunked || h.ContentLength >= 0:

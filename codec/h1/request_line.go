@@ -113,14 +113,14 @@ func parseTarget(h *codec.RequestHead, m codec.Method, target []byte, off uint32
 	switch {
 	case len(target) == 0:
 		return codec.ReasonRequestLine
-	case m == codec.MethodCONNECT: // "authority-form is only used for CONNECT", section 3.2.3
+	case m == codec.MethodCONNECT: // authority-form, section 3.2.3
 		if !validAuthority(target, true) {
 			return codec.ReasonTarget
 		}
 		h.SetTarget(codec.Span{}, all, codec.Span{})
 	case target[0] == '/':
 		h.SetTarget(all, codec.Span{}, codec.Span{})
-	case target[0] == '*': // "asterisk-form is only used for a server-wide OPTIONS", section 3.2.4
+	case target[0] == '*': // asterisk-form, for a server-wide OPTIONS only, section 3.2.4
 		if len(target) != 1 || m != codec.MethodOPTIONS {
 			return codec.ReasonTarget
 		}
