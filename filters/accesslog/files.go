@@ -34,8 +34,7 @@ func NewFiles(registry *stats.Registry) *Files {
 	return &Files{registry: registry, open: map[string]*openFile{}}
 }
 
-// Open compiles an entry and opens its file, or takes the one that is open already; then the sizes of
-// the newest entry hold.
+// Open compiles an entry and opens its file, or takes the one that is open already.
 func (f *Files) Open(cfg *Config) (*Log, error) {
 	format, err := Compile(cfg)
 	if err != nil {
@@ -49,7 +48,7 @@ func (f *Files) Open(cfg *Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{format: format, filter: filter, writer: w, files: f}, nil
+	return &Log{format: format, filter: filter, writer: w, files: f, sizes: *cfg}, nil
 }
 
 func (f *Files) acquire(cfg *Config) (*Writer, error) {
@@ -58,7 +57,6 @@ func (f *Files) acquire(cfg *Config) (*Writer, error) {
 	defer f.mu.Unlock()
 	if file := f.open[path]; file != nil {
 		file.logs++
-		file.writer.configure(cfg)
 		return file.writer, nil
 	}
 	w, err := openWriter(path, cfg)

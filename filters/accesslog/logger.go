@@ -6,6 +6,7 @@ type Log struct {
 	filter filter
 	writer *Writer
 	files  *Files
+	sizes  Config // of which the sizes are used
 }
 
 // Writer returns the writer of the log's file.
@@ -30,10 +31,13 @@ type loopLog struct {
 // lineKeepMax bounds the scratch that a Logger keeps, in bytes: a rare long line does not stay.
 const lineKeepMax = 16 << 10
 
-// NewLogger makes the Logger of a loop. It is called by the control side, or on the loop before traffic.
+// NewLogger makes the Logger of a loop. It is called by the control side, or on the loop before traffic. From
+// now on the sizes of these logs hold for their files: not earlier, since a configuration that was
+// opened may still be refused.
 func NewLogger(logs []*Log, loop int) *Logger {
 	l := &Logger{}
 	for _, log := range logs {
+		log.writer.configure(&log.sizes)
 		l.logs = append(l.logs, loopLog{log, log.files.ring(log.writer, loop)})
 	}
 	return l

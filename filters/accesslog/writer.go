@@ -114,7 +114,9 @@ func (w *Writer) configure(cfg *Config) {
 	w.mu.Unlock()
 	// A loop has to call before its ring is full.
 	w.batchBytes.Store(int64(min(batch, ring/2)))
-	w.interval.Store(int64(interval))
+	if old := w.interval.Swap(int64(interval)); old != 0 && old != int64(interval) {
+		w.wakeUp() // the goroutine is waiting for the old one
+	}
 }
 
 // openLog opens the file at path for appending.

@@ -14,7 +14,8 @@ func (g *writer) run() {
 			_ = g.closer.Close() // what was written is with the kernel; nothing is left to save
 		}
 	}()
-	timer := time.NewTimer(time.Duration(g.interval.Load()))
+	interval := time.Duration(g.interval.Load())
+	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	for ended := false; !ended; {
 		timed := false
@@ -26,7 +27,10 @@ func (g *writer) run() {
 			ended = true
 		case <-timer.C:
 			timed = true
-			timer.Reset(time.Duration(g.interval.Load()))
+		}
+		if now := time.Duration(g.interval.Load()); timed || now != interval {
+			interval = now
+			timer.Reset(interval)
 		}
 		if n := g.drain(); n > 0 && timed {
 			g.set.FlushedByTimer.Inc()

@@ -301,6 +301,21 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
+// TestNewInterval: a shorter interval holds at once, when a log that wants it is put to use.
+func TestNewInterval(t *testing.T) {
+	t.Parallel()
+	out := &recorder{wrote: make(chan struct{}, 1)}
+	w := newWriter("test", &Config{FlushInterval: time.Hour})
+	go (&writer{Writer: w, file: out}).run()
+	l := NewLogger([]*Log{{format: mustCompile(t, &Config{Format: "x"}), writer: w, files: NewFiles(nil),
+		sizes: Config{FlushInterval: time.Millisecond}}}, 0)
+	l.Log(&Record{})
+	<-out.wrote
+	if err := w.close(nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLoggerEmpty(t *testing.T) {
 	t.Parallel()
 	var none *Logger
