@@ -57,6 +57,7 @@ var layouts sync.Map
 var (
 	counterType   = reflect.TypeFor[Counter]()
 	gaugeType     = reflect.TypeFor[Gauge]()
+	gaugeFuncType = reflect.TypeFor[GaugeFunc]()
 	histogramType = reflect.TypeFor[Histogram]()
 	dynamicType   = reflect.TypeFor[Dynamic]()
 )
@@ -108,7 +109,7 @@ func (l *layout) collect(t reflect.Type, path []int) {
 		switch {
 		case sf.Type == counterType:
 			f.Kind = KindCounter
-		case sf.Type == gaugeType:
+		case sf.Type == gaugeType, sf.Type == gaugeFuncType:
 			f.Kind = KindGauge
 		case sf.Type == histogramType:
 			f.Kind = KindHistogram

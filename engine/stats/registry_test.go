@@ -137,6 +137,37 @@ func TestMax(t *testing.T) {
 	wantLines(t, reg.Each, "x.longest: -3")
 }
 
+func TestGaugeFunc(t *testing.T) {
+	t.Parallel()
+	type breakerSet struct {
+		Open  GaugeFunc `stat:"cx_open"`
+		Other GaugeFunc `stat:"rq_open"`
+	}
+	var reg Registry
+	for i := range 2 {
+		reg.Add(ClusterScope("web").Name("circuit_breakers").Name("default").OnLoop(i), &breakerSet{Open: func() int64 { return int64(i + 1) }})
+	}
+	wantLines(t, reg.EachFamily, "cluster.web.circuit_breakers.default.cx_open: 3\ncluster.web.circuit_breakers.default.rq_open: 0")
+	reg.EachFamily(func(m *Metric) bool {
+		if m.Scope.Root != "cluster.circuit_breakers.default." || len(m.Scope.Labels) != 1 {
+			t.Errorf("scope %+v", m.Scope)
+		}
+		return true
+	})
+}
+
+func TestRegister(t *testing.T) {
+	t.Parallel()
+	var reg Registry
+	known := &testSet{}
+	if got := Register[testSet](func(s Scope, set any) any { reg.Add(s, known); return known }, Root("x")); got != known {
+		t.Errorf("Register gives %p, want the set already known, %p", got, known)
+	}
+	if got := Register[testSet](nil, Root("x")); got == nil || got == known {
+		t.Errorf("Register without a registrar gives %p", got)
+	}
+}
+
 // TestStaticBeforeDynamic: a name that a field and a group of counters both have is shown once.
 func TestStaticBeforeDynamic(t *testing.T) {
 	t.Parallel()

@@ -29,3 +29,8 @@ func (g *Gauge) Set(n int64) { g.v.set(uint64(n)) }
 
 // Load returns the value, from any goroutine.
 func (g *Gauge) Load() int64 { return int64(g.v.load()) }
+
+// A GaugeFunc is a gauge that is asked for when it is shown, as a field of a set. It must be
+// set before the set is registered, and is called by readers at any time. Nil reads as 0. Of a
+// set for each of 10,000 clusters it costs less than [Registry.Func], and has the labels of its scope.
+type GaugeFunc func() int64

@@ -144,14 +144,23 @@ func (mb *member) addTo(m *Metric, f *Field, i int, first bool) {
 		}
 		m.Value += int64(n)
 	case *Gauge:
-		n := p.Load()
-		if f.Max && !first {
-			n = max(n, m.Value) - m.Value
+		m.addGauge(p.Load(), f.Max && !first)
+	case *GaugeFunc:
+		if *p != nil {
+			m.addGauge((*p)(), f.Max && !first)
 		}
-		m.Value += n
 	case *Histogram:
 		m.Hist.Merge(p)
 	}
+}
+
+// addGauge adds n, or keeps the larger of both.
+func (m *Metric) addGauge(n int64, largest bool) {
+	if largest {
+		m.Value = max(m.Value, n)
+		return
+	}
+	m.Value += n
 }
 
 // gather sums the dynamic counters of g by name.

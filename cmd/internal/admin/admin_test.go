@@ -315,7 +315,8 @@ func TestActions(t *testing.T) {
 		{"/quitquitquit?x=1", "", "unknown parameter \"x\"; /quitquitquit has none\n", 400},
 		{"/logging", "", "active loggers:\n  all: info\n", 200},
 		{"/logging?level=debug", "level debug", "active loggers:\n  all: info\n", 200},
-		{"/logging?level=loud", "", "parameter level: unknown value \"loud\"; use one of debug, info, warning, error, trace, critical, off\n", 400},
+		{"/logging?level=loud", "", "parameter level: unknown value \"loud\"; use one of debug, info, warn, warning, error\n", 400},
+		{"/logging?level=Warning", "level warn", "active loggers:\n  all: info\n", 200},
 	} {
 		if got := f.want(t, tt.code, "POST", tt.target); got != tt.answer {
 			t.Errorf("POST %s answers %q, want %q", tt.target, got, tt.answer)

@@ -51,7 +51,7 @@ type Deps struct {
 	SetHealthy func(bool)
 	// ReopenLogs reopens log files, as SIGUSR1 does.
 	ReopenLogs func() error
-	// LogLevel and SetLogLevel are the level of the process log.
+	// LogLevel and SetLogLevel are the level of the process log: debug, info, warn or error.
 	LogLevel    func() string
 	SetLogLevel func(string) error
 }

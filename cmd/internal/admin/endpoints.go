@@ -63,7 +63,7 @@ func endpoints() []endpoint {
 		{"/help", get, "this list", nil, (*Server).help, nil, false},
 		{"/listeners", get, "listeners and the addresses they are bound to", []param{formatParam}, (*Server).listeners, func(d *Deps) bool { return d.Listeners != nil }, false},
 		{"/logging", post, "show or set the level of the process log", []param{
-			{"level", "the new level", oneOf{"", "debug", "info", "warning", "error", "trace", "critical", "off"}},
+			{"level", "the new level", oneOf{"", "debug", "info", "warn", "warning", "error"}},
 		}, (*Server).logging, func(d *Deps) bool { return d.LogLevel != nil }, false},
 		{"/memory", get, "memory of the process and its collections", nil, (*Server).memory, nil, false},
 		{"/memory/collect", post, "run a garbage collection and wait for it", nil, (*Server).collect, nil, false},

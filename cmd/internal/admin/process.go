@@ -107,6 +107,9 @@ func (s *Server) quit(w http.ResponseWriter, _ *http.Request) {
 // logging is /logging: without a parameter it tells the level.
 func (s *Server) logging(w http.ResponseWriter, r *http.Request) {
 	if level := choice(r, "level", ""); level != "" {
+		if level == "warning" { // Envoy's word
+			level = "warn"
+		}
 		if s.deps.SetLogLevel == nil {
 			http.Error(w, "the log level cannot be changed", http.StatusNotImplemented)
 			return

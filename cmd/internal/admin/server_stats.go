@@ -50,9 +50,9 @@ func registerProcess(reg *stats.Registry, deps *Deps) {
 	reg.Func("server.memory_allocated", stats.KindGauge, func() int64 { return int64(c.read().Allocated) }, "bytes of Go objects, live or not yet collected")
 	reg.Func("server.memory_heap_size", stats.KindGauge, func() int64 { return int64(c.read().HeapSize) }, "bytes held by the Go heap")
 	reg.Func("server.memory_physical_size", stats.KindGauge, func() int64 { return int64(c.read().Physical) }, "resident bytes of the process")
-	reg.Func("server.gc_collections", stats.KindCounter, func() int64 { return int64(c.read().Collections) }, "garbage collections")
-	reg.Func("server.gc_pause_us_total", stats.KindCounter, func() int64 { return c.read().Pauses.PauseTotal.Microseconds() }, "microseconds that collections stopped the process")
-	reg.Func("server.gc_pause_us_recent_max", stats.KindGauge, func() int64 { return c.read().Pauses.PauseQuantiles[4].Microseconds() }, "longest stop of the last 256 collections, microseconds")
+	reg.Func("server.gc_total", stats.KindCounter, func() int64 { return int64(c.read().Collections) }, "garbage collections")
+	reg.Func("server.gc_pause_total_us", stats.KindCounter, func() int64 { return c.read().Pauses.PauseTotal.Microseconds() }, "microseconds that collections stopped the process")
+	reg.Func("server.gc_pause_recent_max_us", stats.KindGauge, func() int64 { return c.read().Pauses.PauseQuantiles[4].Microseconds() }, "longest stop of the last 256 collections, microseconds")
 	if regions := deps.Regions; regions != nil {
 		reg.Func("server.memory_outside_heap", stats.KindGauge, func() int64 {
 			total := uint64(0)

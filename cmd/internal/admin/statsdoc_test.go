@@ -43,13 +43,19 @@ func TestStatsDoc(t *testing.T) {
 // statScopes are the scopes that sets are registered under, by package and type. A set that is
 // not listed gets a section of its own, named after its type.
 var statScopes = map[string]string{
-	"upstream.ClusterStats":          "cluster.<name>.",
-	"upstream.MembershipStats":       "cluster.<name>.",
-	"filters/httpconn.managerStats":  "http.<stat_prefix>.",
-	"filters/router.routerStats":     "http.<stat_prefix>.",
-	"filters/accesslog.RingStats":    "access_log.<path>.",
-	"filters/accesslog.WriterStats":  "access_log.<path>.",
-	"cmd/internal/admin.serverStats": "http.admin.",
+	"upstream.ClusterStats":              "cluster.<name>.",
+	"upstream.MembershipStats":           "cluster.<name>.",
+	"filters/httpconn.managerStats":      "http.<stat_prefix>.",
+	"filters/router.routerStats":         "http.<stat_prefix>.",
+	"filters/accesslog.RingStats":        "access_log.<path>.",
+	"filters/accesslog.WriterStats":      "access_log.<path>.",
+	"filters/l7.corsStats":               "http.<stat_prefix>.cors.",
+	"filters/l7.healthCheckStats":        "http.<stat_prefix>.health_check.",
+	"cmd/internal/server.listenerStats":  "listener.<address>.",
+	"cmd/internal/server.listenerCounts": "listener_manager.",
+	"cmd/internal/server.clusterCounts":  "cluster_manager.",
+	"engine.LoopStats":                   "server.",
+	"cmd/internal/admin.serverStats":     "http.admin.",
 }
 
 // docStat is one row of the page.
@@ -90,7 +96,7 @@ func (s *docSets) file(root, path string) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Contains(src, []byte(`stat:"`)) && !bytes.Contains(src, []byte("stats.Kind")) && !bytes.Contains(src, []byte(".Text(")) {
+	if !bytes.Contains(src, []byte("engine/stats")) {
 		return nil
 	}
 	file, err := parser.ParseFile(token.NewFileSet(), path, src, parser.ParseComments|parser.SkipObjectResolution)
@@ -158,6 +164,8 @@ func docRow(name, kind string, tag reflect.StructTag) docStat {
 		if tag.Get("unit") == "us" {
 			help += " (milliseconds)"
 		}
+	case "GaugeFunc":
+		kind = "Gauge"
 	case "Codes":
 		name, kind = name+"<code>, "+name+"<n>xx, "+name+"completed", "Counter"
 	}
@@ -174,21 +182,22 @@ func typeName(e ast.Expr) string {
 	case *ast.Ident:
 		return e.Name
 	}
-	return "counter"
+	return ""
 }
 
-// function collects a call of Registry.Func or Registry.Text with a constant name.
+// function collects a call of Registry.Func or Registry.Text with a constant name, or of a
+// local function named gauge or counter that stands for the first.
 func (s *docSets) function(call *ast.CallExpr) {
-	sel, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || len(call.Args) < 2 {
+	if len(call.Args) < 2 {
 		return
 	}
+	fun := typeName(call.Fun)
 	name, ok := literal(call.Args[0])
 	if !ok || !strings.Contains(name, ".") {
 		return
 	}
 	kind, help := "text", 2
-	switch sel.Sel.Name {
+	switch fun {
 	case "Func":
 		k, ok := call.Args[1].(*ast.SelectorExpr)
 		if !ok || !strings.HasPrefix(k.Sel.Name, "Kind") {
@@ -196,6 +205,8 @@ func (s *docSets) function(call *ast.CallExpr) {
 		}
 		kind, help = strings.ToLower(strings.TrimPrefix(k.Sel.Name, "Kind")), 3
 	case "Text":
+	case "gauge", "counter":
+		kind = fun
 	default:
 		return
 	}
@@ -263,8 +274,9 @@ func (s *docSets) page() []byte {
 		}
 		b.WriteString("\n| name | type | what |\n|---|---|---|\n")
 		rows := s.scopes[scope]
-		slices.SortFunc(rows, func(x, y docStat) int { return strings.Compare(x.name, y.name) })
-		for _, r := range slices.Compact(rows) {
+		slices.SortStableFunc(rows, func(x, y docStat) int { return strings.Compare(x.name, y.name) })
+		rows = slices.CompactFunc(rows, func(x, y docStat) bool { return x.name == y.name })
+		for _, r := range rows {
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.ReplaceAll(r.name, ", ", "`, `"), r.kind, strings.ReplaceAll(r.help, "|", "\\|"))
 		}
 	}
