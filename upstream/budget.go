@@ -161,6 +161,9 @@ func (b *Budget) editMembers(edit func([]*Member) []*Member) {
 	}
 }
 
+// Members returns how many members there are.
+func (b *Budget) Members() int { return len(b.from()) }
+
 // Waiting reports whether any loop waits for a connection.
 func (b *Budget) Waiting() bool { return b.waiting.Load() != 0 }
 

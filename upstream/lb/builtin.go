@@ -16,9 +16,9 @@ var builtin = map[string]func(*upstream.Config, *rand.Rand) upstream.Balancer{
 
 // New returns the policy called name for one cluster on one loop. rng is the loop's.
 func New(name string, cfg *upstream.Config, rng *rand.Rand) (upstream.Balancer, error) {
-	make := builtin[name]
-	if make == nil {
+	policy := builtin[name]
+	if policy == nil {
 		return nil, fmt.Errorf("unknown lb_policy %q", name)
 	}
-	return make(cfg, rng), nil
+	return policy(cfg, rng), nil
 }

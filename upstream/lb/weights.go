@@ -2,7 +2,6 @@ package lb
 
 import (
 	"math/rand/v2"
-	"sort"
 
 	"millrace/upstream"
 )
@@ -47,5 +46,13 @@ func (w *weights) draw(rng *rand.Rand) *upstream.Host {
 		return w.hosts[rng.IntN(len(w.hosts))]
 	}
 	at := rng.Uint64N(w.sums[len(w.sums)-1])
-	return w.hosts[sort.Search(len(w.sums), func(i int) bool { return at < w.sums[i] })]
+	lo, hi := 0, len(w.sums)-1 // the first sum above at lies in [lo, hi]
+	for lo < hi {
+		if mid := (lo + hi) / 2; at < w.sums[mid] {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return w.hosts[lo]
 }

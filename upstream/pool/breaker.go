@@ -9,7 +9,6 @@ import (
 
 // breaker is one loop's side of a budget: which of its pools wait for a connection.
 type breaker struct {
-	loop   *engine.Loop
 	budget *upstream.Budget
 	member *upstream.Member
 
@@ -23,22 +22,10 @@ type breaker struct {
 
 // newBreaker joins a budget.
 func newBreaker(l *engine.Loop, budget *upstream.Budget) *breaker {
-	b := &breaker{loop: l, budget: budget}
-	b.join()
+	b := &breaker{budget: budget}
+	retry, shed := b.retry, b.shed
+	b.member = budget.Join(func() { l.Post(retry) }, func() { l.Post(shed) })
 	return b
-}
-
-func (b *breaker) join() {
-	l, retry, shed := b.loop, b.retry, b.shed
-	b.member = b.budget.Join(func() { l.Post(retry) }, func() { l.Post(shed) })
-}
-
-// use is called for each new pool.
-func (b *breaker) use() {
-	b.pools++
-	if b.member == nil { // retired, but someone still holds the cluster
-		b.join()
-	}
 }
 
 // retire leaves the budget once no pool needs it.

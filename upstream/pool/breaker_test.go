@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,12 +164,12 @@ type client struct {
 	owner
 	c    *Cluster
 	left int
-	done *atomic.Int64
+	done chan<- struct{}
 }
 
 func (c *client) next() {
 	if c.left == 0 {
-		c.done.Add(1)
+		c.done <- struct{}{}
 		return
 	}
 	c.left--
@@ -214,7 +213,7 @@ func TestLoopsShareConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var done atomic.Int64
+	done := make(chan struct{}, loops*clients)
 	var running []*engine.Loop
 	ended := make(chan error, loops)
 	for i := range loops {
@@ -231,17 +230,20 @@ func TestLoopsShareConnections(t *testing.T) {
 			table := NewTable(l, func(*upstream.Cluster) upstream.Balancer { return &inTurn{} })
 			table.Set(shared)
 			for range clients {
-				c := &client{c: table.Cluster(0), left: requests, done: &done}
+				c := &client{c: table.Cluster(0), left: requests, done: done}
 				c.x.Owner = c
 				c.next()
 			}
 		})
 	}
-	for start := time.Now(); done.Load() < loops*clients; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 2*patience {
-			b := shared.Budgets[upstream.Default]
-			t.Errorf("%d of %d clients done; connections %d, waiting %t", done.Load(), loops*clients, b.Active(upstream.Connections), b.Waiting())
-			break
+	b := shared.Budgets[upstream.Default]
+	for late, n := time.After(2*patience), 0; n < loops*clients; {
+		select {
+		case <-done:
+			n++
+		case <-late:
+			t.Errorf("%d of %d clients done; connections %d, waiting %t", n, loops*clients, b.Active(upstream.Connections), b.Waiting())
+			n = loops * clients
 		}
 	}
 	for _, l := range running {
@@ -250,7 +252,6 @@ func TestLoopsShareConnections(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	b := shared.Budgets[upstream.Default]
 	for _, r := range []upstream.Resource{upstream.Connections, upstream.Pending, upstream.Requests} {
 		if n := b.Active(r); n != 0 {
 			t.Errorf("budget %s = %d after the end, want 0", r, n)

@@ -300,9 +300,9 @@ func (ch *chaos) run() {
 	})
 	for _, c := range seen {
 		ch.w.wantIdle(c, 0)
-		for _, b := range c.breakers {
-			if b.pools != 0 || b.member != nil || b.budget.Waiting() || b.budget.Active(upstream.Connections) != 0 {
-				ch.t.Errorf("%d pools left, member %v, waiting %t, %d connections", b.pools, b.member, b.budget.Waiting(), b.budget.Active(upstream.Connections))
+		for _, b := range c.Shared().Budgets {
+			if b.Members() != 0 || b.Waiting() || b.Active(upstream.Connections) != 0 {
+				ch.t.Errorf("%d members left, waiting %t, %d connections; want none", b.Members(), b.Waiting(), b.Active(upstream.Connections))
 			}
 		}
 	}

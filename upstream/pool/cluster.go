@@ -21,8 +21,8 @@ type Cluster struct {
 	hosts    *upstream.HostSet
 	version  uint64 // of hosts
 	settings *settings
-	breakers [2]*breaker // by priority
-	pools    [2][]*Pool  // by priority and Host.Slot; nil until first used
+	breakers [2]*breaker // by priority; nil until first used
+	pools    [2][]*Pool  // by priority and Host.Slot; both nil until first used
 	removed  bool
 }
 
@@ -104,14 +104,32 @@ func (c *Cluster) pool(h *upstream.Host, prio upstream.Priority) *Pool {
 // addPool makes the pool of a host. A host that has left the cluster since it was picked gets
 // one that drains from the start, for one lease.
 func (c *Cluster) addPool(h *upstream.Host, prio upstream.Priority) *Pool {
-	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breakers[prio]}
-	p.breaker.use()
-	if !c.removed && slices.Contains(c.shared.Hosts, h) {
-		c.pools[prio][h.Slot()] = p
-	} else {
+	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio)}
+	p.breaker.pools++
+	if c.removed || !slices.Contains(c.shared.Hosts, h) {
 		p.draining = true
+		return p
 	}
+	if c.pools[prio] == nil {
+		c.pools[prio] = make([]*Pool, c.shared.Slots())
+	}
+	c.pools[prio][h.Slot()] = p
 	return p
+}
+
+// breaker returns the breaker of a priority, which it makes on first use: of thousands of
+// clusters most are quiet.
+func (c *Cluster) breaker(prio upstream.Priority) *breaker {
+	b := c.breakers[prio]
+	if b == nil {
+		b = newBreaker(c.loop, c.shared.Budgets[prio])
+		if c.removed { // for this pool alone
+			b.retired = true
+			return b
+		}
+		c.breakers[prio] = b
+	}
+	return b
 }
 
 // set puts a new shared cluster into force.
@@ -121,10 +139,10 @@ func (c *Cluster) set(next *upstream.Cluster) {
 	c.shared = next
 	fresh := prev == nil || prev.Budgets != next.Budgets || !next.Config.SameConnections(prev.Config)
 	if fresh {
-		c.drainPools(func(*Pool) bool { return true })
+		c.drainPools()
 	}
-	if prev == nil || prev.Budgets != next.Budgets {
-		c.joinBudgets()
+	if prev != nil && prev.Budgets != next.Budgets {
+		c.leaveBudgets()
 	}
 	c.settings = newSettings(next.Config)
 	for prio := range c.pools {
@@ -135,27 +153,32 @@ func (c *Cluster) set(next *upstream.Cluster) {
 	}
 	c.refresh()
 	for _, b := range c.breakers {
-		b.retry() // limits may be higher now
+		if b != nil {
+			b.retry() // limits may be higher now
+		}
 	}
 }
 
-// joinBudgets leaves the old breakers, as far as no pool needs them, and joins the new ones.
-func (c *Cluster) joinBudgets() {
-	for prio := range c.breakers {
-		if old := c.breakers[prio]; old != nil {
-			old.retire()
+// leaveBudgets forgets the breakers. They leave their budgets when no pool needs them.
+func (c *Cluster) leaveBudgets() {
+	for prio, b := range c.breakers {
+		if b != nil {
+			b.retire()
+			c.breakers[prio] = nil
 		}
-		c.breakers[prio] = newBreaker(c.loop, c.shared.Budgets[prio])
 	}
 }
 
 // replacePools moves the pools of hosts that stay into a new table and drains the others.
 func (c *Cluster) replacePools(prio int) {
+	old := c.pools[prio]
+	if old == nil {
+		return
+	}
 	stays := make(map[*upstream.Host]bool, len(c.shared.Hosts))
 	for _, h := range c.shared.Hosts {
 		stays[h] = true
 	}
-	old := c.pools[prio]
 	c.pools[prio] = make([]*Pool, c.shared.Slots())
 	for _, p := range old {
 		switch {
@@ -169,12 +192,12 @@ func (c *Cluster) replacePools(prio int) {
 	}
 }
 
-// drainPools drains and forgets the pools for which which says so.
-func (c *Cluster) drainPools(which func(*Pool) bool) {
-	for prio := range c.pools {
-		for slot, p := range c.pools[prio] {
-			if p != nil && which(p) {
-				c.pools[prio][slot] = nil
+// drainPools drains and forgets all pools.
+func (c *Cluster) drainPools() {
+	for prio, pools := range c.pools {
+		c.pools[prio] = nil
+		for _, p := range pools {
+			if p != nil {
 				p.drain()
 			}
 		}
@@ -201,10 +224,8 @@ func (c *Cluster) closeIdle() {
 // remove drains everything. The breakers retire when the last pool is done.
 func (c *Cluster) remove() {
 	c.removed = true
-	c.drainPools(func(*Pool) bool { return true })
-	for _, b := range c.breakers {
-		b.retire()
-	}
+	c.drainPools()
+	c.leaveBudgets()
 }
 
 // sinceUs returns the microseconds from a loop time to now.

@@ -424,7 +424,7 @@ func (w *world) wantIdle(c *Cluster, idle int64) {
 	if active > idle {
 		w.t.Errorf("hosts have %d connections, want at most %d", active, idle)
 	}
-	if m := c.breakers[upstream.Default].member; m != nil && m.Idle.Load() > idle {
-		w.t.Errorf("%d idle connections, want at most %d", m.Idle.Load(), idle)
+	if b := c.breakers[upstream.Default]; b != nil && b.member.Idle.Load() > idle {
+		w.t.Errorf("%d idle connections, want at most %d", b.member.Idle.Load(), idle)
 	}
 }

@@ -157,8 +157,9 @@ func TestWaitingSurvivesRemoval(t *testing.T) {
 			if n := budget.Active(upstream.Connections); n != 0 || budget.Waiting() {
 				t.Errorf("%d connections left, waiting %t; want 0, false", n, budget.Waiting())
 			}
-			if n := c.breakers[upstream.Default].pools; n != 0 {
-				t.Errorf("%d pools left, want 0", n)
+			w.do(func() { w.table.Remove(0) })
+			if n := budget.Members(); n != 0 {
+				t.Errorf("%d members of the budget left, want 0", n)
 			}
 		})
 	}
