@@ -81,16 +81,19 @@ func (r *Ring) Put(line []byte) bool {
 	copy(r.buf, line[n:])
 	r.tail.Store(end)
 	r.stats.Lines.Inc()
-	if end-r.headSeen >= r.writer.batch() {
-		r.wake(end)
+	if batch := r.batch(); end-r.headSeen >= batch {
+		r.wake(end, batch)
 	}
 	return true
 }
 
+// batch is how much is worth a call: the writer has to come before the ring is full.
+func (r *Ring) batch() uint64 { return min(r.writer.batch(), uint64(len(r.buf)/2)) }
+
 // wake asks the writer to come when a batch is waiting.
-func (r *Ring) wake(tail uint64) {
+func (r *Ring) wake(tail, batch uint64) {
 	r.headSeen = r.head.Load()
-	if tail-r.headSeen < r.writer.batch() || r.asked.Load() {
+	if tail-r.headSeen < batch || r.asked.Load() {
 		return
 	}
 	r.asked.Store(true)

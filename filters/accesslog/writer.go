@@ -112,8 +112,7 @@ func (w *Writer) configure(cfg *Config) {
 	w.mu.Lock()
 	w.ringBytes = ring
 	w.mu.Unlock()
-	// A loop has to call before its ring is full.
-	w.batchBytes.Store(int64(min(batch, ring/2)))
+	w.batchBytes.Store(int64(batch))
 	if old := w.interval.Swap(int64(interval)); old != 0 && old != int64(interval) {
 		w.wakeUp() // the goroutine is waiting for the old one
 	}

@@ -292,7 +292,7 @@ func TestConfigure(t *testing.T) {
 		{"a", Config{}, 64 << 10, 10 * time.Second},
 		{pathStdout, Config{}, 64 << 10, time.Second},
 		{pathStderr, Config{FlushInterval: time.Minute}, 64 << 10, time.Minute},
-		{"a", Config{BufferSize: 1 << 20, RingSize: 64 << 10}, 32 << 10, 10 * time.Second},
+		{"a", Config{BufferSize: 1 << 20, RingSize: 64 << 10}, 1 << 20, 10 * time.Second},
 	} {
 		w := newWriter(tt.path, &tt.cfg)
 		if w.batch() != tt.batch || time.Duration(w.interval.Load()) != tt.interval {
@@ -313,6 +313,22 @@ func TestNewInterval(t *testing.T) {
 	<-out.wrote
 	if err := w.close(nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSmallRing: a ring smaller than the batch calls the writer before it is full.
+func TestSmallRing(t *testing.T) {
+	t.Parallel()
+	w := newWriter("test", &Config{BufferSize: 1 << 20, RingSize: 64 << 10})
+	line := append(bytes.Repeat([]byte("x"), 1023), '\n')
+	for i := range 32 {
+		if len(w.asked) != 0 {
+			t.Fatalf("called after %d lines; want 32", i)
+		}
+		w.Ring(0).Put(line)
+	}
+	if len(w.asked) != 1 {
+		t.Error("not called when the ring was half full")
 	}
 }
 
