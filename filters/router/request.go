@@ -74,13 +74,6 @@ func (rq *request) prepare() {
 	rq.keepBody = rq.limits.on != 0
 	rt.ApplyRequest(h, s.Random, s.HeaderValues)
 	r := rq.router
-	if p, changed := rt.AppendPath(r.scratch[:0], h); changed {
-		if !r.suppress {
-			h.Set(codec.FieldXEnvoyOriginalPath, h.Path())
-		}
-		h.SetPath(p)
-		r.scratch = p[:0]
-	}
 	if a, changed := rt.AppendHost(r.scratch[:0], h, s.Random); changed {
 		if rt.AppendXForwardedHost {
 			h.AppendTo(codec.FieldXForwardedHost, h.Authority())
@@ -90,6 +83,13 @@ func (rq *request) prepare() {
 		}
 		h.SetAuthority(a)
 		r.scratch = a[:0]
+	}
+	if p, changed := rt.AppendPath(r.scratch[:0], h); changed {
+		if !r.suppress {
+			h.Set(codec.FieldXEnvoyOriginalPath, h.Path())
+		}
+		h.SetPath(p)
+		r.scratch = p[:0]
 	}
 	if ms := rq.limits.expectedMs(); ms > 0 && !r.suppress {
 		r.scratch = appendUint(r.scratch[:0], ms)

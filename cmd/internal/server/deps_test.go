@@ -17,7 +17,7 @@ var ranks = []struct {
 	rank     int
 	packages string
 }{
-	{10, "cmd/millrace"},
+	{10, "cmd/millrace cmd/internal/config/gen"},
 	{9, "cmd/internal/server"},
 	{8, "cmd/internal/admin cmd/internal/config cmd/internal/control cmd/internal/xds"},
 	{7, "filters/httpconn filters/router filters/l4 filters/l7"},
@@ -34,7 +34,7 @@ var ranks = []struct {
 const codecImports = " bytes encoding/binary errors fmt math math/bits slices strconv strings "
 
 // free are packages outside the storeys: tools that build or test, and test helpers.
-var free = []string{"bench", "codec/codectest", "cmd/internal/config/gen", "tools"}
+var free = []string{"bench", "codec/codectest", "tools"}
 
 type goPackage struct {
 	ImportPath string
