@@ -38,13 +38,12 @@ type Event struct {
 	// Opaque, in an EventData, is how many more bytes of this run follow on the wire unchanged, which
 	// may be moved without Feed and told to Skip: -1 until the peer ends, 0 none or unknown.
 	Opaque int64
-	// Request is lent to a Server before Feed and filled by EventHead. The same head
-	// is lent until it is complete.
+	// Request is lent to a Server before each Feed and filled by EventHead only: until then, and
+	// after an error, it is empty, so it need not be the same one each time.
 	Request *RequestHead
-	// Response is lent to a Client likewise. A 1xx head is an EventHead without End;
-	// the same head may be lent again for the next one once it was handled.
+	// Response is lent to a Client likewise. A 1xx head is an EventHead without End.
 	Response *ResponseHead
-	// Trailers is lent likewise and filled by EventTrailers. With nil, trailers
+	// Trailers is lent likewise and filled by EventTrailers only. With nil, trailers
 	// are checked and dropped, and the message ends with an EventData.
 	Trailers *Fields
 }

@@ -206,16 +206,26 @@ func (e extState) nextAfterValue(c byte, bws bool) (extState, bool) {
 // trailers handles a trailer section, which stays with the caller until it is complete.
 func (r *reader) trailers(b []byte, ev *codec.Event, response bool) (n int, why codec.Reason) {
 	f := ev.Trailers
-	if r.scanned == 0 && f != nil {
-		f.Reset()
-	}
-	end, why := r.fields(b, f, &sectionLimits{
+	whole := r.scanned == 0
+	max := sectionLimits{
 		bytes: r.limits.TrailerBytes, whyBytes: codec.ReasonTrailersTooLarge,
 		count: r.limits.TrailerCount, whyCount: codec.ReasonTooManyTrailers,
 		response: response, trailers: true,
-	})
+	}
+	if f != nil {
+		f.Reset()
+	}
+	end, why := r.fields(b, f, &max)
 	if why != codec.ReasonNone || end == 0 {
+		if f != nil {
+			f.Reset()
+		}
 		return 0, why
+	}
+	if !whole && f != nil { // the lines that came earlier are known to be good, but not in f
+		f.Reset()
+		r.line, r.scanned, r.lines = 0, 0, 0
+		end, _ = r.fields(b, f, &max)
 	}
 	ev.Kind, ev.End, r.state = codec.EventData, true, stateDone
 	if f != nil && f.Len() > 0 {

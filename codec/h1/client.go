@@ -46,6 +46,9 @@ func (c *Client) Feed(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 		n, why = c.body(b, ev, true)
 	}
 	if why != codec.ReasonNone {
+		if ev.Kind = codec.EventNone; ev.Response != nil && c.state <= stateFields {
+			ev.Response.Reset() // nobody is to look at half a head
+		}
 		c.fail(why)
 		return n, &responseErrors[why]
 	}
@@ -55,20 +58,15 @@ func (c *Client) Feed(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 // feedHead handles the bytes of a head.
 func (c *Client) feedHead(b []byte, ev *codec.Event) (n int, why codec.Reason) {
 	h := ev.Response
-	if c.state == stateStart {
-		if c.scanned == 0 {
-			h.Reset()
-		}
-		if why = c.statusLine(b, h); why != codec.ReasonNone || c.state == stateStart {
-			return 0, why
-		}
-	}
-	end, why := c.fields(b, &h.Fields, &sectionLimits{
-		bytes: c.limits.HeadBytes, whyBytes: codec.ReasonHeadTooLarge,
-		count: c.limits.FieldCount, whyCount: codec.ReasonTooManyFields, response: true,
-	})
-	if why != codec.ReasonNone || end == 0 {
+	whole := c.state == stateStart && c.scanned == 0
+	end, why := c.parseHead(b, h)
+	if end == 0 || why != codec.ReasonNone {
+		h.Reset()
 		return 0, why
+	}
+	if !whole { // the lines that came earlier are known to be good, but not in h
+		c.begin()
+		end, _ = c.parseHead(b, h)
 	}
 	h.SetBuffer(b[:end])
 	if h.ContentLength, h.Chunked, why = framing(&h.Fields, h.Version); why != codec.ReasonNone {
@@ -83,6 +81,21 @@ func (c *Client) feedHead(b []byte, ev *codec.Event) (n int, why codec.Reason) {
 		ev.Kind = codec.EventHead
 	}
 	return end, why
+}
+
+// parseHead parses the lines of b that are complete and were not parsed before. It returns the length of
+// the head, 0 if there is no end to it yet.
+func (c *Client) parseHead(b []byte, h *codec.ResponseHead) (end int, why codec.Reason) {
+	if c.state == stateStart {
+		h.Reset()
+		if why = c.statusLine(b, h); why != codec.ReasonNone || c.state == stateStart {
+			return 0, why
+		}
+	}
+	return c.fields(b, &h.Fields, &sectionLimits{
+		bytes: c.limits.HeadBytes, whyBytes: codec.ReasonHeadTooLarge,
+		count: c.limits.FieldCount, whyCount: codec.ReasonTooManyFields, response: true,
+	})
 }
 
 // statusLine parses

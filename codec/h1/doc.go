@@ -48,6 +48,7 @@
 // # Memory
 //
 // A Server or Client holds no bytes. An incomplete line, head or trailer section stays with the caller,
-// who feeds it again with more; the scan goes on where it stopped, so a head that comes byte by byte costs
-// no more than one that comes at once. All else is used up at once.
+// who feeds it again with more; the scan goes on where it stopped, and a head that came in pieces is read once
+// more when it is complete: twice the cost of one that comes at once, however many pieces. The head lent meanwhile stays
+// empty, and may be another one each time. All else is used up at once.
 package h1

@@ -52,6 +52,9 @@ func (s *Server) Feed(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 		n, why = s.body(b, ev, false)
 	}
 	if why != codec.ReasonNone {
+		if ev.Kind = codec.EventNone; ev.Request != nil && s.state <= stateFields {
+			ev.Request.Reset() // nobody is to look at half a head
+		}
 		s.fail(why)
 		return n, &requestErrors[why]
 	}
@@ -74,25 +77,22 @@ func (s *Server) feedNext(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 
 // feedHead handles the bytes of a head.
 func (s *Server) feedHead(b []byte, ev *codec.Event) (n int, why codec.Reason) {
-	if s.state == stateStart && s.scanned == 0 {
+	whole := s.state == stateStart && s.scanned == 0
+	if whole {
 		if n, why = s.leadingLines(b); why != codec.ReasonNone || n == len(b) || b[n] == '\r' {
 			return n, why
 		}
 		b = b[n:]
-		ev.Request.Reset()
 	}
 	h := ev.Request
-	if s.state == stateStart {
-		if why = s.startLine(b, h); why != codec.ReasonNone || s.state == stateStart {
-			return n, why
-		}
-	}
-	end, why := s.fields(b, &h.Fields, &sectionLimits{
-		bytes: s.limits.HeadBytes, whyBytes: codec.ReasonHeadTooLarge,
-		count: s.limits.FieldCount, whyCount: codec.ReasonTooManyFields,
-	})
-	if why != codec.ReasonNone || end == 0 {
+	end, why := s.parseHead(b, h)
+	if end == 0 || why != codec.ReasonNone {
+		h.Reset()
 		return n, why
+	}
+	if !whole { // the lines that came earlier are known to be good, but not in h
+		s.begin()
+		end, _ = s.parseHead(b, h)
 	}
 	h.SetBuffer(b[:end])
 	if why = checkRequest(h); why != codec.ReasonNone {
@@ -101,6 +101,21 @@ func (s *Server) feedHead(b []byte, ev *codec.Event) (n int, why codec.Reason) {
 	s.accept(h)
 	ev.Kind, ev.End = codec.EventHead, s.enterBody(h.ContentLength, h.Chunked)
 	return n + end, codec.ReasonNone
+}
+
+// parseHead parses the lines of b that are complete and were not parsed before. It returns the length of
+// the head, 0 if there is no end to it yet.
+func (s *Server) parseHead(b []byte, h *codec.RequestHead) (end int, why codec.Reason) {
+	if s.state == stateStart {
+		h.Reset()
+		if why = s.startLine(b, h); why != codec.ReasonNone || s.state == stateStart {
+			return 0, why
+		}
+	}
+	return s.fields(b, &h.Fields, &sectionLimits{
+		bytes: s.limits.HeadBytes, whyBytes: codec.ReasonHeadTooLarge,
+		count: s.limits.FieldCount, whyCount: codec.ReasonTooManyFields,
+	})
 }
 
 // leadingLines uses up the one empty line that may come first:

@@ -508,3 +508,55 @@ func TestServerAllocs(t *testing.T) {
 		}
 	}
 }
+
+// TestHalfHeadsAreEmpty: a head or trailer section that is not complete, or refused, must not be
+// readable: its bytes may be somebody else's by the time anybody looks.
+func TestHalfHeadsAreEmpty(t *testing.T) {
+	t.Parallel()
+	empty := func(when string, f *codec.Fields, lines ...[]byte) {
+		t.Helper()
+		if f.Len() != 0 || f.Has(codec.FieldHost) || f.HeadBytes() != 0 || len(bytes.Join(lines, nil)) != 0 {
+			t.Errorf("%s: %d fields, lines %q; want an empty head", when, f.Len(), lines)
+		}
+	}
+	for _, in := range []string{"G", "GET /x HTT", "GET /x HTTP/1.1\r\n", "PURGE /x HTTP/1.1\r\nHost: a\r\nX: y", "GET /x HTTP/1.1\r\nHost: a\r\nX: \x00\r\n",
+		"GET /x HTTP/1.1\r\n\r\n", "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"} {
+		for _, pieces := range [][][]byte{{[]byte(in)}, codectest.Bytes([]byte(in))} {
+			c, fed := newConn(t), ""
+			for _, piece := range pieces {
+				fed += string(piece)
+				_, _ = c.Feed([]byte(fed), &c.ev)
+				h := c.ev.Request
+				empty(fed, &h.Fields, h.MethodBytes(), h.Path(), h.Authority(), h.Scheme())
+				c.ev.Request = new(codec.RequestHead) // another one each time
+				c.ev.Request.Reset()
+			}
+		}
+	}
+	for _, in := range []string{"HTTP/1.1 2", "HTTP/1.1 200 OK\r\nX: y\r\n", "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: x\r\n\r\n"} {
+		c, ev := clientAfter(kindGET), newEvent()
+		_, _ = c.Feed([]byte(in), ev)
+		empty(in, &ev.Response.Fields, ev.Response.Reason())
+	}
+	c := newConn(t)
+	c.wantFeed(postHead+"Transfer-Encoding: chunked\r\n\r\n0\r\n", "head")
+	for _, in := range []string{"X: y", "X: y\r\nZ: ", "X: y\r\nZ: 0\r\n", "X: y\r\nZ: 0\r\n\r"} {
+		c.ev.Trailers = parseTrailers("Old: 1") // what another connection has left
+		if n, err := c.Feed([]byte(in), &c.ev); n != 0 || err != nil {
+			t.Errorf("Feed(%q) = %d, %v; want 0, nil", in, n, err)
+		}
+		empty(in, c.ev.Trailers)
+	}
+	c.ev.Trailers = parseTrailers("Old: 1")
+	c.wantFeed("X: y\r\nZ: 0\r\n\r\n", "trailers.")
+	if f := c.ev.Trailers; f.Len() != 2 || string(f.Lookup("x")) != "y" || string(f.Lookup("z")) != "0" {
+		t.Errorf("%d trailers; want X and Z", f.Len())
+	}
+}
+
+func parseTrailers(line string) *codec.Fields {
+	f := new(codec.Fields)
+	name, value, _ := strings.Cut(line, ": ")
+	f.AddString(name, value)
+	return f
+}
