@@ -155,6 +155,24 @@ func prepareProcess(loadCores string) error {
 	return nil
 }
 
+// coreList lists the cores of a list such as "0,2-3".
+func coreList(list string) ([]int, error) {
+	set, err := parseCores(list)
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for c := range coresMax {
+		if set.IsSet(c) {
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// coresMax bounds the numbers of cores.
+const coresMax = 1024
+
 // parseCores reads a list such as "0,2-3".
 func parseCores(list string) (*unix.CPUSet, error) {
 	var set unix.CPUSet
@@ -165,7 +183,7 @@ func parseCores(list string) (*unix.CPUSet, error) {
 		}
 		a, errA := strconv.Atoi(from)
 		b, errB := strconv.Atoi(to)
-		if errA != nil || errB != nil || a < 0 || b < a || b >= 1024 {
+		if errA != nil || errB != nil || a < 0 || b < a || b >= coresMax {
 			return nil, fmt.Errorf("%q is not a list of cores", list)
 		}
 		for c := a; c <= b; c++ {

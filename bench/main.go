@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -32,6 +33,7 @@ type options struct {
 	loadCores  string
 	quick      bool
 	install    bool
+	ahead      bool
 	list       bool
 }
 
@@ -78,6 +80,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.loadCores, "load-cores", load, "`list` of cores for load and origin")
 	fs.BoolVar(&o.quick, "quick", false, "three rounds of one second: a first look, not a result")
 	fs.BoolVar(&o.install, "install", false, "install missing peers and tools with apt-get")
+	fs.BoolVar(&o.ahead, "ahead", false, "put the benchmark before the work of other sessions on this machine (root)")
 	fs.BoolVar(&o.list, "list", false, "list the scenarios and leave")
 	_ = fs.Parse(args) // leaves by itself on an error
 	var err error
@@ -116,7 +119,7 @@ func bench(ctx context.Context, opts options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	group := &proc.Group{}
+	group := &proc.Group{Ahead: opts.ahead}
 	defer group.StopAll()
 	r := &runner{ctx: ctx, opts: opts, group: group, dir: dir, progress: os.Stderr}
 	peers, err := r.prepare()
@@ -127,7 +130,7 @@ func bench(ctx context.Context, opts options) error {
 	for _, s := range chosen {
 		o, err := r.run(s)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return errors.New("interrupted")
 		}
 		if err != nil {
 			o.notes = append(o.notes, err.Error()) // the other scenarios can still be had

@@ -195,12 +195,13 @@ const method = `## How it is measured
   ` + "`bench/compare/config.go`" + `. The floor is a C program that only reads and sends: what the kernel charges for moving the bytes.
 - **CPU time, not throughput.** The proxy has a core of its own, one loop, worker or thread; load and origin have another. What is compared is the
   CPU time of the proxy's processes (the scheduler's clock, nanoseconds) divided by the requests answered. User and system time are its division by
-  the timer's ticks. Requests a second depend on what else the machine does, and are printed for information. Where a proxy's core is
-  less than busy, the load's core was the limit.
+  the timer's ticks. Requests a second depend on what else the machine does, and are printed for information. Where the proxy's
+  share of its core (proxy %) is well below 100 and nothing else ran there (others %), the load's core was the limit.
 - **Alternating runs.** Peers run in turn, forwards and backwards, in short runs; ratios are taken round by round. Printed are the median of the ratios, the
   middle half of them, and in brackets a 95 % bootstrap interval of the median. All other figures are medians over the rounds.
 - **Latency** comes from a generator that sends at a fixed rate whatever the proxy does, and counts from the time a request was due (no coordinated
-  omission). It shares its core with the origin; the floor's row shows how much of a tail is theirs.
+  omission). Generator and origin are one thread that never sleeps; the floor's row shows how much of a tail is theirs and the kernel's. A run in which
+  other work took more than 3 % of the proxy's core, or kept the generator from its own, is repeated; after three it is left out.
 - **Memory** is the growth of resident memory between a warm process and the same process with idle connections, each used once, divided by their number. What a
   proxy reserves at its start (nginx: tables for all its connections) is in the column before.
 `

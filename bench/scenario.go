@@ -68,6 +68,7 @@ const (
 	metricSystem     = "system_us"
 	metricRate       = "requests_per_s"
 	metricBusy       = "busy_pct"
+	metricOthers     = "others_pct"
 	metricErrors     = "errors"
 	metricIdleBytes  = "bytes_per_connection"
 	metricBaseMiB    = "rss_before_mib"
@@ -188,11 +189,11 @@ func allCores() string { return fmt.Sprintf("0-%d", runtime.NumCPU()-1) }
 func (m measure) metrics() []string {
 	switch m {
 	case cpuPerRequest:
-		return []string{metricCPU, metricUser, metricSystem, metricRate, metricBusy}
+		return []string{metricCPU, metricUser, metricSystem, metricRate, metricBusy, metricOthers}
 	case idleMemory:
 		return []string{metricIdleBytes, metricBaseMiB, metricFullMiB}
 	case latency:
-		return []string{metricP99, metricP999, metricP50, metricLate, metricOffered, metricReconnects}
+		return []string{metricP99, metricP999, metricP50, metricLate, metricOthers, metricOffered, metricReconnects}
 	}
 	panic("BUG: bench: unknown measure")
 }

@@ -6,7 +6,7 @@
 //
 // Open and HoldIdle run in a process of their own, pinned to the load's core: the benchmark starts its own binary
 // again. Open is one thread that never sleeps, is its own origin, allocates nothing per request, and runs with garbage
-// collection off: what it measures is the proxy and the kernel, not two processes that wait for one core. Priorities
-// are left alone: a better nice value takes, under group scheduling, the proxy's core from our own group, and a
-// real-time class starves the kernel's network thread. When its core was not there it says so (LateP99).
+// collection off: what it measures is the proxy and the kernel, not two processes that wait for one core. A
+// real-time class would not help: it starves the kernel's network thread. When its core was not there it says so
+// (LateP99).
 package load

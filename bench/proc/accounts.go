@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,39 @@ func (r Reading) Since(earlier Reading) CPU {
 	}
 	u := time.Duration(float64(exact) * float64(user) / float64(user+sys))
 	return CPU{User: u, System: exact - u}
+}
+
+// CoreBusy returns the time that cores have spent on anything but idling, time stolen by a hypervisor included.
+func CoreBusy(cores []int) (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseCoreBusy(string(b), cores)
+}
+
+// parseCoreBusy adds the busy times of the "cpuN" lines of /proc/stat.
+func parseCoreBusy(text string, cores []int) (time.Duration, error) {
+	var ticks uint64
+	found := 0
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 9 || !slices.ContainsFunc(cores, func(c int) bool { return f[0] == "cpu"+strconv.Itoa(c) }) {
+			continue
+		}
+		found++
+		for _, i := range []int{1, 2, 3, 6, 7, 8} { // user, nice, system, irq, softirq, steal
+			n, err := strconv.ParseUint(f[i], 10, 64)
+			if err != nil {
+				return 0, errStat
+			}
+			ticks += n
+		}
+	}
+	if found != len(cores) {
+		return 0, fmt.Errorf("%d of the cores %v are in /proc/stat", found, cores)
+	}
+	return time.Duration(ticks) * time.Second / tickHz, nil
 }
 
 // cpuClock reads the scheduler's clock of a process: all its threads, also those that have ended.

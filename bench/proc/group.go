@@ -17,6 +17,9 @@ const stopWait = 3 * time.Second
 
 // A Group is the set of processes started by one benchmark run.
 type Group struct {
+	// Ahead puts every process before those of other sessions on its core. It takes root.
+	Ahead bool
+
 	mu    sync.Mutex
 	procs []*Proc
 }
@@ -38,10 +41,16 @@ func (g *Group) Start(name, cores, dir string, argv ...string) (*Proc, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	out := &tail{}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
-	// A group of its own keeps the terminal's SIGINT from it: the benchmark decides the order of leaving.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+	// A session of its own keeps the terminal's SIGINT from it, since the benchmark decides the order of leaving, and
+	// makes it a scheduling group of its own where the kernel groups by session: the weight of one group is divided
+	// between the cores by the load on each, so in one group a busy load would take the proxy's core from it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	if g.Ahead {
+		// Best effort: without grouping by session there is no such file.
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte("-20"), 0)
 	}
 	p := &Proc{Name: name, Pid: cmd.Process.Pid, cmd: cmd, out: out, done: make(chan struct{})}
 	go func() {

@@ -106,3 +106,24 @@ func TestTailKeepsTheEnd(t *testing.T) {
 		t.Errorf("tail keeps %d bytes ending in %q", len(got), got[len(got)-7:])
 	}
 }
+
+func TestParseCoreBusy(t *testing.T) {
+	t.Parallel()
+	text := "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 10 20 30 1000 2000 40 50 60 0 0\ncpu1 1 1 1 1000 1 1 1 1 0 0\nintr 5\n"
+	for _, tt := range []struct {
+		cores []int
+		want  time.Duration
+		ok    bool
+	}{
+		{[]int{0}, 2100 * time.Millisecond, true},
+		{[]int{0, 1}, 2160 * time.Millisecond, true},
+		{[]int{2}, 0, false},
+	} {
+		if got, err := parseCoreBusy(text, tt.cores); got != tt.want || (err == nil) != tt.ok {
+			t.Errorf("parseCoreBusy(%v) = %v, %v; want %v, ok %v", tt.cores, got, err, tt.want, tt.ok)
+		}
+	}
+	if _, err := parseCoreBusy("cpu0 a b c d e f g h\n", []int{0}); err == nil {
+		t.Error("parseCoreBusy of letters: no error")
+	}
+}
