@@ -112,6 +112,7 @@ type cors struct {
 	private       bool
 	forwardOthers bool
 	stats         *corsStats
+	lastOrigin    string // see text
 }
 
 type corsOrigin struct {
@@ -215,7 +216,7 @@ func (f *cors) OnResponseHead(s *filters.Stream, _ bool) filters.Verdict {
 		return filters.Continue
 	}
 	h := &s.Response.Fields
-	h.SetString("access-control-allow-origin", string(s.Request.Lookup("origin")))
+	h.SetString("access-control-allow-origin", f.text(s.Request.Lookup("origin")))
 	if f.credentials {
 		h.SetString("access-control-allow-credentials", "true")
 	}
@@ -230,6 +231,15 @@ func (f *cors) OnResponseHead(s *filters.Stream, _ bool) filters.Verdict {
 		h.SetString("access-control-allow-private-network", "true")
 	}
 	return filters.Continue
+}
+
+// text makes a string of an origin. The one before is kept: most requests come from one site, and then
+// it costs no allocation.
+func (f *cors) text(origin []byte) string {
+	if string(origin) != f.lastOrigin {
+		f.lastOrigin = string(origin)
+	}
+	return f.lastOrigin
 }
 
 func setGiven(h *codec.Fields, name, value string) {
