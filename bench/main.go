@@ -74,7 +74,7 @@ func parseFlags(args []string) (options, error) {
 	fs.DurationVar(&o.duration, "duration", 2*time.Second, "length of one run, in whole seconds; a latency run takes three times that")
 	fs.StringVar(&o.millrace, "millrace", "bin/millrace", "`path` of the binary under test")
 	fs.StringVar(&o.out, "out", "", "write the report as Markdown to this `file`, with its charts beside it")
-	fs.StringVar(&o.results, "results", "", "write a dated text file with every sample into this `folder`")
+	fs.StringVar(&o.results, "results", "", "write a dated text file with every sample into this `folder` (default with -out: bench/results)")
 	fs.StringVar(&o.origin, "origin", "raw", "what answers behind the proxies: raw (backend/origin.c) or nginx")
 	fs.StringVar(&o.proxyCores, "proxy-cores", proxy, "`list` of cores for the proxy")
 	fs.StringVar(&o.loadCores, "load-cores", load, "`list` of cores for load and origin")
@@ -95,6 +95,9 @@ func parseFlags(args []string) (options, error) {
 	}
 	if o.rounds < 1 || o.duration < time.Second {
 		return o, fmt.Errorf("%d rounds of %v; want at least one of 1s", o.rounds, o.duration)
+	}
+	if o.out != "" && o.results == "" {
+		o.results = "bench/results"
 	}
 	if o.origin != "raw" && o.origin != nginx {
 		return o, fmt.Errorf("-origin %q; want raw or nginx", o.origin)

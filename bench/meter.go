@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strings"
@@ -227,6 +228,9 @@ func (r *runner) measureLatencyOnce(s scenario, st *station, rate float64) (samp
 	if err != nil {
 		return nil, err
 	}
+	if err := r.checkReload(s, st); err != nil {
+		return nil, err
+	}
 	var res load.OpenResult
 	if err := json.Unmarshal([]byte(out), &res); err != nil {
 		return nil, fmt.Errorf("result of the open-loop load: %w: %s", err, out)
@@ -267,6 +271,42 @@ func (r *runner) reload(st *station) error {
 		return err
 	}
 	return st.proc.Signal(syscall.SIGHUP)
+}
+
+// checkReload makes sure that the last of millrace's reloads was taken: a reload that is refused costs nothing.
+func (r *runner) checkReload(s scenario, st *station) error {
+	if s.disturb != reload || st.peer.Name != millrace {
+		return nil
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d/config_dump", st.site.AdminPort)
+	want := fmt.Sprintf("/generation-%d/", st.site.Generation)
+	for end := time.Now().Add(readyWait); time.Now().Before(end); {
+		text, err := fetch(r.ctx, url)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(text, want) {
+			return nil
+		}
+		if err := pause(r.ctx, disturbEvery/10); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s lacks %q: the last reload was not taken", url, want)
+}
+
+func fetch(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return string(b), err
 }
 
 func postCollect(ctx context.Context, port int) error {

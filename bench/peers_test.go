@@ -67,6 +67,9 @@ func TestPeersDoTheSameWork(t *testing.T) {
 			if err := r.reload(st); err != nil {
 				t.Error(err)
 			}
+			if err := r.checkReload(scenario{disturb: reload}, st); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }
