@@ -57,6 +57,7 @@ func TestRequestHeadSetters(t *testing.T) {
 		t.Errorf("method %q; want BAD_X__", h.MethodBytes())
 	}
 	h.SetMethodName("HEAD")
+	h.SetMethodName("")
 	if h.Method() != MethodHEAD {
 		t.Errorf("method %q; want HEAD", h.MethodBytes())
 	}
@@ -66,6 +67,10 @@ func TestRequestHeadSetPath(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"":                "/",
+		"*":               "*",
+		"a":               "/a",
+		"http://b/":       "/http://b/",
+		"?q":              "/?q",
 		"/a?b=c":          "/a?b=c",
 		"/a b":            "/a%20b",
 		"/a\r\nX: y":      "/a%0D%0AX:%20y",

@@ -3,7 +3,7 @@ package codec
 // Limits bounds what a peer may send. It is shared and read-only once in use.
 type Limits struct {
 	// HeadBytes bounds a head: start line, fields and the empty line, in bytes. Beyond it a request
-	// is answered with 431, a response with 502. Default 60 KiB.
+	// is answered with 431, a response with 502. Default 60 KiB. At most 1 GiB.
 	HeadBytes int
 	// FieldCount bounds the fields of a head. Beyond it 431 or 502. Default 100.
 	FieldCount int

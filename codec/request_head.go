@@ -61,8 +61,12 @@ func (h *RequestHead) MethodBytes() []byte {
 // SetMethod changes the method. Precondition: m is not MethodOther.
 func (h *RequestHead) SetMethod(m Method) { h.method = m }
 
-// SetMethodName changes the method to one of any name. Bytes that may not stand in a token become "_".
+// SetMethodName changes the method to one of any name. Bytes that may not stand in a token become "_"; with "" nothing
+// changes.
 func (h *RequestHead) SetMethodName(name string) {
+	if name == "" {
+		return
+	}
 	h.method = ParseMethod([]byte(name))
 	if h.method != MethodOther {
 		return
@@ -85,18 +89,19 @@ func (h *RequestHead) Path() []byte {
 }
 
 // SetPath changes the path. p is copied and may alias anything; a byte that may not stand in
-// a target is percent-encoded, and an empty p is "/".
+// a target is percent-encoded, and a "/" is put in front where there is none, but for "*".
 func (h *RequestHead) SetPath(p []byte) {
 	const hex = "0123456789ABCDEF"
-	if len(p) == 0 {
-		p = []byte("/")
-	}
-	if ascii.All(p, ascii.Target) {
+	rooted := len(p) > 0 && p[0] == '/' || string(p) == "*"
+	if rooted && ascii.All(p, ascii.Target) {
 		h.path = h.appendBytes(p)
 		return
 	}
-	h.reserve(3 * len(p))
+	h.reserve(1 + 3*len(p))
 	off := uint32(len(h.buf))
+	if !rooted {
+		h.buf = append(h.buf, '/')
+	}
 	for _, c := range p {
 		if ascii.Is(c, ascii.Target) {
 			h.buf = append(h.buf, c)

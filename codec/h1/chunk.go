@@ -207,7 +207,7 @@ func (e extState) nextAfterValue(c byte, bws bool) (extState, bool) {
 func (r *reader) trailers(b []byte, ev *codec.Event, response bool) (n int, why codec.Reason) {
 	f := ev.Trailers
 	whole := r.scanned == 0
-	max := sectionLimits{
+	lim := sectionLimits{
 		bytes: r.limits.TrailerBytes, whyBytes: codec.ReasonTrailersTooLarge,
 		count: r.limits.TrailerCount, whyCount: codec.ReasonTooManyTrailers,
 		response: response, trailers: true,
@@ -215,7 +215,7 @@ func (r *reader) trailers(b []byte, ev *codec.Event, response bool) (n int, why 
 	if f != nil {
 		f.Reset()
 	}
-	end, why := r.fields(b, f, &max)
+	end, why := r.fields(b, f, &lim)
 	if why != codec.ReasonNone || end == 0 {
 		if f != nil {
 			f.Reset()
@@ -225,7 +225,7 @@ func (r *reader) trailers(b []byte, ev *codec.Event, response bool) (n int, why 
 	if !whole && f != nil { // the lines that came earlier are known to be good, but not in f
 		f.Reset()
 		r.line, r.scanned, r.lines = 0, 0, 0
-		end, _ = r.fields(b, f, &max)
+		end, _ = r.fields(b, f, &lim)
 	}
 	ev.Kind, ev.End, r.state = codec.EventData, true, stateDone
 	if f != nil && f.Len() > 0 {

@@ -132,20 +132,27 @@ func (c *Client) statusLine(b []byte, h *codec.ResponseHead) codec.Reason {
 	if !ok || status < 100 {
 		return codec.ReasonStatusLine
 	}
-	reason := line[12:]
-	// Deviation: the space in front of an absent reason is often left out.
-	if len(reason) > 0 && reason[0] != ' ' || !ascii.IsValue(reason) {
-		if bytes.IndexByte(reason, '\r') >= 0 {
-			return codec.ReasonLineEnd
-		}
-		return codec.ReasonStatusLine
+	if why := setReason(h, line[12:]); why != codec.ReasonNone {
+		return why
 	}
 	h.Version, h.Status = version, int(status)
-	if len(reason) > 1 {
-		h.SetReasonSpan(codec.Span{Off: 13, Len: uint32(len(reason) - 1)})
-	}
 	c.state, c.lines = stateFields, 0
 	c.line, c.scanned = int32(lf+1), int32(lf+1)
+	return codec.ReasonNone
+}
+
+// setReason takes what follows the status code.
+//
+// Deviation: the space in front of an absent reason is often left out.
+func setReason(h *codec.ResponseHead, reason []byte) codec.Reason {
+	switch {
+	case bytes.IndexByte(reason, '\r') >= 0:
+		return codec.ReasonLineEnd
+	case len(reason) > 0 && reason[0] != ' ', !ascii.IsValue(reason):
+		return codec.ReasonStatusLine
+	case len(reason) > 1:
+		h.SetReasonSpan(codec.Span{Off: uint32(len("HTTP/1.1 200 ")), Len: uint32(len(reason) - 1)})
+	}
 	return codec.ReasonNone
 }
 

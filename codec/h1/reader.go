@@ -60,8 +60,8 @@ func (r *reader) nextLine(b []byte, most int) (lf int, ok bool) {
 // offset after the empty line, or 0 if that is not there yet.
 //
 // Hot path: BenchmarkServerFeed. The position stays in registers until the loop ends.
-func (r *reader) fields(b []byte, f *codec.Fields, max *sectionLimits) (end int, why codec.Reason) {
-	window := b[:min(len(b), max.bytes)]
+func (r *reader) fields(b []byte, f *codec.Fields, lim *sectionLimits) (end int, why codec.Reason) {
+	window := b[:min(len(b), lim.bytes)]
 	start, from := int(r.line), int(r.scanned)
 	for {
 		i := bytes.IndexByte(window[from:], '\n')
@@ -72,14 +72,14 @@ func (r *reader) fields(b []byte, f *codec.Fields, max *sectionLimits) (end int,
 		if window[start] == '\r' && lf == start+1 {
 			return lf + 1, codec.ReasonNone
 		}
-		if why := r.fieldLine(window[:lf], start, f, max); why != codec.ReasonNone {
+		if why := r.fieldLine(window[:lf], start, f, lim); why != codec.ReasonNone {
 			return 0, why
 		}
 		start, from = lf+1, lf+1
 	}
 	r.line, r.scanned = int32(start), int32(len(window))
-	if len(b) >= max.bytes { // the line that is not complete cannot be within the limit
-		return 0, max.whyBytes
+	if len(b) >= lim.bytes { // the line that is not complete cannot be within the limit
+		return 0, lim.whyBytes
 	}
 	return 0, codec.ReasonNone
 }
@@ -94,7 +94,7 @@ type sectionLimits struct {
 // fieldLine parses the line of b from start to the end, where its LF was, and adds the field to f, if there is one.
 //
 // A name that is known is a token, and needs no second look.
-func (r *reader) fieldLine(b []byte, start int, f *codec.Fields, max *sectionLimits) codec.Reason {
+func (r *reader) fieldLine(b []byte, start int, f *codec.Fields, lim *sectionLimits) codec.Reason {
 	line := b[start:]
 	end := len(line) - 1
 	colon := bytes.IndexByte(line, ':')
@@ -104,7 +104,7 @@ func (r *reader) fieldLine(b []byte, start int, f *codec.Fields, max *sectionLim
 	name := line[:colon]
 	id := codec.KnownField(name)
 	if id == codec.FieldOther && !ascii.All(name, ascii.Token) {
-		if name = r.responseName(name, max); name == nil {
+		if name = r.responseName(name, lim); name == nil {
 			return badNameReason(line)
 		}
 		id = codec.KnownField(name)
@@ -119,15 +119,15 @@ func (r *reader) fieldLine(b []byte, start int, f *codec.Fields, max *sectionLim
 	if !ascii.IsValue(line[at:end]) {
 		return badValueReason(line[at:end])
 	}
-	if int(r.lines) >= max.count {
-		return max.whyCount
+	if int(r.lines) >= lim.count {
+		return lim.whyCount
 	}
 	r.lines++
-	if f == nil || max.trailers && trailerForbidden(id) {
+	if f == nil || lim.trailers && trailerForbidden(id) {
 		return codec.ReasonNone
 	}
 	if len(name) > fieldNameMax {
-		return max.whyBytes
+		return lim.whyBytes
 	}
 	f.AppendSpan(id, codec.Span{Off: uint32(start), Len: uint32(len(name))},
 		codec.Span{Off: uint32(start + at), Len: uint32(end - at)})
@@ -138,9 +138,9 @@ func (r *reader) fieldLine(b []byte, start int, f *codec.Fields, max *sectionLim
 //
 // "A proxy MUST remove any such whitespace from a response message before forwarding the message downstream."
 // RFC 9112 section 5.1
-func (r *reader) responseName(name []byte, max *sectionLimits) []byte {
+func (r *reader) responseName(name []byte, lim *sectionLimits) []byte {
 	n := ascii.Span(name, ascii.Token)
-	if !max.response || n == 0 || len(ascii.Trim(name[n:])) > 0 {
+	if !lim.response || n == 0 || len(ascii.Trim(name[n:])) > 0 {
 		return nil
 	}
 	return name[:n]

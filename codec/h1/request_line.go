@@ -167,9 +167,7 @@ func completePath(h *codec.RequestHead) {
 		// the request to the indicated origin server"
 		// RFC 9112 section 3.2.4
 		h.SetPath([]byte("*"))
-	case len(p) == 0:
-		h.SetPath([]byte("/"))
-	case p[0] != '/' && p[0] != '*': // a query or fragment
-		h.SetPath(append([]byte("/"), p...))
+	case len(p) == 0 || p[0] != '/' && p[0] != '*': // nothing, a query or a fragment
+		h.SetPath(p)
 	}
 }

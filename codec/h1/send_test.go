@@ -271,6 +271,7 @@ func TestBugs(t *testing.T) {
 		"data after the end":       func() { c := started(-1, 200); c.data("", true); c.data("x", true) },
 		"data with 204":            func() { started(-1, 204).data("x", true) },
 		"second head":              func() { c := started(3, 200); c.head(200, 3, false) },
+		"status that is none":      func() { started(3, 99) },
 		"101 without an upgrade":   func() { started(-1, 101) },
 		"skip outside a body":      func() { started(3, 200).Skip(0, 1) },
 		"request while one is out": func() { clientAfter(kindGET).AppendRequestHead(nil, 0, plainRequest(kindGET), true) },

@@ -27,9 +27,15 @@ func (s *Server) AppendContinue(dst []byte, _ codec.StreamID) []byte {
 // It says "Connection: close" if the request or SetClose asked for it, if the body ends with the connection, and
 // if a CONNECT or an upgrade was turned down: a peer that did not wait for the answer may have sent bytes of
 // the other protocol, which must not be read as a request. A 1xx is written to HTTP/1.1 peers only.
+//
+// Where there is no body ResponseDone holds at once, whatever end said: data that the caller has for
+// it is to be dropped.
 func (s *Server) AppendResponseHead(dst []byte, _ codec.StreamID, h *codec.ResponseHead, end bool) []byte {
 	if s.head {
 		panic("BUG: h1: a second final head")
+	}
+	if h.Status < 100 || h.Status > 999 {
+		panic("BUG: h1: a status that is none")
 	}
 	if h.Status < 200 {
 		return s.appendInformational(dst, h)

@@ -171,9 +171,9 @@ func appendFields(dst []byte, f *codec.Fields, p fieldPlan) []byte {
 }
 
 var (
-	hostName   = []byte("host")
-	lengthName = []byte("content-length")
-	chunked    = []byte("chunked")
+	hostName     = []byte("host")
+	lengthName   = []byte("content-length")
+	chunkedValue = []byte("chunked")
 )
 
 // appendOwn appends one of the first fields of codec.FieldID, if it is to be written at its place.
@@ -196,7 +196,7 @@ func (p *fieldPlan) appendOwn(dst []byte, id codec.FieldID, name, value []byte) 
 		}
 	case codec.FieldTransferEncoding:
 		if p.chunked {
-			dst = appendField(dst, name, chunked)
+			dst = appendField(dst, name, chunkedValue)
 			p.chunked = false
 		}
 	case codec.FieldUpgrade:
