@@ -76,7 +76,7 @@ const (
 )
 
 // cannotRead is what keeps a readable conn from being read.
-const cannotRead = flagPaused | flagEOF | flagConnecting | flagConnectDue | flagClosed | flagFailed | flagSplice | flagStuck
+const cannotRead = flagPaused | flagEOF | flagConnecting | flagConnectDue | flagClosed | flagFailed | flagLinger | flagSplice | flagStuck
 
 // Loop returns the loop of c.
 func (c *Conn) Loop() *Loop { return c.loop }
@@ -154,6 +154,7 @@ func (l *Loop) intern(a Addr) *Addr {
 // SetDeadline arms OnTimeout for the time at of the loop's clock; 0 disarms it. Moving
 // the deadline to a later time costs one store.
 func (c *Conn) SetDeadline(at int64) {
+	c.loop.owner.assert()
 	if at == 0 || c.flags&flagClosed != 0 {
 		c.timer.Stop()
 		return
@@ -170,6 +171,7 @@ func (c *Conn) SetWatermarks(high, low int) {
 // SetBatch makes what c writes leave at the end of the turn instead of the end of the
 // event, together with what other events of the turn add.
 func (c *Conn) SetBatch(on bool) {
+	c.loop.owner.assert()
 	if on {
 		c.flags |= flagBatch
 		return

@@ -13,6 +13,7 @@ const lingerFlushMax = 30 * time.Second
 
 // CloseWrite sends a FIN once everything written has left. Reading goes on.
 func (c *Conn) CloseWrite() {
+	c.loop.owner.assert()
 	if c.flags&(flagClosed|flagFailed|flagBroken|flagShut) != 0 {
 		return
 	}
@@ -46,6 +47,7 @@ func (c *Conn) shutWrite() {
 
 // Close closes c now. What is queued is lost. The handler is not called again.
 func (c *Conn) Close() {
+	c.loop.owner.assert()
 	if c.flags&flagClosed == 0 {
 		c.closeNow()
 	}
@@ -53,6 +55,7 @@ func (c *Conn) Close() {
 
 // Reset closes c with a reset, so that the peer cannot take it for an orderly end.
 func (c *Conn) Reset() {
+	c.loop.owner.assert()
 	if c.flags&flagClosed != 0 {
 		return
 	}
@@ -67,6 +70,7 @@ func (c *Conn) Reset() {
 // A timeout of 0 closes as soon as the queue is flushed, with one system call: right when
 // nothing more is expected from the peer.
 func (c *Conn) CloseLinger(timeout time.Duration) {
+	c.loop.owner.assert()
 	if c.flags&(flagClosed|flagLinger) != 0 {
 		return
 	}

@@ -278,3 +278,66 @@ func TestLoopCloseTellsHandlers(t *testing.T) {
 		t.Error("the socket is still open")
 	}
 }
+
+// Closing in the middle of a long read stops the calls at once, and the handler may go on
+// to use the bytes it was shown.
+func TestConnCloseInsideLongRead(t *testing.T) {
+	t.Parallel()
+	for _, linger := range []time.Duration{-1, 0, time.Second} {
+		tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.ScratchBytes = 8 << 10 })
+		rec := &enginetest.Recorder{Quiet: true}
+		c, peer := tl.Pair(rec)
+		other, po := tl.Pair(enginetest.NewRecorder())
+		calls := 0
+		rec.DataFunc = func(b []byte) int {
+			if len(b) < 8<<10 {
+				return 0 // kept, so that the next call shows a block
+			}
+			calls++
+			c.Write([]byte("enough"))
+			if linger < 0 {
+				c.Close()
+			} else {
+				c.CloseLinger(linger)
+			}
+			tl.Attach(-1, nil, nil) // fails, and must not disturb
+			other.WriteRef(b)
+			return 0
+		}
+		for range 3 {
+			peer.Write(strings.Repeat("x", 2500))
+			tl.Settle()
+		}
+		peer.Write(strings.Repeat("x", 40<<10))
+		tl.Settle()
+		if calls != 1 {
+			t.Errorf("linger %v: %d calls, want 1", linger, calls)
+		}
+		if got := po.Read(); got != strings.Repeat("x", 8<<10) {
+			t.Errorf("linger %v: the other conn sent %d bytes, or wrong ones", linger, len(got))
+		}
+		if got := peer.Read(); linger > 0 && got != "enough" {
+			t.Errorf("linger %v: peer got %q", linger, got)
+		}
+		peer.Close()
+		tl.Settle()
+		if tl.Conns() != 1 || tl.Arena().Leased() != 16<<10 {
+			t.Errorf("linger %v: %d conns, %d bytes leased", linger, tl.Conns(), tl.Arena().Leased())
+		}
+	}
+}
+
+func TestConnWriteAfterCloseWrite(t *testing.T) {
+	t.Parallel()
+	tl := enginetest.NewLoop(t)
+	rec := enginetest.NewRecorder()
+	c, peer := tl.Pair(rec)
+	c.Write([]byte("all"))
+	c.CloseWrite()
+	c.Write([]byte("too late"))
+	tl.Settle()
+	if got := peer.Read(); got != "all" {
+		t.Errorf("peer got %q", got)
+	}
+	rec.Want(t)
+}

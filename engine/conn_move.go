@@ -12,6 +12,7 @@ import (
 // Precondition: a quiet point. Nothing is staged or queued, no splice goes on, c is plain,
 // connected, and not inside OnData.
 func (c *Conn) Detach() (fd int, kept []byte) {
+	c.loop.owner.assert()
 	if !c.Quiet() {
 		panic("BUG: engine: detached a conn that is not quiet")
 	}
@@ -36,6 +37,7 @@ func (c *Conn) Quiet() bool {
 // Attach makes a conn of a connected, non-blocking socket, which becomes the loop's, and
 // of bytes read from it before. They are shown to h in the next turn at the latest.
 func (l *Loop) Attach(fd int, kept []byte, h Handler) (*Conn, error) {
+	l.owner.assert()
 	if len(kept) > len(l.scratch) {
 		return nil, fmt.Errorf("engine: attach: %d kept bytes exceed the maximum of %d", len(kept), len(l.scratch))
 	}

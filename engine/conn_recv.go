@@ -102,7 +102,11 @@ func (c *Conn) offer(b []byte, front int, inBlock bool) {
 	if l.stage.owner != nil {
 		l.endEvent() // before anything b refers to moves
 	}
-	if n == len(b) && c.kept == nil || c.flags&(flagClosed|flagLinger) != 0 {
+	if c.flags&(flagClosed|flagLinger) != 0 {
+		c.dropKept() // the handler may have gone on to use b after it closed c
+		return
+	}
+	if n == len(b) && c.kept == nil {
 		return
 	}
 	if n < 0 || n > len(b) {
@@ -217,9 +221,10 @@ func (c *Conn) keptRoom() (buf []byte, front int) {
 	return k.block.Bytes()[k.off:end], k.n
 }
 
-// dropKept gives the block of the kept bytes back.
+// dropKept gives the block of the kept bytes back. Inside OnData the handler may be
+// looking at it: then offer does it.
 func (c *Conn) dropKept() {
-	if c.kept == nil {
+	if c.kept == nil || c.flags&flagInData != 0 {
 		return
 	}
 	c.loop.arena.Return(c.kept.block)
@@ -230,6 +235,7 @@ func (c *Conn) dropKept() {
 // PauseRead stops OnData until ResumeRead has been called as often. Bytes already read
 // and not consumed are kept; the kernel holds the rest and slows the peer down.
 func (c *Conn) PauseRead() {
+	c.loop.owner.assert()
 	if c.flags&(flagClosed|flagFailed|flagLinger) != 0 {
 		return
 	}
@@ -243,6 +249,7 @@ func (c *Conn) PauseRead() {
 // ResumeRead takes one PauseRead back. After the last, what is kept or readable reaches
 // OnData in the same turn.
 func (c *Conn) ResumeRead() {
+	c.loop.owner.assert()
 	if c.flags&(flagClosed|flagFailed|flagLinger) != 0 {
 		return
 	}

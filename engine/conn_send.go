@@ -14,6 +14,7 @@ const writeCopyMax = 16 << 10
 // Stage returns the loop's staging buffer with what c has staged in this event already.
 // Append to it and give the result to Staged. It must not be kept.
 func (c *Conn) Stage() []byte {
+	c.loop.owner.assert()
 	l := c.loop
 	if l.stage.owner != c {
 		l.stageFor(c)
@@ -34,18 +35,19 @@ func (c *Conn) Staged(b []byte) {
 // until the end of the event: a part of what OnData was shown, or constant memory. What
 // the socket refuses is copied to the queue.
 func (c *Conn) WriteRef(b []byte) {
+	c.loop.owner.assert()
 	l := c.loop
 	if l.stage.owner != c {
 		l.stageFor(c)
 	}
 	s := &l.stage
+	if s.count == refsMax || len(b) < refMin && len(s.buf)+len(b) > cap(s.buf) {
+		l.unstage(c) // rather than grow
+		s.owner = c
+	}
 	if len(b) < refMin {
 		s.buf = append(s.buf, b...)
 		return
-	}
-	if s.count == refsMax {
-		l.unstage(c)
-		s.owner = c
 	}
 	s.refs[s.count] = stageRef{at: len(s.buf), b: b}
 	s.count++
@@ -55,7 +57,12 @@ func (c *Conn) WriteRef(b []byte) {
 // Write writes b, which may change as soon as Write returns.
 func (c *Conn) Write(b []byte) {
 	if len(b) <= writeCopyMax {
-		c.Staged(append(c.Stage(), b...))
+		buf := c.Stage()
+		if len(buf)+len(b) > cap(buf) { // rather than grow
+			c.loop.unstage(c)
+			buf = c.Stage()
+		}
+		c.Staged(append(buf, b...))
 		return
 	}
 	c.WriteRef(b)
@@ -77,6 +84,7 @@ func (c *Conn) Buffered() int {
 // Full reports whether Buffered has reached the high watermark. After it did, OnWriteLow
 // follows when the queue is at the low one.
 func (c *Conn) Full() bool {
+	c.loop.owner.assert()
 	if c.Buffered() < int(c.high) {
 		return false
 	}

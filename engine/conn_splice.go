@@ -38,6 +38,7 @@ const pipesFreeMax = 64
 // be written to dst. Called inside OnData, bytes that OnData then leaves are sent first
 // and count. If dst breaks, its own handler is told, and the splice ends without a word.
 func (c *Conn) Splice(dst *Conn, n int64) bool {
+	c.loop.owner.assert()
 	l := c.loop
 	const unfit = flagClosed | flagFailed | flagBroken | flagLinger | flagConnecting
 	if n == 0 || c.loop != dst.loop || c == dst ||
@@ -64,6 +65,7 @@ func (c *Conn) Splicing() bool { return c.splice != nil }
 // StopSplice ends the splice of c. What is in the pipe is queued for dst; OnSplice is not
 // called again. Reading goes on with OnData.
 func (c *Conn) StopSplice() {
+	c.loop.owner.assert()
 	s := c.splice
 	if s == nil {
 		return

@@ -16,6 +16,7 @@ var ErrConnsMax = errors.New("engine: connection limit of the loop reached")
 // h hears OnConnect or OnClose(CloseConnectFailed) later in a turn. What is written
 // before OnConnect is queued.
 func (l *Loop) Dial(addr *Addr, h Handler) (*Conn, error) {
+	l.owner.assert()
 	if l.Conns() >= l.cfg.ConnsMax {
 		l.stats.ConnsMaxHit.Inc()
 		return nil, ErrConnsMax

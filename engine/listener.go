@@ -51,6 +51,7 @@ const (
 // AddListener starts to accept on fd, which becomes the loop's. a unix socket may be on
 // several loops: each needs a duplicate of the fd of its own, see DupFd.
 func (l *Loop) AddListener(fd int, opts ListenerOptions, a Acceptor) (*Listener, error) {
+	l.owner.assert()
 	addr, err := LocalAddr(fd)
 	if err != nil {
 		return nil, fmt.Errorf("engine: add listener: %w", err)

@@ -71,6 +71,7 @@ type Loop struct {
 
 	panics panicBudget
 	stats  LoopStats
+	owner  debugOwner // with the debug tag: which thread may use the loop
 
 	// Shared: see post.go.
 	mail mailbox
@@ -136,13 +137,17 @@ func (l *Loop) Conns() int { return l.slab.count - len(l.dead) }
 func (l *Loop) EachConn(f func(*Conn)) { l.slab.each(f) }
 
 // Later runs t once, at the end of this turn, before what was written leaves.
-func (l *Loop) Later(t Task) { l.tasks = append(l.tasks, t) }
+func (l *Loop) Later(t Task) {
+	l.owner.assert()
+	l.tasks = append(l.tasks, t)
+}
 
 // Run turns the loop until Stop. It locks the calling goroutine to its thread and closes
 // what is left at the end: each handler hears OnClose(CloseLoopEnd).
 func (l *Loop) Run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	l.owner.own()
 	for !l.stop.Load() {
 		if err := l.Turn(-1); err != nil {
 			l.end()

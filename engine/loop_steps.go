@@ -265,6 +265,7 @@ func (l *Loop) panicked(v any, stack []byte) {
 // endPanicked closes c and tells its handler, which may panic once more.
 func (l *Loop) endPanicked(c *Conn) {
 	h := c.handler
+	c.flags &^= flagInData
 	c.closeNow()
 	if h == nil {
 		return

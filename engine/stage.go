@@ -94,8 +94,9 @@ func (l *Loop) stageFor(c *Conn) {
 func (l *Loop) unstage(c *Conn) {
 	s := &l.stage
 	switch {
-	case c.flags&(flagClosed|flagFailed|flagBroken) != 0 || s.size() == 0:
-		// A broken conn swallows writes; OnClose is on its way.
+	case c.flags&(flagClosed|flagFailed|flagBroken|flagShut) != 0 || s.size() == 0:
+		// A broken conn swallows writes, OnClose is on its way; so does one that was
+		// told CloseWrite.
 	case c.wire != nil:
 		c.stageToWire(s)
 	case c.out != nil || c.flags&flagWritable == 0:

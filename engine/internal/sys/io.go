@@ -12,9 +12,11 @@ type Iovec = unix.Iovec
 
 // Read reads from a non-blocking fd. b must not be empty.
 //
+// RawSyscall6 is one jump shorter than RawSyscall.
+//
 // Hot path: guarded by engine's BenchmarkEcho.
 func Read(fd int, b []byte) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	n, _, errno := unix.RawSyscall6(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
 	return int(n), errno
 }
 
@@ -22,13 +24,13 @@ func Read(fd int, b []byte) (int, syscall.Errno) {
 //
 // Hot path: guarded by engine's BenchmarkEcho.
 func Write(fd int, b []byte) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	n, _, errno := unix.RawSyscall6(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
 	return int(n), errno
 }
 
 // Writev writes the pieces in order. v must not be empty.
 func Writev(fd int, v []Iovec) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
+	n, _, errno := unix.RawSyscall6(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)), 0, 0, 0)
 	return int(n), errno
 }
 
