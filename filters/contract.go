@@ -55,6 +55,11 @@ type Terminal interface {
 	OnRequestData(s *Stream, data []byte, end bool)
 	// OnRequestTrailers takes the trailers, which end the request.
 	OnRequestTrailers(s *Stream, t *codec.Fields)
+	// SpliceRequest begins to move the next n bytes of the request's body, all until its end if n is
+	// negative, from the downstream connection past the filters. It reports whether it can;
+	// SplicedRequest tells that they have gone.
+	SpliceRequest(s *Stream, n int64) bool
+	SplicedRequest(s *Stream, n int64)
 	// PauseResponse stops reading the response from upstream, because downstream does not take it as
 	// fast or a filter holds it. Counted: each needs its ResumeResponse.
 	PauseResponse(s *Stream)

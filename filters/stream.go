@@ -79,6 +79,12 @@ type Downstream interface {
 	ResetResponse(details string)
 	// Informational sends a 1xx head on.
 	Informational(h *codec.ResponseHead)
+	// MaySplice reports whether the next n bytes of the response's body, all until its end if n is
+	// negative, may go to Conn without passing the filters; SpliceBegun tells that they do, and
+	// Spliced how many have.
+	MaySplice(n int64) bool
+	SpliceBegun(n int64)
+	Spliced(n int64)
 	// ClearRoute makes the match run again before the request is forwarded.
 	ClearRoute()
 	// Retry runs the phases again from the choice of a host.

@@ -24,6 +24,7 @@ type conn struct {
 	prev, next *conn   // in Manager.conns
 	requests   uint32  // requests begun
 	eof        bool    // the peer has ended its direction
+	splice     spliced // of the request, by the connection itself
 	piped      bool    // reading is paused because the next request is here already
 	closed     bool    // the connection is ending; nothing more is read
 }
@@ -59,7 +60,11 @@ func (c *conn) OnData(b []byte) (n int) {
 		case codec.EventHead:
 			s.onHead(ev.End)
 		case codec.EventData:
+			opaque := ev.Opaque
 			s.onData(ev.Data, ev.End)
+			if opaque != 0 && n == len(b) && c.stream == s && !c.closed {
+				s.spliceRequest(opaque)
+			}
 		case codec.EventTrailers:
 			s.onTrailers(ev.Trailers)
 		}
@@ -143,9 +148,6 @@ func (c *conn) OnWriteLow() {
 		c.m.chain.Terminal().ResumeResponse(&s.Stream)
 	}
 }
-
-// OnSplice implements engine.Handler. Nothing is spliced out of a downstream connection.
-func (c *conn) OnSplice(int64, bool, bool) {}
 
 // OnClose implements engine.Handler: the connection broke.
 func (c *conn) OnClose(engine.CloseReason) {

@@ -33,17 +33,18 @@ const (
 
 // flow is what a stream knows of its progress besides its phase.
 type flow struct {
-	active    int64 // when something last moved, for stream_idle_timeout
-	headSeen  bool  // the head of the request is complete
-	headTimed bool  // the deadline of the head is armed
-	refused   bool  // the request could not be read: no route, no filters
-	replied   bool  // the response is a local reply
-	tunnel    bool  // upgraded: raw bytes both ways
-	closing   bool  // the connection ends with this response
-	outgoing  bool  // the head of the final response has been written
-	gone      bool  // the downstream connection is gone
-	full      bool  // the response is paused until the downstream write queue drains
-	pauses    uint8 // PauseSource of the request less ResumeSource: owed to the connection
+	active    int64   // when something last moved, for stream_idle_timeout
+	headSeen  bool    // the head of the request is complete
+	headTimed bool    // the deadline of the head is armed
+	refused   bool    // the request could not be read: no route, no filters
+	replied   bool    // the response is a local reply
+	tunnel    bool    // upgraded: raw bytes both ways
+	closing   bool    // the connection ends with this response
+	outgoing  bool    // the head of the final response has been written
+	gone      bool    // the downstream connection is gone
+	full      bool    // the response is paused until the downstream write queue drains
+	splice    spliced // of the response
+	pauses    uint8   // PauseSource of the request less ResumeSource: owed to the connection
 }
 
 // stream is one request on a downstream connection.

@@ -150,8 +150,12 @@ func (f *fakeDownstream) SendLocalReply(r filters.LocalReply) {
 }
 func (f *fakeDownstream) ResetResponse(details string)        { f.note("reset %s", details) }
 func (f *fakeDownstream) Informational(h *codec.ResponseHead) { f.note("informational %d", h.Status) }
-func (f *fakeDownstream) ClearRoute()                         { f.note("clear route") }
-func (f *fakeDownstream) Retry()                              { f.note("retry") }
+func (f *fakeDownstream) MaySplice(int64) bool                { return false }
+func (f *fakeDownstream) SpliceBegun(int64)                   {}
+func (f *fakeDownstream) Spliced(int64)                       {}
+
+func (f *fakeDownstream) ClearRoute() { f.note("clear route") }
+func (f *fakeDownstream) Retry()      { f.note("retry") }
 
 // problems runs a Validate.
 func problems(validate func(func(path, problem, hint string))) string {

@@ -246,7 +246,9 @@ func (rq *request) OnResponseData(b []byte, end bool) {
 	if end {
 		rq.responseComplete(rq.stream.Now())
 	}
-	rq.stream.PassData(filters.Response, b, end)
+	if rq.stream.PassData(filters.Response, b, end) && !end {
+		rq.spliceResponse()
+	}
 }
 
 // OnResponseTrailers implements pool.Owner.
