@@ -1,5 +1,3 @@
-//go:build expfmt
-
 // Reads the page with Prometheus' own parser. It has a build tag as long as go.mod does not
 // carry the modules that parser imports: go test -tags expfmt.
 
