@@ -249,7 +249,7 @@ func (m *Manager) forget(c *conn) {
 	m.stats.CxDestroy.Inc()
 	m.stats.CxRxBytes.Add(c.io.BytesIn())
 	m.stats.CxTxBytes.Add(c.io.BytesOut())
-	m.stats.CxLengthMs.Record(uint64(m.loop.Now()-c.start) / uint64(time.Millisecond))
+	m.stats.CxLengthMs.Record(uint64(m.loop.Now()-c.start) / uint64(time.Microsecond))
 	if m.gate != nil {
 		m.gate.Left(c.io)
 	}

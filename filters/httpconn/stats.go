@@ -23,7 +23,7 @@ type managerStats struct {
 	CxMaxRequests       stats.Counter   `stat:"downstream_cx_max_requests_reached" help:"connections closed at max_requests_per_connection"`
 	CxRxBytes           stats.Counter   `stat:"downstream_cx_rx_bytes_total" help:"bytes received"`
 	CxTxBytes           stats.Counter   `stat:"downstream_cx_tx_bytes_total" help:"bytes sent"`
-	CxLengthMs          stats.Histogram `stat:"downstream_cx_length_ms" help:"life of a connection, milliseconds"`
+	CxLengthMs          stats.Histogram `stat:"downstream_cx_length_ms" unit:"us" help:"life of a connection, milliseconds"`
 	PausedReading       stats.Counter   `stat:"downstream_flow_control_paused_reading_total" help:"times reading of a request was paused"`
 	ResumedReading      stats.Counter   `stat:"downstream_flow_control_resumed_reading_total" help:"times reading of a request was resumed"`
 	RqTotal             stats.Counter   `stat:"downstream_rq_total" help:"requests whose head was complete, or refused"`
@@ -48,7 +48,7 @@ type managerStats struct {
 	RqEarlyResponse     stats.Counter   `stat:"downstream_rq_response_before_rq_complete" help:"responses complete before their request"`
 	RqFailedPath        stats.Counter   `stat:"downstream_rq_failed_path_normalization" help:"requests refused for their path"`
 	RqRedirectedPath    stats.Counter   `stat:"downstream_rq_redirected_with_normalized_path" help:"requests redirected to their normalized path"`
-	RqTime              stats.Histogram `stat:"downstream_rq_time" help:"first byte in to last byte out, milliseconds"`
+	RqTime              stats.Histogram `stat:"downstream_rq_time" unit:"us" help:"first byte in to last byte out, milliseconds"`
 	DroppedUnderscores  stats.Counter   `stat:"http1.dropped_headers_with_underscores" help:"fields dropped for an underscore"`
 	RejectedUnderscores stats.Counter   `stat:"http1.requests_rejected_with_underscores_in_headers" help:"requests refused for an underscore"`
 }

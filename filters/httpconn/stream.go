@@ -317,7 +317,7 @@ func (s *stream) finish() {
 	}
 	s.phase = phaseDone
 	s.Info.DownstreamLastTx = m.loop.Now()
-	m.stats.RqTime.Record(uint64(m.loop.Now()-s.Info.Start) / 1e6)
+	m.stats.RqTime.Record(uint64(m.loop.Now()-s.Info.Start) / 1e3)
 	if s.tunnel {
 		m.stats.CxUpgradesActive.Dec()
 	}
