@@ -24,7 +24,7 @@ func TestSuiteIsSound(t *testing.T) {
 			t.Errorf("%s: %d connections, %d bytes, %d entries; want some of each", s.name, s.conns, s.body, len(s.entries))
 		}
 		for _, e := range s.entries {
-			if e.loops < 1 || !slices.Contains([]string{millrace, nginx, haproxy, floorRelay}, e.peer) {
+			if e.loops < 1 || !slices.Contains([]string{millrace, nginx, nginxStock, haproxy, floorRelay}, e.peer) {
 				t.Errorf("%s: entry %+v names no peer or no loops", s.name, e)
 			}
 		}

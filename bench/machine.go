@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,7 +56,7 @@ func lacking(peers []compare.Peer) (missing, packages []string) {
 		}
 	}
 	for _, p := range peers {
-		if _, err := p.Path(); err != nil && p.Package != "" {
+		if _, err := p.Path(); err != nil && p.Package != "" && !slices.Contains(packages, p.Package) {
 			missing = append(missing, p.Name)
 			packages = append(packages, p.Package)
 		}
@@ -84,7 +85,7 @@ func describe(peers []compare.Peer) []string {
 		kernel = "Linux " + unix.ByteSliceToString(uts.Release[:])
 	}
 	lines := []string{
-		fmt.Sprintf("machine: %d cores, %s, %s memory", runtime.NumCPU(), cpu, field("/proc/meminfo", "MemTotal")),
+		fmt.Sprintf("machine: %d cores, %s, %s memory", runtime.NumCPU(), cpu, gibibytes(field("/proc/meminfo", "MemTotal"))),
 		"kernel: " + kernel,
 		"Go: " + runtime.Version(),
 	}
@@ -94,6 +95,15 @@ func describe(peers []compare.Peer) []string {
 		}
 	}
 	return append(lines, "wrk: "+firstLine("wrk", "-v"), "h2load: "+firstLine("h2load", "--version"))
+}
+
+// gibibytes turns "1048576 kB" into "1.0 GiB".
+func gibibytes(kb string) string {
+	n, err := strconv.ParseFloat(strings.TrimSuffix(kb, " kB"), 64)
+	if err != nil {
+		return kb
+	}
+	return fmt.Sprintf("%.1f GiB", n/(1<<20))
 }
 
 // field returns the first value of a "name: value" file of /proc.

@@ -93,7 +93,7 @@ func TestFloorAndOrigin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newTestRunner(t, ports[0], compare.Builtin("", floorBin)[3])
+	r := newTestRunner(t, ports[0], compare.Builtin("", floorBin)[4])
 	if _, err := r.group.Start("origin", "", dir, originBin, fmt.Sprint(ports[0])); err != nil {
 		t.Fatal(err)
 	}

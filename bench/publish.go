@@ -132,7 +132,8 @@ func (f *finished) charts() map[string]report.Chart {
 			for _, m := range of.metrics {
 				bar.Parts = append(bar.Parts, o.spread(e.label, m).Median)
 			}
-			if !math.IsNaN(bar.Parts[0]) {
+			if whole := o.spread(e.label, o.scenario.measure.metrics()[0]).Median; !math.IsNaN(whole) {
+				fit(bar.Parts, whole)
 				g.Bars = append(g.Bars, bar)
 			}
 		}
@@ -145,6 +146,19 @@ func (f *finished) charts() map[string]report.Chart {
 		out[of.file] = c
 	}
 	return out
+}
+
+// fit scales parts to a whole: medians of parts do not add up to the median of the whole, which is what the table says.
+func fit(parts []float64, whole float64) {
+	sum := 0.0
+	for _, v := range parts {
+		sum += v
+	}
+	for i := range parts {
+		if sum > 0 {
+			parts[i] *= whole / sum
+		}
+	}
 }
 
 // markdown is the report as a document.
@@ -192,7 +206,8 @@ const method = `## How it is measured
 
 - **Same work.** Every proxy speaks HTTP/1.1 over kept connections to the same origin, adds ` + "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id`" + `,
   removes hop-by-hop fields, writes no access log, and has limits and buffers that the load does not reach. The configs are in
-  ` + "`bench/compare/config.go`" + `. The floor is a C program that only reads and sends: what the kernel charges for moving the bytes.
+  ` + "`bench/compare/config.go`" + `. nginx has 16 KiB response buffers, as HAProxy does; nginx-stock has those it ships with. The floor is a
+  C program that only reads and sends: what the kernel charges for moving the bytes.
 - **CPU time, not throughput.** The proxy has a core of its own, one loop, worker or thread; load and origin have another. What is compared is the
   CPU time of the proxy's processes (the scheduler's clock, nanoseconds) divided by the requests answered. User and system time are its division by
   the timer's ticks. Requests a second depend on what else the machine does, and are printed for information. Where the proxy's

@@ -50,6 +50,10 @@ func Builtin(millrace, floor string) []Peer {
 			Args: func(s Site, cf string) []string { return []string{"-p", s.Dir, "-c", cf} },
 		},
 		{
+			Name: "nginx-stock", Package: "nginx-light", Binary: "nginx", ConfigFile: "nginx.conf", Config: nginxStockConfig,
+			Args: func(s Site, cf string) []string { return []string{"-p", s.Dir, "-c", cf} },
+		},
+		{
 			Name: "haproxy", Package: "haproxy", Binary: "haproxy", Version: []string{"-v"}, ConfigFile: "haproxy.cfg", Config: haproxyConfig,
 			Args: func(_ Site, cf string) []string { return []string{"-db", "-f", cf} },
 		},
