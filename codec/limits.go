@@ -11,7 +11,7 @@ type Limits struct {
 	// RFC 9112 section 3 asks for at least 8,000.
 	TargetBytes int
 	// ChunkExtBytes bounds the chunk extensions of one body, in bytes, summed over its
-	// chunks, leading zeros of chunk-size included. Beyond it 400 or 502. Default 16 KiB.
+	// chunks. Beyond it 400 or 502. Default 16 KiB.
 	ChunkExtBytes int
 	// TrailerBytes bounds a trailer section, in bytes. Beyond it 431 or 502. Default 16 KiB.
 	TrailerBytes int
