@@ -1,6 +1,10 @@
 package accesslog
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
 
 // How a byte of a value is printed.
 const (
@@ -23,6 +27,30 @@ func makeEscapes() (t [256]uint8) {
 		}
 	}
 	return t
+}
+
+// plainPrefix returns how many bytes at the start of b are plain.
+//
+// Hot path: BenchmarkFormat. Eight bytes a step; in each byte of the sums below the high bit tells,
+// and there is no carry from one byte to the next.
+func plainPrefix(b []byte) int {
+	const ones, low, high = 0x0101010101010101, 0x7f7f7f7f7f7f7f7f, 0x8080808080808080
+	n := 0
+	for ; n+8 <= len(b); n += 8 {
+		x := binary.LittleEndian.Uint64(b[n:])
+		y := x & low
+		special := x                      // beyond ASCII
+		special |= ^(y + ones*0x60)       // below 0x20
+		special |= y + ones               // 0x7f
+		special |= ^(y ^ ones*'"' + low)  // the quote
+		special |= ^(y ^ ones*'\\' + low) // the backslash
+		if special &= high; special != 0 {
+			return n + bits.TrailingZeros64(special)/8
+		}
+	}
+	for ; n < len(b) && escapes[b[n]] == plain; n++ {
+	}
+	return n
 }
 
 const hexDigits = "0123456789ABCDEF"

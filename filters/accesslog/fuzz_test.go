@@ -54,6 +54,11 @@ func FuzzEscape(f *testing.F) {
 		r.RouteName = string(in) // as good as any: fields refuse most bytes before they come here
 		line := text.Append(nil, r)
 		checkText(t, in, line)
+		for _, how := range []escaping{escapeNone, escapeAsText, escapeAsJSON} {
+			if got, want := appendBytes(nil, in, how), appendValue(nil, in, how); !bytes.Equal(got, want) {
+				t.Errorf("appendBytes(%q) = %q; want %q", in, got, want)
+			}
+		}
 		for _, format := range []*Format{object, omitted} {
 			checkJSON(t, in, format.Append(nil, r))
 		}

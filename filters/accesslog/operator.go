@@ -49,7 +49,7 @@ func (o *operator) append(dst []byte, r *Record, limit int, how escaping) (out [
 		if b == nil {
 			return dst, false
 		}
-		return appendValue(dst, cut(b, limit), how), true
+		return appendBytes(dst, cut(b, limit), how), true
 	case o.str != nil:
 		s := o.str(o, r)
 		if s == "" {
@@ -73,6 +73,16 @@ const (
 	escapeAsText
 	escapeAsJSON
 )
+
+// appendBytes is appendValue for values that are mostly plain.
+func appendBytes(dst, b []byte, how escaping) []byte {
+	n := plainPrefix(b)
+	dst = append(dst, b[:n]...)
+	if n == len(b) {
+		return dst
+	}
+	return appendValue(dst, b[n:], how)
+}
 
 func appendValue[T ~string | ~[]byte](dst []byte, s T, how escaping) []byte {
 	switch how {

@@ -364,3 +364,34 @@ func (r *recorder) Write(b []byte) (int, error) {
 	}
 	return r.Buffer.Write(b)
 }
+
+// TestStats: counters are shown while the file is open.
+func TestStats(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a")
+	var reg stats.Registry
+	log, err := NewFiles(&reg).Open(&Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for loop := range 2 {
+		NewLogger([]*Log{log}, loop).Log(newRecord())
+	}
+	log.Writer().Flush()
+	got := map[string]int64{}
+	collect := func(m *stats.Metric) bool {
+		got[m.Scope.Prefix+m.Name] = m.Value
+		return true
+	}
+	reg.Each(collect)
+	if n, writes := got["access_log."+path+".lines_total"], got["filesystem.write_completed"]; n != 2 || writes != 1 {
+		t.Errorf("lines_total = %d, write_completed = %d; want 2, 1, in %v", n, writes, got)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	clear(got)
+	if reg.Each(collect); len(got) != 0 {
+		t.Errorf("after Close there is %v", got)
+	}
+}
