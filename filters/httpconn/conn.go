@@ -24,7 +24,6 @@ type conn struct {
 	prev, next *conn   // in Manager.conns
 	requests   uint32  // requests begun
 	eof        bool    // the peer has ended its direction
-	splice     spliced // of the request, by the connection itself
 	piped      bool    // reading is paused because the next request is here already
 	closed     bool    // the connection is ending; nothing more is read
 }

@@ -20,6 +20,8 @@ const (
 	headSpareBytes = 1 << 10
 	// freeStreamsMax is how many ended streams a manager keeps for reuse, with their blocks.
 	freeStreamsMax = 256
+	// freeConnsMax is how many ended connections a manager keeps for reuse.
+	freeConnsMax = 1024
 )
 
 // Deps is what a [Manager] needs of the process.
@@ -65,13 +67,17 @@ type Manager struct {
 	draining *atomic.Bool
 
 	// Owned by the loop.
-	routes   *route.Table
-	formats  []*accesslog.Format
-	conns    *conn // list of open connections
-	open     int
-	drained  bool
-	free     *stream // ended streams, linked
-	freeLen  int
+	routes  *route.Table
+	formats []*accesslog.Format
+	conns   *conn // list of open connections
+	open    int
+	drained bool
+	free    *stream // ended streams, linked
+	freeLen int
+
+	freeConns    *conn // ended connections, linked by next
+	freeConnsLen int
+
 	ev       codec.Event
 	input    route.Input
 	record   accesslog.Record
@@ -109,9 +115,9 @@ func (m *Manager) OnAccept(io *engine.Conn) engine.Handler {
 		return nil
 	}
 	m.connID++
-	c := &conn{m: m, io: io, id: m.connID<<8 | uint64(m.loop.Index())}
+	c := m.newConn()
+	*c = conn{m: m, io: io, id: m.connID<<8 | uint64(m.loop.Index()), start: m.loop.Now()}
 	c.codec.Reset(&m.limits)
-	c.start = m.loop.Now()
 	if c.next = m.conns; c.next != nil {
 		c.next.prev = c
 	}
@@ -127,6 +133,17 @@ func (m *Manager) OnAccept(io *engine.Conn) engine.Handler {
 		first = m.cfg.IdleTimeout
 	}
 	c.setDeadline(first)
+	return c
+}
+
+// newConn takes an ended conn for reuse, or makes one.
+func (m *Manager) newConn() *conn {
+	c := m.freeConns
+	if c == nil {
+		return new(conn)
+	}
+	m.freeConns = c.next
+	m.freeConnsLen--
 	return c
 }
 
@@ -252,5 +269,11 @@ func (m *Manager) forget(c *conn) {
 	m.stats.CxLengthMs.Record(uint64(m.loop.Now()-c.start) / uint64(time.Microsecond))
 	if m.gate != nil {
 		m.gate.Left(c.io)
+	}
+	// The calls that led here may still look at c; none of them outlives the event, and c
+	// begins anew in another one.
+	if m.freeConnsLen < freeConnsMax {
+		c.next, m.freeConns = m.freeConns, c
+		m.freeConnsLen++
 	}
 }

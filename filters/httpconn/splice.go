@@ -16,7 +16,7 @@ const (
 	spliceMinBytes = 256 << 10
 )
 
-// spliced is where a splice of the response stands. The zero value is none.
+// spliced is where a splice stands. The zero value is none.
 type spliced struct {
 	span int64 // what was asked for; negative: until the end
 	left int64
@@ -62,7 +62,7 @@ func (s *stream) spliceRequest(n int64) {
 		return
 	}
 	if s.m.chain.Terminal().SpliceRequest(&s.Stream, n) {
-		s.conn.splice = spliced{span: n, left: n}
+		s.spliceRq = spliced{span: n, left: n}
 	}
 }
 
@@ -75,14 +75,14 @@ func (c *conn) OnSplice(n int64, done, eof bool) {
 	c.codec.Skip(0, n)
 	s.active = c.m.loop.Now()
 	s.Info.RequestBytes += uint64(n)
-	if c.splice.span > 0 {
-		c.splice.left -= n
+	if s.spliceRq.span > 0 {
+		s.spliceRq.left -= n
 	}
 	if !done {
 		return
 	}
-	span := c.splice
-	c.splice = spliced{}
+	span := s.spliceRq
+	s.spliceRq = spliced{}
 	if span.span > 0 && span.left == 0 {
 		c.m.chain.Terminal().SplicedRequest(&s.Stream, span.span)
 	}

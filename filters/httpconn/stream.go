@@ -44,6 +44,7 @@ type flow struct {
 	gone      bool    // the downstream connection is gone
 	full      bool    // the response is paused until the downstream write queue drains
 	splice    spliced // of the response
+	spliceRq  spliced // of the request
 	pauses    uint8   // PauseSource of the request less ResumeSource: owed to the connection
 }
 
