@@ -21,7 +21,7 @@
 //
 // Where RFC 9112 leaves a choice or is not followed to the letter, the code says so; the choices are:
 //
-//   - One empty line in front of a request is ignored; a second one is refused.
+//   - Two empty lines in front of a request are ignored; a third one is refused.
 //   - A target may hold any VCHAR, see ascii.Target.
 //   - A Host field may not hold a comma, so that it cannot be taken for two joined ones.
 //   - Status codes 100 to 999 are read: those from 600 on are in use, and frame like any other.

@@ -14,8 +14,8 @@ type Server struct {
 	reader
 	writer
 	request serverRequest
-	closing bool // SetClose
-	blank   bool // an empty line was seen in front of the request
+	closing bool  // SetClose
+	blanks  uint8 // empty lines seen in front of the request
 }
 
 // serverRequest is what has to be known of a request after its head has gone.
@@ -68,7 +68,7 @@ func (s *Server) feedNext(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 		s.state = stateTunnel
 	case s.KeepAlive():
 		s.begin()
-		s.writer, s.request, s.blank = writer{}, serverRequest{}, false
+		s.writer, s.request, s.blanks = writer{}, serverRequest{}, 0
 	default:
 		return 0, nil
 	}
@@ -118,23 +118,27 @@ func (s *Server) parseHead(b []byte, h *codec.RequestHead) (end int, why codec.R
 	})
 }
 
-// leadingLines uses up the one empty line that may come first:
+// leadingLinesMax is how many empty lines may come in front of a request. Old clients send one after a body, some two.
+const leadingLinesMax = 2
+
+// leadingLines uses up the empty lines that may come first:
 //
 // "a server that is expecting to receive and parse a request-line SHOULD ignore at least one
 // empty line (CRLF) received prior to the request-line."
 // RFC 9112 section 2.2
 func (s *Server) leadingLines(b []byte) (n int, why codec.Reason) {
-	if b[0] == '\r' && !s.blank {
-		if len(b) == 1 {
-			return 0, codec.ReasonNone // the caller sees that b starts with CR, and waits
+	for n < len(b) && b[n] == '\r' {
+		if s.blanks == leadingLinesMax {
+			return n, codec.ReasonLeadingLines
 		}
-		if b[1] != '\n' {
-			return 0, codec.ReasonLineEnd
+		if n+1 == len(b) {
+			return n, codec.ReasonNone // the caller sees that a CR is next, and waits
 		}
-		s.blank, n = true, 2
-	}
-	if n < len(b) && b[n] == '\r' {
-		return n, codec.ReasonLeadingLines
+		if b[n+1] != '\n' {
+			return n, codec.ReasonLineEnd
+		}
+		s.blanks++
+		n += 2
 	}
 	if n < len(b) && b[n] == '\n' {
 		return n, codec.ReasonLineEnd
