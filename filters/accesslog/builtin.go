@@ -13,22 +13,37 @@ type definition struct {
 var definitions = []definition{
 	// Time.
 	{name: "START_TIME", operator: operator{build: startTime}, parse: parseTime, usage: timeUsage},
-	{name: "START_TIME_LOCAL", operator: operator{build: startTime, local: true}, parse: parseTime, usage: timeUsage},
+	{
+		name: "START_TIME_LOCAL", operator: operator{build: startTime, local: true},
+		parse: parseTime, usage: timeUsage,
+	},
 	{name: "EMIT_TIME", operator: operator{build: emitTime}, parse: parseTime, usage: timeUsage},
-	{name: "EMIT_TIME_LOCAL", operator: operator{build: emitTime, local: true}, parse: parseTime, usage: timeUsage},
+	{
+		name: "EMIT_TIME_LOCAL", operator: operator{build: emitTime, local: true},
+		parse: parseTime, usage: timeUsage,
+	},
 
 	// Durations, in milliseconds.
-	{name: "DURATION", operator: operator{number: duration, from: pointStart, to: pointEnd, unit: millisecond}},
-	{name: "REQUEST_DURATION", operator: operator{number: duration, from: pointStart, to: pointRequestEnd, unit: millisecond}},
-	{name: "REQUEST_TX_DURATION", operator: operator{number: duration, from: pointStart, to: pointUpstreamLastTx, unit: millisecond}},
-	{name: "RESPONSE_DURATION", operator: operator{number: duration, from: pointStart, to: pointUpstreamFirstRx, unit: millisecond}},
-	{name: "RESPONSE_TX_DURATION", operator: operator{number: duration, from: pointUpstreamFirstRx, to: pointDownstreamLastTx, unit: millisecond}},
-	{name: "UPSTREAM_CONNECTION_POOL_READY_DURATION", operator: operator{number: duration, from: pointStart, to: pointUpstreamReady, unit: millisecond}},
-	{name: "COMMON_DURATION", operator: operator{number: duration}, parse: parseDuration, needsArg: true, usage: "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%"},
+	{name: "DURATION", operator: between(pointStart, pointEnd)},
+	{name: "REQUEST_DURATION", operator: between(pointStart, pointRequestEnd)},
+	{name: "REQUEST_TX_DURATION", operator: between(pointStart, pointUpstreamLastTx)},
+	{name: "RESPONSE_DURATION", operator: between(pointStart, pointUpstreamFirstRx)},
+	{name: "RESPONSE_TX_DURATION", operator: between(pointUpstreamFirstRx, pointDownstreamLastTx)},
+	{name: "UPSTREAM_CONNECTION_POOL_READY_DURATION", operator: between(pointStart, pointUpstreamReady)},
+	{
+		name: "COMMON_DURATION", operator: operator{number: duration},
+		parse: parseDuration, needsArg: true, usage: "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%",
+	},
 
 	// Sizes, in bytes.
-	{name: "BYTES_RECEIVED", operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.RequestBytes, true }}},
-	{name: "BYTES_SENT", operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.ResponseBytes, true }}},
+	{
+		name:     "BYTES_RECEIVED",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.RequestBytes, true }},
+	},
+	{
+		name:     "BYTES_SENT",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.ResponseBytes, true }},
+	},
 	{name: "REQUEST_HEADERS_BYTES", operator: operator{number: requestHeadBytes}},
 	{name: "DOWNSTREAM_HEADER_BYTES_RECEIVED", operator: operator{number: requestHeadBytes}},
 	{name: "RESPONSE_HEADERS_BYTES", operator: operator{number: responseHeadBytes}},
@@ -36,88 +51,194 @@ var definitions = []definition{
 	{name: "RESPONSE_TRAILERS_BYTES", operator: operator{number: responseTrailersBytes}},
 
 	// Result.
-	{name: "PROTOCOL", operator: operator{str: func(_ *operator, r *Record) string { return protocolName(r.Protocol) }}},
-	{name: "UPSTREAM_PROTOCOL", operator: operator{str: func(_ *operator, r *Record) string { return protocolName(r.UpstreamProtocol) }}},
-	{name: "RESPONSE_CODE", operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return uint64(r.Status), true }}},
-	{name: "RESPONSE_CODE_DETAILS", operator: operator{build: details}, parse: parseDetails, usage: "%RESPONSE_CODE_DETAILS% or %RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%"},
-	{name: "CONNECTION_TERMINATION_DETAILS", operator: operator{str: func(_ *operator, r *Record) string { return r.ConnectionDetails }}},
-	{name: "RESPONSE_FLAGS", operator: operator{build: func(dst []byte, _ *operator, r *Record) []byte { return r.Flags.AppendShort(dst) }}},
-	{name: "RESPONSE_FLAGS_LONG", operator: operator{build: func(dst []byte, _ *operator, r *Record) []byte { return r.Flags.AppendLong(dst) }}},
+	{
+		name:     "PROTOCOL",
+		operator: operator{str: func(_ *operator, r *Record) string { return protocolName(r.Protocol) }},
+	},
+	{
+		name:     "UPSTREAM_PROTOCOL",
+		operator: operator{str: func(_ *operator, r *Record) string { return protocolName(r.UpstreamProtocol) }},
+	},
+	{
+		name:     "RESPONSE_CODE",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return uint64(r.Status), true }},
+	},
+	{
+		name: "RESPONSE_CODE_DETAILS", operator: operator{build: details},
+		parse: parseDetails, usage: "%RESPONSE_CODE_DETAILS% or %RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%",
+	},
+	{
+		name:     "CONNECTION_TERMINATION_DETAILS",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.ConnectionDetails }},
+	},
+	{
+		name:     "RESPONSE_FLAGS",
+		operator: operator{build: func(dst []byte, _ *operator, r *Record) []byte { return r.Flags.AppendShort(dst) }},
+	},
+	{
+		name:     "RESPONSE_FLAGS_LONG",
+		operator: operator{build: func(dst []byte, _ *operator, r *Record) []byte { return r.Flags.AppendLong(dst) }},
+	},
 	{name: "ACCESS_LOG_TYPE", operator: operator{str: constant, text: "DownstreamEnd"}},
 
 	// Fields.
-	{name: "REQ", operator: operator{bytes: requestField}, parse: parseField, needsArg: true, usage: "%REQ(NAME)% or %REQ(NAME?OTHER):LENGTH%"},
-	{name: "REQUEST_HEADER", operator: operator{bytes: requestField}, parse: parseField, needsArg: true, usage: "%REQUEST_HEADER(NAME?OTHER):LENGTH%"},
-	{name: "REQ_WITHOUT_QUERY", operator: operator{bytes: requestField, noQuery: true}, parse: parseField, needsArg: true, usage: "%REQ_WITHOUT_QUERY(:PATH)%"},
-	{name: "RESP", operator: operator{bytes: responseField}, parse: parseResponseField, needsArg: true, usage: "%RESP(NAME)% or %RESP(NAME?OTHER):LENGTH%"},
-	{name: "RESPONSE_HEADER", operator: operator{bytes: responseField}, parse: parseResponseField, needsArg: true, usage: "%RESPONSE_HEADER(NAME?OTHER):LENGTH%"},
-	{name: "TRAILER", operator: operator{bytes: trailerField}, parse: parseTrailerField, needsArg: true, usage: "%TRAILER(NAME)% or %TRAILER(NAME?OTHER):LENGTH%"},
-	{name: "RESPONSE_TRAILER", operator: operator{bytes: trailerField}, parse: parseTrailerField, needsArg: true, usage: "%RESPONSE_TRAILER(NAME?OTHER):LENGTH%"},
-	{name: "PATH", operator: operator{bytes: requestField}, parse: parsePath, usage: "%PATH(WQ:ORIG_OR_PATH)%, with WQ or NQ for with or without the query, and ORIG, PATH or ORIG_OR_PATH"},
+	{
+		name: "REQ", operator: operator{bytes: requestField},
+		parse: parseField, needsArg: true, usage: "%REQ(NAME)% or %REQ(NAME?OTHER):LENGTH%",
+	},
+	{
+		name: "REQUEST_HEADER", operator: operator{bytes: requestField},
+		parse: parseField, needsArg: true, usage: "%REQUEST_HEADER(NAME?OTHER):LENGTH%",
+	},
+	{
+		name: "REQ_WITHOUT_QUERY", operator: operator{bytes: requestField, noQuery: true},
+		parse: parseField, needsArg: true, usage: "%REQ_WITHOUT_QUERY(:PATH)%",
+	},
+	{
+		name: "RESP", operator: operator{bytes: responseField},
+		parse: parseResponseField, needsArg: true, usage: "%RESP(NAME)% or %RESP(NAME?OTHER):LENGTH%",
+	},
+	{
+		name: "RESPONSE_HEADER", operator: operator{bytes: responseField},
+		parse: parseResponseField, needsArg: true, usage: "%RESPONSE_HEADER(NAME?OTHER):LENGTH%",
+	},
+	{
+		name: "TRAILER", operator: operator{bytes: trailerField},
+		parse: parseTrailerField, needsArg: true, usage: "%TRAILER(NAME)% or %TRAILER(NAME?OTHER):LENGTH%",
+	},
+	{
+		name: "RESPONSE_TRAILER", operator: operator{bytes: trailerField},
+		parse: parseTrailerField, needsArg: true, usage: "%RESPONSE_TRAILER(NAME?OTHER):LENGTH%",
+	},
+	{
+		name: "PATH", operator: operator{bytes: requestField},
+		parse: parsePath,
+		usage: "%PATH(WQ:ORIG_OR_PATH)%, with WQ or NQ for with or without the query, and ORIG, PATH or ORIG_OR_PATH",
+	},
 
 	// Route and cluster.
 	{name: "ROUTE_NAME", operator: operator{str: func(_ *operator, r *Record) string { return r.RouteName }}},
-	{name: "VIRTUAL_HOST_NAME", operator: operator{str: func(_ *operator, r *Record) string { return r.VirtualHost }}},
-	{name: "UPSTREAM_CLUSTER", operator: operator{str: func(_ *operator, r *Record) string { return r.Cluster }}},
-	{name: "UPSTREAM_CLUSTER_RAW", operator: operator{str: func(_ *operator, r *Record) string { return r.Cluster }}},
+	{
+		name:     "VIRTUAL_HOST_NAME",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.VirtualHost }},
+	},
+	{
+		name:     "UPSTREAM_CLUSTER",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.Cluster }},
+	},
+	{
+		name:     "UPSTREAM_CLUSTER_RAW",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.Cluster }},
+	},
 
 	// Upstream.
-	{name: "UPSTREAM_HOST", operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamHost }}},
-	{name: "UPSTREAM_HOST_NAME", operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamHost }}},
-	{name: "UPSTREAM_HOST_NAME_WITHOUT_PORT", operator: operator{str: func(_ *operator, r *Record) string { return withoutPort(r.UpstreamHost) }}},
-	{name: "UPSTREAM_CONNECTION_ID", operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.UpstreamConnID, r.UpstreamConnID != 0 }}},
-	{name: "UPSTREAM_REQUEST_ATTEMPT_COUNT", operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return uint64(r.Attempts), true }}},
-	{name: "UPSTREAM_TRANSPORT_FAILURE_REASON", operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamTransportFailure }}},
+	{
+		name:     "UPSTREAM_HOST",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamHost }},
+	},
+	{
+		name:     "UPSTREAM_HOST_NAME",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamHost }},
+	},
+	{
+		name:     "UPSTREAM_HOST_NAME_WITHOUT_PORT",
+		operator: operator{str: func(_ *operator, r *Record) string { return withoutPort(r.UpstreamHost) }},
+	},
+	{
+		name:     "UPSTREAM_CONNECTION_ID",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.UpstreamConnID, r.UpstreamConnID != 0 }},
+	},
+	{
+		name:     "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return uint64(r.Attempts), true }},
+	},
+	{
+		name:     "UPSTREAM_TRANSPORT_FAILURE_REASON",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamTransportFailure }},
+	},
 	{name: "UPSTREAM_LOCAL_ADDRESS", operator: operator{build: address, addr: upstreamLocal}},
-	{name: "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", operator: operator{build: addressIP, addr: upstreamLocal}, parse: parseMask, usage: maskUsage},
+	{
+		name:     "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+		operator: operator{build: addressIP, addr: upstreamLocal},
+		parse:    parseMask, usage: maskUsage,
+	},
 	{name: "UPSTREAM_LOCAL_PORT", operator: operator{number: addressPort, addr: upstreamLocal}},
 	{name: "UPSTREAM_REMOTE_ADDRESS", operator: operator{build: address, addr: upstreamRemote}},
-	{name: "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", operator: operator{build: addressIP, addr: upstreamRemote}, parse: parseMask, usage: maskUsage},
+	{
+		name:     "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+		operator: operator{build: addressIP, addr: upstreamRemote},
+		parse:    parseMask, usage: maskUsage,
+	},
 	{name: "UPSTREAM_REMOTE_PORT", operator: operator{number: addressPort, addr: upstreamRemote}},
 
 	// Downstream.
 	{name: "DOWNSTREAM_REMOTE_ADDRESS", operator: operator{build: address, addr: downstreamRemote}},
-	{name: "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", operator: operator{build: addressIP, addr: downstreamRemote}, parse: parseMask, usage: maskUsage},
+	{
+		name:     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+		operator: operator{build: addressIP, addr: downstreamRemote},
+		parse:    parseMask, usage: maskUsage,
+	},
 	{name: "DOWNSTREAM_REMOTE_PORT", operator: operator{number: addressPort, addr: downstreamRemote}},
 	{name: "DOWNSTREAM_DIRECT_REMOTE_ADDRESS", operator: operator{build: address, addr: downstreamDirect}},
-	{name: "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", operator: operator{build: addressIP, addr: downstreamDirect}, parse: parseMask, usage: maskUsage},
+	{
+		name:     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+		operator: operator{build: addressIP, addr: downstreamDirect},
+		parse:    parseMask, usage: maskUsage,
+	},
 	{name: "DOWNSTREAM_DIRECT_REMOTE_PORT", operator: operator{number: addressPort, addr: downstreamDirect}},
 	{name: "DOWNSTREAM_LOCAL_ADDRESS", operator: operator{build: address, addr: downstreamLocal}},
-	{name: "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", operator: operator{build: addressIP, addr: downstreamLocal}, parse: parseMask, usage: maskUsage},
+	{
+		name:     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+		operator: operator{build: addressIP, addr: downstreamLocal},
+		parse:    parseMask, usage: maskUsage,
+	},
 	{name: "DOWNSTREAM_LOCAL_PORT", operator: operator{number: addressPort, addr: downstreamLocal}},
-	{name: "REQUESTED_SERVER_NAME", operator: operator{str: func(_ *operator, r *Record) string { return r.RequestedServerName }}},
-	{name: "CONNECTION_ID", operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.ConnID, r.ConnID != 0 }}},
+	{
+		name:     "REQUESTED_SERVER_NAME",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.RequestedServerName }},
+	},
+	{
+		name:     "CONNECTION_ID",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.ConnID, r.ConnID != 0 }},
+	},
 	{name: "STREAM_ID", operator: operator{build: streamID}},
 
 	// Process.
 	{name: "HOSTNAME", operator: operator{str: constant}, parse: parseHostname},
-	{name: "ENVIRONMENT", operator: operator{str: constant}, parse: parseEnvironment, needsArg: true, usage: "%ENVIRONMENT(NAME)%"},
+	{
+		name: "ENVIRONMENT", operator: operator{str: constant},
+		parse: parseEnvironment, needsArg: true, usage: "%ENVIRONMENT(NAME)%",
+	},
 	{name: "UNIQUE_ID", operator: operator{build: uniqueID}},
 }
 
 // envoyOnly lists Envoy's operators that nothing here can fill, so that the message about
 // one can say so.
 var envoyOnly = []string{
-	"ROUNDTRIP_DURATION", "DOWNSTREAM_HANDSHAKE_DURATION",
-	"UPSTREAM_WIRE_BYTES_SENT", "UPSTREAM_WIRE_BYTES_RECEIVED", "DOWNSTREAM_WIRE_BYTES_SENT", "DOWNSTREAM_WIRE_BYTES_RECEIVED",
+	"ROUNDTRIP_DURATION", "DOWNSTREAM_HANDSHAKE_DURATION", "UPSTREAM_WIRE_BYTES_SENT",
+	"UPSTREAM_WIRE_BYTES_RECEIVED", "DOWNSTREAM_WIRE_BYTES_SENT", "DOWNSTREAM_WIRE_BYTES_RECEIVED",
 	"UPSTREAM_HEADER_BYTES_SENT", "UPSTREAM_HEADER_BYTES_RECEIVED",
 	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
 	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
 	"BYTES_RETRANSMITTED", "PACKETS_RETRANSMITTED", "CUSTOM_FLAGS", "GRPC_STATUS", "GRPC_STATUS_NUMBER",
-	"LOCAL_REPLY_BODY", "FILTER_CHAIN_NAME", "QUERY_PARAM", "QUERY_PARAMS", "STREAM_INFO_REQ", "VIRTUAL_CLUSTER_NAME",
-	"UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", "UPSTREAM_HOST_NAMES_ATTEMPTED",
-	"UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
-	"UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID", "UPSTREAM_DETECTED_CLOSE_TYPE", "UPSTREAM_LOCAL_CLOSE_REASON",
-	"DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
-	"DOWNSTREAM_DIRECT_LOCAL_PORT", "DOWNSTREAM_TRANSPORT_FAILURE_REASON", "DOWNSTREAM_LOCAL_CLOSE_REASON",
-	"DOWNSTREAM_DETECTED_CLOSE_TYPE", "DOWNSTREAM_TLS_SESSION_ID", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
-	"DOWNSTREAM_LOCAL_SUBJECT", "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER", "DOWNSTREAM_LOCAL_URI_SAN",
-	"DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_LOCAL_DNS_SAN", "DOWNSTREAM_PEER_DNS_SAN", "DOWNSTREAM_LOCAL_IP_SAN",
-	"DOWNSTREAM_PEER_IP_SAN", "DOWNSTREAM_LOCAL_EMAIL_SAN", "DOWNSTREAM_PEER_EMAIL_SAN", "DOWNSTREAM_PEER_FINGERPRINT_256",
-	"DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_PEER_SERIAL", "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START",
-	"DOWNSTREAM_PEER_CERT_V_END", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
-	"DOWNSTREAM_PEER_CHAIN_SERIALS", "TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT", "UPSTREAM_PEER_SUBJECT",
-	"UPSTREAM_PEER_ISSUER", "UPSTREAM_PEER_CERT", "UPSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION",
-	"DYNAMIC_METADATA", "CLUSTER_METADATA", "UPSTREAM_METADATA", "METADATA", "FILTER_STATE", "UPSTREAM_FILTER_STATE",
+	"LOCAL_REPLY_BODY", "FILTER_CHAIN_NAME", "QUERY_PARAM", "QUERY_PARAMS", "STREAM_INFO_REQ",
+	"VIRTUAL_CLUSTER_NAME", "UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+	"UPSTREAM_HOST_NAMES_ATTEMPTED", "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
+	"UPSTREAM_CONNECTION_IDS_ATTEMPTED", "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
+	"UPSTREAM_DETECTED_CLOSE_TYPE", "UPSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
+	"DOWNSTREAM_DIRECT_LOCAL_PORT", "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+	"DOWNSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_DETECTED_CLOSE_TYPE", "DOWNSTREAM_TLS_SESSION_ID",
+	"DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION", "DOWNSTREAM_LOCAL_SUBJECT",
+	"DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER", "DOWNSTREAM_LOCAL_URI_SAN",
+	"DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_LOCAL_DNS_SAN", "DOWNSTREAM_PEER_DNS_SAN",
+	"DOWNSTREAM_LOCAL_IP_SAN", "DOWNSTREAM_PEER_IP_SAN", "DOWNSTREAM_LOCAL_EMAIL_SAN",
+	"DOWNSTREAM_PEER_EMAIL_SAN", "DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_FINGERPRINT_1",
+	"DOWNSTREAM_PEER_SERIAL", "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START",
+	"DOWNSTREAM_PEER_CERT_V_END", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", "DOWNSTREAM_PEER_CHAIN_SERIALS", "TLS_JA3_FINGERPRINT",
+	"TLS_JA4_FINGERPRINT", "UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_ISSUER", "UPSTREAM_PEER_CERT",
+	"UPSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION", "DYNAMIC_METADATA",
+	"CLUSTER_METADATA", "UPSTREAM_METADATA", "METADATA", "FILTER_STATE", "UPSTREAM_FILTER_STATE",
 	"TRACE_ID", "COALESCE", "CEL", "TYPED_CEL",
 }

@@ -10,9 +10,9 @@ type Config struct {
 	// Format of a line: "" for Envoy's default line, "json" for the default set of JSON fields, else a
 	// text with operators such as "%START_TIME% %RESPONSE_CODE%". Each line ends with one newline.
 	Format string `json:"format" v3:"log_format.text_format_source.inline_string"`
-	// JSONFormat is an object that is printed for each stream as one line of JSON. Strings in it may have operators; one that
-	// is a single operator keeps the type of its value. Objects, arrays, numbers and booleans are
-	// allowed too. Names are sorted. Not together with format.
+	// JSONFormat is an object that is printed for each stream as one line of JSON. Strings in it may have
+	// operators; one that is a single operator keeps the type of its value. Objects, arrays, numbers and
+	// booleans are allowed too. Names are sorted. Not together with format.
 	JSONFormat map[string]any `json:"json_format" v3:"log_format.json_format"`
 	// OmitEmptyValues prints "" instead of "-" for values that are absent in text, and leaves
 	// members with such values out of JSON. Default: false.

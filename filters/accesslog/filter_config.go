@@ -98,7 +98,9 @@ func (c *FlagsConfig) Validate(report func(path, problem, hint string)) {
 // Validate reports a bad name and matches that exclude one another.
 func (c *HeaderConfig) Validate(report func(path, problem, hint string)) {
 	n := 0
-	for _, given := range []bool{c.Exact != nil, c.Prefix != nil, c.Suffix != nil, c.Contains != nil, c.Present != nil} {
+	for _, given := range []bool{
+		c.Exact != nil, c.Prefix != nil, c.Suffix != nil, c.Contains != nil, c.Present != nil,
+	} {
 		if given {
 			n++
 		}
@@ -114,8 +116,10 @@ func (c *HeaderConfig) Validate(report func(path, problem, hint string)) {
 // given returns how many of the fields are set.
 func (c *FilterConfig) given() int {
 	n := 0
-	for _, given := range []bool{c.StatusCode != nil, c.Duration != nil, c.NotHealthCheck != nil, c.ResponseFlags != nil,
-		c.Header != nil, c.Sample != nil, c.And != nil, c.Or != nil} {
+	for _, given := range []bool{
+		c.StatusCode != nil, c.Duration != nil, c.NotHealthCheck != nil, c.ResponseFlags != nil,
+		c.Header != nil, c.Sample != nil, c.And != nil, c.Or != nil,
+	} {
 		if given {
 			n++
 		}

@@ -132,7 +132,8 @@ func (b *jsonBuilder) value(value any, depth int) error {
 	case []any:
 		return b.array(v, depth)
 	default:
-		return problem(fmt.Sprintf("a value of type %T", value), "write an object, an array, a string, a number or a boolean")
+		return problem(fmt.Sprintf("a value of type %T", value),
+			"write an object, an array, a string, a number or a boolean")
 	}
 	return nil
 }

@@ -66,6 +66,11 @@ func (p point) at(r *Record) int64 {
 	panic("BUG: accesslog: unknown point in time")
 }
 
+// between is the operator for the milliseconds between two points.
+func between(from, to point) operator {
+	return operator{number: duration, from: from, to: to, unit: millisecond}
+}
+
 // duration is the time between two points, absent unless both came, in this order.
 func duration(o *operator, r *Record) (uint64, bool) {
 	from, to := o.from.at(r), o.to.at(r)

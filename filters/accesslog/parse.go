@@ -117,7 +117,8 @@ func parseOperator(s string) (op *operator, n int, err error) {
 		}
 	}
 	if n == len(s) || s[n] != '%' {
-		return nil, 0, problem(fmt.Sprintf("operator %q has no closing %%", name), fmt.Sprintf("write %%%s%%, and %%%% for a percent sign", name))
+		return nil, 0, problem(fmt.Sprintf("operator %q has no closing %%", name),
+			fmt.Sprintf("write %%%s%%, and %%%% for a percent sign", name))
 	}
 	op, err = newOperator(name, call)
 	return op, n + 1, err

@@ -9,9 +9,11 @@ import (
 func Builtin() []filters.Spec {
 	return []filters.Spec{
 		// First: a health check must not be held up or refused by others.
-		spec("health_check", newHealthCheck, "Answers active health checks for the process, and fails them while it drains."),
+		spec("health_check", newHealthCheck,
+			"Answers active health checks for the process, and fails them while it drains."),
 		// Before filters that look at who is asking: a preflight carries no credentials.
-		spec("cors", newCORS, "Answers preflight requests of browsers, and marks responses that other origins may read."),
+		spec("cors", newCORS,
+			"Answers preflight requests of browsers, and marks responses that other origins may read."),
 		// Last: what it keeps should be meant for upstream.
 		spec("buffer", newBuffer, "Takes in a request whole before anything of it goes upstream."),
 	}

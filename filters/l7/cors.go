@@ -41,7 +41,8 @@ type CORSConfig struct {
 type CORSOrigin struct {
 	// Exact is the whole origin, such as "https://shop.example.com", or "*" for any.
 	Exact *string `json:"exact"`
-	// Prefix is what the origin starts with. Mind that "https://shop.example" starts "https://shop.example.evil.com" too.
+	// Prefix is what the origin starts with. Mind that "https://shop.example" also starts
+	// "https://shop.example.evil.com".
 	Prefix *string `json:"prefix"`
 	// Suffix is what the origin ends with, such as ".example.com".
 	Suffix *string `json:"suffix"`
@@ -66,7 +67,9 @@ func (c *CORSOrigin) DecodeConfigString(s string) error {
 // Validate reports origins that are no origins.
 func (c *CORSOrigin) Validate(report func(path, problem, hint string)) {
 	n := 0
-	for _, given := range []bool{c.Exact != nil, c.Prefix != nil, c.Suffix != nil, c.Contains != nil, c.SafeRegex != nil} {
+	for _, given := range []bool{
+		c.Exact != nil, c.Prefix != nil, c.Suffix != nil, c.Contains != nil, c.SafeRegex != nil,
+	} {
 		if given {
 			n++
 		}
@@ -75,7 +78,8 @@ func (c *CORSOrigin) Validate(report func(path, problem, hint string)) {
 		report("", fmt.Sprintf("%d matches are given", n), "give one of exact, prefix, suffix, contains and safe_regex")
 	}
 	if c.Exact != nil && *c.Exact != "*" && *c.Exact != "null" && !strings.Contains(*c.Exact, "://") {
-		report("exact", fmt.Sprintf("%q is not an origin", *c.Exact), fmt.Sprintf("write the scheme too, such as %q", "https://"+*c.Exact))
+		report("exact", fmt.Sprintf("%q is not an origin", *c.Exact),
+			fmt.Sprintf("write the scheme too, such as %q", "https://"+*c.Exact))
 	}
 	if _, err := c.regex(); err != nil {
 		report("safe_regex", err.Error(), "")
@@ -86,7 +90,8 @@ func (c *CORSOrigin) Validate(report func(path, problem, hint string)) {
 func (c *CORSConfig) Validate(report func(path, problem, hint string)) {
 	for i, o := range c.AllowOriginStringMatch {
 		if c.AllowCredentials && o.Exact != nil && *o.Exact == "*" {
-			report(fmt.Sprintf("allow_origin_string_match[%d]", i), `"*" with allow_credentials lets every site act as the user`, "name the origins")
+			report(fmt.Sprintf("allow_origin_string_match[%d]", i),
+				`"*" with allow_credentials lets every site act as the user`, "name the origins")
 		}
 	}
 }
@@ -141,7 +146,8 @@ type corsStats struct {
 func newCORS(cfg *CORSConfig, env *filters.Env) (any, error) {
 	f := &cors{
 		methods: cfg.AllowMethods, headers: cfg.AllowHeaders, expose: cfg.ExposeHeaders,
-		credentials: cfg.AllowCredentials, private: cfg.AllowPrivateNetworkAccess, forwardOthers: cfg.ForwardNotMatchingPreflights,
+		credentials: cfg.AllowCredentials, private: cfg.AllowPrivateNetworkAccess,
+		forwardOthers: cfg.ForwardNotMatchingPreflights,
 	}
 	if cfg.MaxAge != nil {
 		f.maxAge = strconv.FormatInt(int64(*cfg.MaxAge/time.Second), 10)

@@ -53,7 +53,8 @@ type HealthCheckHeader struct {
 func (c *HealthCheckConfig) Validate(report func(path, problem, hint string)) {
 	switch {
 	case c.Path != "" && len(c.Headers) > 0:
-		report("path", "path and headers are both given", `write the path as one of headers: {"name": ":path", "exact": …}`)
+		report("path", "path and headers are both given",
+			`write the path as one of headers: {"name": ":path", "exact": …}`)
 	case c.Path == "" && len(c.Headers) == 0:
 		report("", "nothing tells a health check from other requests", `give "path", such as "/healthz"`)
 	case c.Path != "" && !strings.HasPrefix(c.Path, "/"):
@@ -63,7 +64,8 @@ func (c *HealthCheckConfig) Validate(report func(path, problem, hint string)) {
 		report("cluster_min_healthy_percentages", "with pass_through_mode the upstream decides", "keep one of them")
 	}
 	if !c.PassThroughMode && c.CacheTime > 0 {
-		report("cache_time", "without pass_through_mode there is nothing to cache", "set pass_through_mode, or leave cache_time out")
+		report("cache_time", "without pass_through_mode there is nothing to cache",
+			"set pass_through_mode, or leave cache_time out")
 	}
 }
 
@@ -72,7 +74,8 @@ func (c *HealthCheckHeader) Validate(report func(path, problem, hint string)) {
 	name := strings.ToLower(c.Name)
 	pseudo := name == ":method" || name == ":path" || name == ":authority"
 	if c.Name != "" && !pseudo && !ascii.All([]byte(c.Name), ascii.Token) {
-		report("name", fmt.Sprintf("%q is not the name of a field", c.Name), "write the name of a field, or :method, :path or :authority")
+		report("name", fmt.Sprintf("%q is not the name of a field", c.Name),
+			"write the name of a field, or :method, :path or :authority")
 	}
 	n := 0
 	for _, given := range []bool{c.Exact != nil, c.Prefix != nil, c.Present != nil} {
