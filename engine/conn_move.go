@@ -35,7 +35,8 @@ func (c *Conn) Quiet() bool {
 }
 
 // Attach makes a conn of a connected, non-blocking socket, which becomes the loop's, and
-// of bytes read from it before. They are shown to h in the next turn at the latest.
+// of bytes read from it before. They are shown to h in the next turn at the latest. On
+// error the socket stays the caller's.
 func (l *Loop) Attach(fd int, kept []byte, h Handler) (*Conn, error) {
 	l.owner.assert()
 	if len(kept) > len(l.scratch) {

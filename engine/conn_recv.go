@@ -61,10 +61,8 @@ func (c *Conn) read() {
 // readEnd handles a read that brought nothing.
 func (c *Conn) readEnd(n int, errno syscall.Errno) {
 	switch {
-	case n == 0 && errno == 0 && c.flags&flagBroken == 0:
-		c.onEOF()
 	case n == 0 && errno == 0:
-		c.fail(CloseReset, syscall.Errno(c.errno))
+		c.onEOF()
 	case errno == unix.EAGAIN:
 		c.flags &^= flagReadable
 	case errno == unix.EINTR:
@@ -74,8 +72,13 @@ func (c *Conn) readEnd(n int, errno syscall.Errno) {
 	}
 }
 
-// onEOF tells the handler that the peer has finished.
+// onEOF tells the handler that the peer has finished: with sending, or if a write has failed
+// before, altogether.
 func (c *Conn) onEOF() {
+	if c.flags&flagBroken != 0 {
+		c.fail(CloseReset, syscall.Errno(c.errno))
+		return
+	}
 	c.flags |= flagEOF
 	c.flags &^= flagReadable
 	c.handler.OnEOF()

@@ -62,19 +62,23 @@ func (c *Conn) Splice(dst *Conn, n int64) bool {
 // Splicing reports whether a splice of c goes on.
 func (c *Conn) Splicing() bool { return c.splice != nil }
 
-// StopSplice ends the splice of c. What is in the pipe is queued for dst; OnSplice is not
-// called again. Reading goes on with OnData.
-func (c *Conn) StopSplice() {
+// StopSplice ends the splice of c. What is in the pipe is queued for dst: n bytes beyond
+// those OnSplice has reported. OnSplice is not called again; reading goes on with OnData.
+func (c *Conn) StopSplice() (n int64) {
 	c.loop.owner.assert()
 	s := c.splice
 	if s == nil {
-		return
+		return 0
 	}
+	n = s.moved
 	if s.inPipe > 0 && s.dst.flags&(flagClosed|flagFailed|flagBroken) == 0 {
+		n += int64(s.inPipe)
 		s.rescue()
+		n -= int64(s.inPipe)
 	}
 	c.endSplice()
 	c.loop.markReady(c)
+	return n
 }
 
 // rescue queues the bytes in the pipe for dst.

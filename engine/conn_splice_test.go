@@ -265,3 +265,29 @@ func TestSpliceBothWays(t *testing.T) {
 	a.Want(t, "splice done eof", "eof")
 	b.Want(t, "splice done eof", "eof")
 }
+
+// A tunnel whose one side breaks while it is itself spliced hears of it as a reset, not as
+// an orderly end: nothing else would end a tunnel whose other side is silent.
+func TestSpliceBothWaysOneBreaks(t *testing.T) {
+	t.Parallel()
+	tl := enginetest.NewLoop(t)
+	a, b := &enginetest.Recorder{Quiet: true}, &enginetest.Recorder{Quiet: true}
+	ca, pa := tl.Pair(a)
+	cb, pb := tl.Pair(b)
+	ca.Splice(cb, -1)
+	cb.Splice(ca, -1)
+	tl.Settle()
+	pb.Write("last words")
+	pb.Close()
+	pa.Write("too late") // in the same batch
+	tl.Settle()
+	if got := pa.Read(); got != "last words" {
+		t.Errorf("a got %q", got)
+	}
+	if n := len(b.Calls); n == 0 || b.Calls[n-1] != "close reset" {
+		t.Errorf("b was called with %q, want close reset in the end", b.Calls)
+	}
+	if tl.Stats().SplicePipes.Load() > 2 || tl.Conns() != 1 {
+		t.Errorf("%d pipes, %d conns", tl.Stats().SplicePipes.Load(), tl.Conns())
+	}
+}

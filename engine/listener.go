@@ -48,8 +48,9 @@ const (
 	listenBits = sys.In
 )
 
-// AddListener starts to accept on fd, which becomes the loop's. a unix socket may be on
-// several loops: each needs a duplicate of the fd of its own, see DupFd.
+// AddListener starts to accept on fd, which becomes the loop's; on error it stays the
+// caller's. A unix socket may be on several loops: each needs a duplicate of the fd of its
+// own, see DupFd.
 func (l *Loop) AddListener(fd int, opts ListenerOptions, a Acceptor) (*Listener, error) {
 	l.owner.assert()
 	addr, err := LocalAddr(fd)

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"io"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -188,8 +187,6 @@ func (c *Conn) wireEnd(err error) {
 	switch {
 	case errors.Is(err, ErrWouldBlock):
 		c.wire.more = false
-	case c.flags&flagBroken != 0:
-		c.fail(CloseReset, syscall.Errno(c.errno))
 	case err == io.EOF && c.flags&(flagPaused|flagEOF) == 0:
 		c.onEOF()
 	case err == io.EOF:
