@@ -33,6 +33,14 @@ func (c CPU) Sub(earlier CPU) CPU {
 type Reading struct {
 	exact               time.Duration
 	userTicks, sysTicks uint64
+	reaped              time.Duration // of children that have ended, to a tick
+	waited              time.Duration
+}
+
+// Around returns all the tree has used between two readings, with children that ended meanwhile, and how long its
+// threads were ready to run and did not.
+func (r Reading) Around(earlier Reading) (used, waited time.Duration) {
+	return max(r.exact+r.reaped-earlier.exact-earlier.reaped, 0), max(r.waited-earlier.waited, 0)
 }
 
 // ReadCPU reads the accounts of a process and its living children.
@@ -48,6 +56,8 @@ func ReadCPU(pid int) (Reading, error) {
 			return r, err
 		}
 		r.exact += exact
+		r.reaped += time.Duration(st.reapedTicks) * time.Second / tickHz
+		r.waited += waitTime(p)
 		r.userTicks += st.userTicks
 		r.sysTicks += st.sysTicks
 	}
@@ -63,6 +73,20 @@ func (r Reading) Since(earlier Reading) CPU {
 	}
 	u := time.Duration(float64(exact) * float64(user) / float64(user+sys))
 	return CPU{User: u, System: exact - u}
+}
+
+// waitTime adds up how long the threads of a process were ready to run and did not; threads that leave take theirs along.
+func waitTime(pid int) time.Duration {
+	var sum time.Duration
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is well-formed
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if f := strings.Fields(string(b)); err == nil && len(f) == 3 {
+			n, _ := strconv.ParseInt(f[1], 10, 64) // digits, by the kernel
+			sum += time.Duration(n)
+		}
+	}
+	return sum
 }
 
 // CoreBusy returns the time that cores have spent on anything but idling, time stolen by a hypervisor included.
@@ -141,6 +165,7 @@ func parentOf(pid int) int {
 type stat struct {
 	parent              int
 	userTicks, sysTicks uint64
+	reapedTicks         uint64 // user and system, of children that have ended
 }
 
 func readStat(pid int) (stat, error) {
@@ -161,16 +186,20 @@ func parseStat(line string) (st stat, err error) {
 		return st, errStat
 	}
 	f := strings.Fields(line[i+1:])
-	if len(f) < 13 {
+	if len(f) < 15 {
 		return st, errStat
 	}
-	var errs [3]error
+	var errs [5]error
+	var reapedUser, reapedSys uint64
 	st.parent, errs[0] = strconv.Atoi(f[1])
 	st.userTicks, errs[1] = strconv.ParseUint(f[11], 10, 64)
 	st.sysTicks, errs[2] = strconv.ParseUint(f[12], 10, 64)
+	reapedUser, errs[3] = strconv.ParseUint(f[13], 10, 64)
+	reapedSys, errs[4] = strconv.ParseUint(f[14], 10, 64)
 	if errors.Join(errs[:]...) != nil {
 		return stat{}, errStat
 	}
+	st.reapedTicks = reapedUser + reapedSys
 	return st, nil
 }
 

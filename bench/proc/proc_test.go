@@ -10,14 +10,14 @@ import (
 
 func TestParseStat(t *testing.T) {
 	t.Parallel()
-	const rest = " S 41 2 3 0 -1 4194560 1 2 3 4 17 250 0 0 20 0 1 0 99 1000 10"
+	const rest = " S 41 2 3 0 -1 4194560 1 2 3 4 17 250 5 6 20 0 1 0 99 1000 10"
 	for _, tt := range []struct {
 		in   string
 		want stat
 		ok   bool
 	}{
-		{"42 (nginx)" + rest, stat{41, 17, 250}, true},
-		{"42 (a) b (c))" + rest, stat{41, 17, 250}, true},
+		{"42 (nginx)" + rest, stat{41, 17, 250, 11}, true},
+		{"42 (a) b (c))" + rest, stat{41, 17, 250, 11}, true},
 		{"42 (nginx) S 41", stat{}, false},
 		{"42 nginx S 41", stat{}, false},
 		{"42 (x) S x 2 3 0 -1 4194560 1 2 3 4 17 250", stat{}, false},
@@ -51,6 +51,15 @@ func TestReadingSince(t *testing.T) {
 	}
 	if got := (Reading{exact: 5}).Since(Reading{exact: 2}); got.Sum() != 3 {
 		t.Errorf("Since without ticks = %v, want a sum of 3ns", got)
+	}
+}
+
+func TestReadingAround(t *testing.T) {
+	t.Parallel()
+	a := Reading{exact: 5 * time.Second, waited: time.Second}
+	b := Reading{exact: 3 * time.Second, reaped: 4 * time.Second, waited: time.Second / 2} // a child ended
+	if used, waited := b.Around(a); used != 2*time.Second || waited != 0 {
+		t.Errorf("Around = %v, %v; want 2s, 0s", used, waited)
 	}
 }
 
