@@ -327,3 +327,43 @@ func TestClientAllocs(t *testing.T) {
 		t.Errorf("%v allocations; want 0", got)
 	}
 }
+
+func TestClientTunnel(t *testing.T) {
+	t.Parallel()
+	c, ev := clientAfter(kindUpgrade), newEvent()
+	if _, err := c.Feed([]byte("HTTP/1.1 101 \r\nUpgrade: websocket\r\n\r\n"), ev); err != nil || !c.Tunnel() || ev.End {
+		t.Fatalf("Feed = %v, Tunnel %v, End %v; want nil, true, false", err, c.Tunnel(), ev.End)
+	}
+	c.Skip(0, 1<<40)
+	if got := c.AppendDataPrefix(nil, 0, 5, false); len(got) != 0 {
+		t.Errorf("AppendDataPrefix in a tunnel gives %q", got)
+	}
+	c.AppendDataPrefix(nil, 0, 0, true)
+	if !c.RequestDone() || c.ResponseDone() || c.Reusable() {
+		t.Errorf("RequestDone %v, ResponseDone %v, Reusable %v; want only RequestDone", c.RequestDone(), c.ResponseDone(), c.Reusable())
+	}
+	c.Reset(&testLimits)
+	if c.Tunnel() || !c.Reusable() {
+		t.Errorf("after Reset: Tunnel %v, Reusable %v; want false, true", c.Tunnel(), c.Reusable())
+	}
+}
+
+func TestClientSkip(t *testing.T) {
+	t.Parallel()
+	c, ev := clientAfter(kindGET), newEvent()
+	if _, err := c.Feed([]byte("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"), ev); err != nil {
+		t.Fatal(err)
+	}
+	c.Skip(0, 100)
+	if !c.ResponseDone() || !c.Reusable() {
+		t.Errorf("after the last byte is skipped: ResponseDone %v, Reusable %v; want true, true", c.ResponseDone(), c.Reusable())
+	}
+	c = clientAfter(kindGET)
+	if _, err := c.Feed([]byte("HTTP/1.1 200 OK\r\n\r\n"), ev); err != nil {
+		t.Fatal(err)
+	}
+	c.Skip(0, 100)
+	if err := c.EOF(ev); err != nil || !ev.End || c.Reusable() {
+		t.Errorf("EOF = %v, End %v, Reusable %v; want nil, true, false", err, ev.End, c.Reusable())
+	}
+}

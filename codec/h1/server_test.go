@@ -331,7 +331,13 @@ func TestServerPipeline(t *testing.T) {
 	c.wantFeed(get11+get11, "head. unread")
 	c.wantDone(true, false, false)
 	c.wantFeed(get11, "unread")
+	if c.ResponseStarted() {
+		t.Error("ResponseStarted before the head")
+	}
 	c.head(200, 2, false)
+	if !c.ResponseStarted() {
+		t.Error("not ResponseStarted after the head")
+	}
 	c.wantFeed(get11, "unread")
 	c.data("ok", true)
 	c.wantDone(true, true, true)
