@@ -57,10 +57,8 @@ func (l *Loop) AddListener(fd int, opts ListenerOptions, a Acceptor) (*Listener,
 	if err != nil {
 		return nil, fmt.Errorf("engine: add listener: %w", err)
 	}
-	ls := &Listener{loop: l, fd: fd, unix: addr.IsUnix(), acceptor: a, batch: 1, perTurn: opts.AcceptsPerTurn}
-	if ls.perTurn == 0 {
-		ls.perTurn = l.cfg.AcceptsPerTurn
-	}
+	ls := &Listener{loop: l, fd: fd, unix: addr.IsUnix(), acceptor: a, batch: 1}
+	ls.SetAcceptsPerTurn(opts.AcceptsPerTurn)
 	l.listenerGen++
 	ls.gen = l.listenerGen
 	ls.slot = slotListener | uint32(l.listenerSlot())
@@ -95,6 +93,16 @@ func (l *Loop) listenerSlot() int {
 
 // SetAcceptor makes a decide about the connections accepted from now on.
 func (ls *Listener) SetAcceptor(a Acceptor) { ls.acceptor = a }
+
+// SetAcceptsPerTurn bounds the connections accepted in one turn from now on. 0 means
+// LoopConfig.AcceptsPerTurn.
+func (ls *Listener) SetAcceptsPerTurn(n int) {
+	if n == 0 {
+		n = ls.loop.cfg.AcceptsPerTurn
+	}
+	ls.perTurn = n
+	ls.batch = min(ls.batch, n)
+}
 
 // Fd returns the listening socket. It stays the listener's.
 func (ls *Listener) Fd() int { return ls.fd }

@@ -74,6 +74,7 @@ func runRun(e *env, c *command, args []string) int {
 
 // serve runs a proxy until a signal ends it. started is called once it accepts.
 func serve(e *env, opt server.Options, started func(s *server.Server)) int {
+	signals := server.Signals()
 	s, err := server.Start(opt)
 	if err != nil {
 		fmt.Fprintln(e.stderr, err)
@@ -82,7 +83,7 @@ func serve(e *env, opt server.Options, started func(s *server.Server)) int {
 	if started != nil {
 		started(s)
 	}
-	s.Wait()
+	s.Wait(signals)
 	s.Close()
 	return exitFine
 }

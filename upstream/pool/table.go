@@ -33,21 +33,26 @@ func (t *Table) Set(c *upstream.Cluster) {
 		t.clusters = append(t.clusters, nil)
 	}
 	cur := t.clusters[c.ID]
-	if cur == nil {
+	if cur == nil || cur.removed {
 		cur = &Cluster{table: t, loop: t.loop}
 		t.clusters[c.ID] = cur
 	}
 	cur.set(c)
 }
 
-// Remove takes a cluster out. Its exchanges go on; its connections close when they end.
+// Remove drains a cluster. Its exchanges go on; its connections close when they end. Until Forget it
+// is still there for requests whose route was chosen earlier.
 func (t *Table) Remove(id upstream.ClusterID) {
-	c := t.Cluster(id)
-	if c == nil {
-		return
+	if c := t.Cluster(id); c != nil && !c.removed {
+		c.remove()
 	}
-	t.clusters[id] = nil
-	c.remove()
+}
+
+// Forget takes a removed cluster out, unless Set has brought its ID back.
+func (t *Table) Forget(id upstream.ClusterID) {
+	if c := t.Cluster(id); c != nil && c.removed {
+		t.clusters[id] = nil
+	}
 }
 
 // Cluster returns the cluster with this ID, or nil.

@@ -19,10 +19,16 @@ type ListenerChange struct {
 	Action Action
 	Old    *Listener // nil if added
 	New    *Listener // nil if removed
-	// Address says that the sockets move, Chain that the filters are built anew, Routes that the table
-	// is another. Only valid if Action is Changed.
-	Address, Chain, Routes bool
+	// Socket says that the listener accepts elsewhere, or that its socket would need other options; Chain
+	// that the filters are built anew; Routes that the table is another. Only valid if Action is Changed.
+	Socket, Chain, Routes bool
 }
+
+// Rebuilds reports whether the chain of filters is built anew, and the one there was drains.
+func (c *ListenerChange) Rebuilds() bool { return c.Action == Changed && (c.Socket || c.Chain) }
+
+// Retires reports whether connections of the old listener have to end.
+func (c *ListenerChange) Retires() bool { return c.Action == Removed || c.Rebuilds() }
 
 // A ClusterChange is one cluster that differs.
 type ClusterChange struct {
@@ -42,84 +48,77 @@ type Diff struct {
 // Empty reports whether nothing differs.
 func (d *Diff) Empty() bool { return len(d.Listeners)+len(d.Clusters) == 0 }
 
-// Compare returns how next differs from prev, which is nil at the start.
+// Compare returns how next differs from prev, which is nil at the start. Its time is linear in what
+// the snapshots hold.
 func Compare(prev, next *Snapshot) *Diff {
+	if prev == nil {
+		prev = &Snapshot{}
+	}
 	d := &Diff{}
-	d.clusters(prev, next)
-	d.listeners(prev, next)
+	d.compareClusters(prev, next)
+	d.compareListeners(prev, next)
 	return d
 }
 
-func (d *Diff) clusters(prev, next *Snapshot) {
-	old := map[string]*Cluster{}
-	if prev != nil {
-		for _, c := range prev.Clusters {
-			old[c.Name] = c
-		}
-	}
+func (d *Diff) compareClusters(prev, next *Snapshot) {
 	for _, c := range next.Clusters {
-		o := old[c.Name]
-		delete(old, c.Name)
-		switch {
-		case o == nil:
+		switch old := prev.Cluster(c.Name); {
+		case old == nil:
 			d.Clusters = append(d.Clusters, ClusterChange{Action: Added, New: c})
-		case o.Hash != c.Hash:
-			d.Clusters = append(d.Clusters, ClusterChange{Action: Changed, Old: o, New: c})
+		case old.Hash != c.Hash:
+			d.Clusters = append(d.Clusters, ClusterChange{Action: Changed, Old: old, New: c})
 		default:
 			d.Unchanged++
 		}
 	}
-	if prev == nil {
-		return
-	}
-	for _, o := range prev.Clusters {
-		if old[o.Name] != nil {
-			d.Clusters = append(d.Clusters, ClusterChange{Action: Removed, Old: o})
+	for _, old := range prev.Clusters {
+		if next.Cluster(old.Name) == nil {
+			d.Clusters = append(d.Clusters, ClusterChange{Action: Removed, Old: old})
 		}
 	}
 }
 
-func (d *Diff) listeners(prev, next *Snapshot) {
+func (d *Diff) compareListeners(prev, next *Snapshot) {
 	for _, l := range next.Listeners {
-		o := prev.Listener(l.Name)
-		if o == nil {
+		if old := prev.Listener(l.Name); old != nil {
+			d.compareListener(old, l)
+		} else {
 			d.Listeners = append(d.Listeners, ListenerChange{Action: Added, New: l})
-			continue
-		}
-		c := ListenerChange{
-			Action: Changed, Old: o, New: l,
-			Address: o.Address != l.Address || o.SocketHash != l.SocketHash,
-			Chain:   o.ChainHash != l.ChainHash,
-			Routes:  o.RouteHash != l.RouteHash,
-		}
-		if c.Address || c.Chain || c.Routes {
-			d.Listeners = append(d.Listeners, c)
-		}
-		if !c.Address && !c.Chain {
-			d.Unchanged++
-		}
-		if !c.Routes {
-			d.Unchanged++
 		}
 	}
-	if prev == nil {
-		return
-	}
-	for _, o := range prev.Listeners {
-		if next.Listener(o.Name) == nil {
-			d.Listeners = append(d.Listeners, ListenerChange{Action: Removed, Old: o})
+	for _, old := range prev.Listeners {
+		if next.Listener(old.Name) == nil {
+			d.Listeners = append(d.Listeners, ListenerChange{Action: Removed, Old: old})
 		}
 	}
 }
 
-// Detail says in words what differs of a listener.
+func (d *Diff) compareListener(old, l *Listener) {
+	c := ListenerChange{
+		Action: Changed, Old: old, New: l,
+		Socket: old.Socket != l.Socket || old.SocketHash != l.SocketHash,
+		Chain:  old.ChainHash != l.ChainHash,
+		Routes: old.RouteHash != l.RouteHash,
+	}
+	if c.Socket || c.Chain || c.Routes {
+		d.Listeners = append(d.Listeners, c)
+	}
+	if !c.Socket && !c.Chain {
+		d.Unchanged++
+	}
+	if !c.Routes {
+		d.Unchanged++
+	}
+}
+
+// Detail says in words what differs of a listener, "" unless it is a changed one.
 func (c *ListenerChange) Detail() string {
 	switch {
 	case c.Action != Changed:
 		return ""
-	case c.Address && c.Old.Address != c.New.Address:
+	case c.Old.Socket != c.New.Socket:
 		return fmt.Sprintf("address %s, was %s", c.New.Address, c.Old.Address)
-	case c.Address:
+	case c.Socket:
 		return "socket options"
 	case c.Chain && c.Routes:
 		return "filters and routes"
@@ -129,12 +128,12 @@ func (c *ListenerChange) Detail() string {
 	return "routes"
 }
 
-// Detail says in words what differs of a cluster.
+// Detail says in words what differs of a cluster, "" unless it is a changed one.
 func (c *ClusterChange) Detail() string {
 	if c.Action != Changed {
 		return ""
 	}
-	old := map[string]bool{}
+	old := make(map[string]bool, len(c.Old.Hosts))
 	for _, h := range c.Old.Hosts {
 		old[h.Name] = true
 	}

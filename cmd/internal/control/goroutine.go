@@ -20,9 +20,10 @@ type Goroutine struct {
 	done     chan struct{}
 }
 
+// message is a command and where its outcome goes.
 type message struct {
-	run  func()
-	done chan struct{}
+	run  func() error
+	done chan error // of capacity 1: nobody need wait
 }
 
 // Start starts the goroutine. It ends with ctx.
@@ -34,30 +35,30 @@ func Start(ctx context.Context, log *slog.Logger) *Goroutine {
 
 func (g *Goroutine) loop(ctx context.Context, log *slog.Logger) {
 	defer close(g.done)
-	for {
+	for ctx.Err() == nil { // select alone would toss a coin between the end and a command
 		select {
 		case <-ctx.Done():
-			return
 		case m := <-g.messages:
-			g.run(m, log)
+			m.done <- run(m.run, log)
 		}
 	}
 }
 
 // run runs one command. A panic in it is a bug of ours, but no reason to drop connections.
-func (g *Goroutine) run(m message, log *slog.Logger) {
-	defer close(m.done)
+func run(f func() error, log *slog.Logger) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			log.Error("control goroutine panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			err = fmt.Errorf("internal error: %v", v)
 		}
 	}()
-	m.run()
+	return f()
 }
 
-// Do runs f on the control goroutine and waits for it.
-func (g *Goroutine) Do(ctx context.Context, f func()) error {
-	m := message{run: f, done: make(chan struct{})}
+// Do runs f on the control goroutine and returns its error. It returns early, with f still to
+// come or under way, when ctx ends; ErrStopped means that f did not run, or not to its end.
+func (g *Goroutine) Do(ctx context.Context, f func() error) error {
+	m := message{run: f, done: make(chan error, 1)}
 	select {
 	case g.messages <- m:
 	case <-g.done:
@@ -66,12 +67,22 @@ func (g *Goroutine) Do(ctx context.Context, f func()) error {
 		return ctx.Err()
 	}
 	select {
-	case <-m.done:
-		return nil
+	case err := <-m.done:
+		return err
 	case <-g.done:
-		return ErrStopped
+		return g.last(m)
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// last returns the outcome of a command that may have been the goroutine's last one.
+func (g *Goroutine) last(m message) error {
+	select {
+	case err := <-m.done:
+		return err
+	default:
+		return ErrStopped
 	}
 }
 

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"sync/atomic"
 	"time"
 
 	"millrace/engine"
@@ -20,9 +21,12 @@ type Snapshot struct {
 	LoadedAt time.Time
 	// DrainTime is how long connections may take to end.
 	DrainTime time.Duration
-	// Listeners and Clusters are in the order of the file.
+	// Listeners and Clusters are in the order of the file; AddListener and AddCluster append to them.
 	Listeners []*Listener
 	Clusters  []*Cluster
+
+	listeners map[string]*Listener // by name
+	clusters  map[string]*Cluster
 }
 
 // A Cluster is a cluster with the hash of its configuration.
@@ -34,7 +38,10 @@ type Cluster struct {
 // A Listener is one listener: a socket, and the chain of filters behind it.
 type Listener struct {
 	Name    string
-	Address string // as configured: what its sockets are known by
+	Address string // as configured
+	// Socket names what the listener accepts on: listeners of two snapshots with the same Socket share
+	// the file descriptors, whatever their names. See SocketKey.
+	Socket  string
 	Options engine.ListenerOptions
 	// SocketHash covers what only a new socket can change, ChainHash all that makes the filters, RouteHash the
 	// routes.
@@ -47,6 +54,12 @@ type Listener struct {
 	HTTP   *httpconn.Config
 	Routes *Routes
 	Logs   []*accesslog.Log
+
+	// Open is the number of open connections over all loops, for ConnectionLimit. It is kept over
+	// reloads as long as the name is.
+	Open *atomic.Int64
+	// Bound is the address the sockets have: that of the file, with a port instead of port 0.
+	Bound engine.Addr
 }
 
 // Routes is a compiled route table with the formats its header values use.
@@ -55,28 +68,47 @@ type Routes struct {
 	Formats []*accesslog.Format
 }
 
-// Listener returns the listener of that name, or nil.
+// SocketKey returns the Listener.Socket of a listener. One that takes a free port has it for itself.
+func SocketKey(name string, addr engine.Addr) string {
+	if !addr.IsUnix() && addr.Port() == 0 {
+		return addr.String() + " of " + name
+	}
+	return addr.String()
+}
+
+// AddListener appends a listener.
+func (s *Snapshot) AddListener(l *Listener) {
+	if s.listeners == nil {
+		s.listeners = map[string]*Listener{}
+	}
+	s.listeners[l.Name] = l
+	s.Listeners = append(s.Listeners, l)
+}
+
+// AddCluster appends a cluster.
+func (s *Snapshot) AddCluster(c *Cluster) {
+	if s.clusters == nil {
+		s.clusters = map[string]*Cluster{}
+	}
+	s.clusters[c.Name] = c
+	s.Clusters = append(s.Clusters, c)
+}
+
+// Listener returns the listener of that name, or nil. A nil Snapshot has none.
 func (s *Snapshot) Listener(name string) *Listener {
 	if s == nil {
 		return nil
 	}
-	for _, l := range s.Listeners {
-		if l.Name == name {
-			return l
-		}
-	}
-	return nil
+	return s.listeners[name]
 }
 
-// Cluster returns the cluster of that name, or nil.
+// Cluster returns the cluster of that name, or nil. A nil Snapshot has none.
 func (s *Snapshot) Cluster(name string) *Cluster {
 	if s == nil {
 		return nil
 	}
-	for _, c := range s.Clusters {
-		if c.Name == name {
-			return c
-		}
-	}
-	return nil
+	return s.clusters[name]
 }
+
+// ClusterOf is Cluster for a name that comes from a request; it does not allocate.
+func (s *Snapshot) ClusterOf(name []byte) *Cluster { return s.clusters[string(name)] }

@@ -10,7 +10,6 @@ import (
 
 	"millrace/cmd/internal/admin"
 	"millrace/cmd/internal/config"
-	"millrace/cmd/internal/control"
 	"millrace/upstream"
 )
 
@@ -24,7 +23,7 @@ func (s *Server) startAdmin(cfg *config.Config) error {
 		Listeners: s.adminListeners, Clusters: s.adminClusters,
 		ConfigDump: s.configDump, ConfigStatus: s.configStatus, Regions: s.regions,
 		Reload: s.Reload, Drain: s.drainListeners, Quit: s.Quit, SetHealthy: s.setHealthy,
-		ReopenLogs: s.ReopenLogs, LogLevel: s.logLevel, SetLogLevel: s.setLogLevel,
+		ReopenLogs: s.ReopenLogs, LogLevel: s.logLevel, SetLogLevel: s.setLogLevel, Log: s.log,
 	})
 	if err := s.admin.Start(cfg.Admin.Address); err != nil {
 		return fmt.Errorf("admin: %w", err)
@@ -51,7 +50,7 @@ func (s *Server) ListenerAddr(name string) string {
 }
 
 func (s *Server) info() admin.Info {
-	drain := s.opt.DrainTime
+	drain, node := s.opt.DrainTime, &s.first.Node
 	if snap := s.snapshot.Load(); snap != nil {
 		drain = snap.DrainTime
 	}
@@ -59,15 +58,15 @@ func (s *Server) info() admin.Info {
 		Version: s.opt.Version, Commit: s.opt.Commit, Started: s.started, Concurrency: len(s.workers),
 		DrainTime: drain, ConfigPath: s.opt.ConfigPath, CommandLine: s.opt.CommandLine,
 		Node: admin.Node{
-			ID: s.node.ID, Cluster: s.node.Cluster, Region: s.node.Locality.Region,
-			Zone: s.node.Locality.Zone, SubZone: s.node.Locality.SubZone,
+			ID: node.ID, Cluster: node.Cluster, Region: node.Locality.Region,
+			Zone: node.Locality.Zone, SubZone: node.Locality.SubZone,
 		},
 	}
 }
 
 func (s *Server) state() admin.State {
 	switch {
-	case s.draining.Load() || s.failed.Load():
+	case s.closing.Load():
 		return admin.StateDraining
 	case s.live.Load():
 		return admin.StateLive
@@ -85,9 +84,8 @@ func (s *Server) adminListeners() (list []admin.Listener) {
 	if s.draining.Load() {
 		state = "draining"
 	}
-	bound := *s.bound.Load()
 	for _, l := range snap.Listeners {
-		list = append(list, admin.Listener{Name: l.Name, Address: bound[l.Address], State: state})
+		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound.String(), State: state})
 	}
 	return list
 }
@@ -146,119 +144,42 @@ func (s *Server) configStatus() admin.ConfigStatus {
 	return s.status
 }
 
-// noteLoad remembers the outcome of a load for /config_status.
-func (s *Server) noteLoad(r admin.Report) {
-	s.statusMu.Lock()
-	defer s.statusMu.Unlock()
-	st := &s.status
-	st.Path = s.opt.ConfigPath
-	st.Loads++
-	if st.Loads > 1 {
-		st.LastAttempt = time.Now()
-	}
-	st.Last = r
-	if !r.Applied {
-		st.Refusals++
-		s.rejected.Store(true)
-		return
-	}
-	s.rejected.Store(false)
-	st.Hash, st.LoadedAt = r.Hash, s.snapshot.Load().LoadedAt
-}
-
-// Reload loads the file again. A file that is refused changes nothing.
-func (s *Server) Reload(ctx context.Context) admin.Report {
-	var report admin.Report
-	err := s.control.Do(ctx, func() {
-		report = s.reload()
-		s.noteLoad(report)
-	})
-	if err != nil {
-		return admin.Report{Errors: []string{err.Error()}}
-	}
-	return report
-}
-
-func (s *Server) reload() admin.Report {
-	cfg, warnings, err := s.load()
-	var report admin.Report
-	if err == nil {
-		report, err = s.apply(cfg)
-	}
-	if err != nil {
-		report = admin.Report{Errors: problems(err)}
-		s.log.Error("reload refused, nothing changed", "errors", report.Errors)
-		return report
-	}
-	report.Warnings = warnings
-	s.logReport(&report)
-	return report
-}
-
-// problems returns the lines of an error.
-func problems(err error) (lines []string) {
-	var refused *ErrRefused
-	if errors.As(err, &refused) {
-		for _, e := range refused.Errors {
-			lines = append(lines, e.Error())
-		}
-		return lines
-	}
-	return strings.Split(err.Error(), "\n")
-}
-
-// newReport tells what a diff did.
-func newReport(next *control.Snapshot, d *control.Diff, took time.Duration) admin.Report {
-	r := admin.Report{Applied: true, Hash: hashText(next.Hash), Took: took, Unchanged: d.Unchanged}
-	for i := range d.Clusters {
-		c := &d.Clusters[i]
-		name := ""
-		if c.New != nil {
-			name = c.New.Name
-		} else {
-			name = c.Old.Name
-		}
-		r.Changes = append(r.Changes, admin.Change{Action: c.Action.String(), Kind: "cluster", Name: name, Detail: c.Detail()})
-	}
-	for i := range d.Listeners {
-		c := &d.Listeners[i]
-		kind, l := "listener", c.New
-		if l == nil {
-			l = c.Old
-		}
-		if c.Action == control.Changed && !c.Address && !c.Chain {
-			kind = "route_table"
-		}
-		r.Changes = append(r.Changes, admin.Change{Action: c.Action.String(), Kind: kind, Name: l.Name, Detail: c.Detail()})
-	}
-	return r
-}
-
-func (s *Server) logReport(r *admin.Report) {
-	s.log.Info("reloaded", "changes", len(r.Changes), "unchanged", r.Unchanged, "took", r.Took.String(), "hash", r.Hash)
-	for _, c := range r.Changes {
-		s.log.Info("reload", "action", c.Action, "kind", c.Kind, "name", c.Name, "detail", c.Detail)
-	}
-}
-
-// drainListeners is /drain_listeners: the listeners stop, the process stays.
+// drainListeners is /drain_listeners: the listeners stop, the process stays. All listeners count as
+// inbound.
 func (s *Server) drainListeners(o admin.DrainOptions) error {
-	stop := func() error {
-		return s.onEach(func(w *worker) error { w.drain(false); return nil })
-	}
+	s.setDraining()
 	if !o.Graceful {
-		s.draining.Store(true)
-		return stop()
+		return s.control.Do(context.Background(), s.stopListening)
 	}
-	s.draining.Store(true)
 	if o.SkipExit {
 		return nil
 	}
-	time.AfterFunc(s.snapshot.Load().DrainTime, func() { _ = stop() })
+	s.statusMu.Lock()
+	defer s.statusMu.Unlock()
+	if s.drainer == nil { // a second request does not begin anew
+		s.drainer = time.AfterFunc(s.snapshot.Load().DrainTime, func() {
+			_ = s.control.Do(context.Background(), s.stopListening) // or the process ends
+		})
+	}
 	return nil
 }
 
-func (s *Server) setHealthy(ok bool) { s.failed.Store(!ok) }
+// setHealthy is /healthcheck/ok and /healthcheck/fail. A process that fails health checks drains:
+// its connections end with their next response.
+func (s *Server) setHealthy(ok bool) {
+	s.statusMu.Lock()
+	defer s.statusMu.Unlock()
+	s.failed.Store(!ok)
+	s.closing.Store(!ok || s.draining.Load())
+}
+
+// setDraining makes all connections end with their next response, for good.
+func (s *Server) setDraining() {
+	s.statusMu.Lock()
+	defer s.statusMu.Unlock()
+	s.draining.Store(true)
+	s.closing.Store(true)
+}
 
 // ReopenLogs opens the access logs anew, after they were moved away.
 func (s *Server) ReopenLogs() error {
@@ -297,7 +218,7 @@ func (s *Server) regions() (list []admin.Region) {
 }
 
 // Failed implements filters.Health.
-func (s *Server) Failed() bool { return s.failed.Load() || s.draining.Load() }
+func (s *Server) Failed() bool { return s.closing.Load() }
 
 // ClusterHealth implements filters.Health. It is called on loops: the snapshot is immutable and the
 // health of hosts atomic.
@@ -315,4 +236,4 @@ func (s *Server) ClusterHealth(name string) (healthy, total int, ok bool) {
 }
 
 // ServiceCluster implements filters.Health.
-func (s *Server) ServiceCluster() string { return s.node.Cluster }
+func (s *Server) ServiceCluster() string { return s.first.Node.Cluster }

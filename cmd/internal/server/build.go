@@ -1,7 +1,10 @@
 package server
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"millrace/cmd/internal/config"
@@ -14,40 +17,32 @@ import (
 )
 
 // build makes a snapshot of a loaded file. Parts that are the same as in the running snapshot are
-// taken from it. Nothing is changed but cluster ids, which are handed out for good.
+// taken from it. Nothing is changed but cluster ids, which are handed out for good, and the logs that were
+// opened: discard closes them if the snapshot comes to nothing.
 func (s *Server) build(cfg *config.Config) (*control.Snapshot, error) {
+	text := config.Marshal(cfg)
+	sum := sha256.Sum256(text) // config.Hash, without writing the text twice
 	next := &control.Snapshot{
-		JSON: config.Marshal(cfg), LoadedAt: time.Now(), DrainTime: cfg.DrainTime,
-		Hash: config.Hash(cfg),
+		Hash: binary.BigEndian.Uint64(sum[:]), JSON: text, LoadedAt: time.Now(), DrainTime: cfg.DrainTime,
 	}
 	if s.opt.DrainTime > 0 {
 		next.DrainTime = s.opt.DrainTime
 	}
 	prev := s.snapshot.Load()
-	old := map[string]*control.Cluster{}
-	if prev != nil {
-		for _, c := range prev.Clusters {
-			old[c.Name] = c
-		}
-	}
 	for i := range cfg.Clusters {
-		c, err := s.buildCluster(&cfg.Clusters[i], old[cfg.Clusters[i].Name])
+		c, err := s.buildCluster(&cfg.Clusters[i], prev.Cluster(cfg.Clusters[i].Name))
 		if err != nil {
 			return nil, err
 		}
-		next.Clusters = append(next.Clusters, c)
-	}
-	known := map[string]bool{}
-	for _, c := range next.Clusters {
-		known[c.Name] = true
+		next.AddCluster(c)
 	}
 	for i := range cfg.Listeners {
-		l, err := s.buildListener(&cfg.Listeners[i], prev, known)
+		l, err := s.buildListener(&cfg.Listeners[i], prev.Listener(cfg.Listeners[i].Name), next)
 		if err != nil {
-			closeLogs(next, prev)
-			return nil, err
+			discard(next, prev)
+			return nil, fmt.Errorf("listener %q: %w", cfg.Listeners[i].Name, err)
 		}
-		next.Listeners = append(next.Listeners, l)
+		next.AddListener(l)
 	}
 	return next, nil
 }
@@ -69,7 +64,8 @@ func (s *Server) buildCluster(cfg *upstream.Config, old *control.Cluster) (*cont
 	return &control.Cluster{Cluster: c, Hash: hash}, nil
 }
 
-// clusterID returns the id of a cluster name: the same for as long as the process lives.
+// clusterID returns the id of a cluster name: the same for as long as the process lives, since
+// requests keep the routes they began with.
 func (s *Server) clusterID(name string) upstream.ClusterID {
 	id, ok := s.clusterIDs[name]
 	if !ok {
@@ -79,44 +75,75 @@ func (s *Server) clusterID(name string) upstream.ClusterID {
 	return id
 }
 
-// buildListener returns the listener of a configuration.
-func (s *Server) buildListener(cfg *config.Listener, prev *control.Snapshot, clusters map[string]bool) (*control.Listener, error) {
-	http, ok := cfg.FilterChains[0].Filters[len(cfg.FilterChains[0].Filters)-1].Config.(*httpconn.Config)
+// buildListener returns the listener of a configuration, the old one if nothing differs.
+func (s *Server) buildListener(cfg *config.Listener, old *control.Listener, next *control.Snapshot) (*control.Listener, error) {
+	chain := cfg.FilterChains[0].Filters
+	http, ok := chain[len(chain)-1].Config.(*httpconn.Config)
 	if !ok {
-		return nil, fmt.Errorf("listener %q: the last filter is not %s", cfg.Name, connectionManager)
+		return nil, fmt.Errorf("the last filter is not %s", connectionManager)
+	}
+	addr, err := engine.ParseAddr(cfg.Address)
+	if err != nil {
+		return nil, err
 	}
 	l := &control.Listener{
-		Name: cfg.Name, Address: cfg.Address, HTTP: http,
+		Name: cfg.Name, Address: cfg.Address, Socket: control.SocketKey(cfg.Name, addr), HTTP: http,
 		BufferLimit:     cfg.PerConnectionBufferLimitBytes,
 		ConnectionLimit: int64(cfg.ConnectionLimit),
 		DrainOnlyModify: cfg.DrainType == "modify_only",
 		Options:         listenerOptions(cfg),
+		Open:            new(atomic.Int64),
 	}
 	l.SocketHash = config.Hash(&socketPart{cfg.EnableReusePort, cfg.TCPBacklogSize, cfg.TCPKeepalive})
 	l.RouteHash = config.Hash(&http.RouteConfig)
 	l.ChainHash = chainHash(cfg, http)
-	old := prev.Listener(cfg.Name)
-	if old != nil && old.RouteHash == l.RouteHash {
-		l.Routes = old.Routes
-	} else {
-		routes, err := s.buildRoutes(http, clusters)
-		if err != nil {
-			return nil, fmt.Errorf("listener %q: %w", cfg.Name, err)
+	if old != nil {
+		if sameChain(old, l) && old.RouteHash == l.RouteHash {
+			return old, nil
 		}
-		l.Routes = routes
+		l.Open = old.Open
 	}
-	if old != nil && old.ChainHash == l.ChainHash {
-		l.Logs = old.Logs
-		return l, nil
+	if l.Routes, err = s.buildRoutes(l, old, next); err != nil {
+		return nil, err
 	}
-	for i := range http.AccessLog {
-		log, err := s.logs.Open(&http.AccessLog[i])
+	l.Logs, err = s.buildLogs(l, old)
+	return l, err
+}
+
+// sameChain reports whether a listener keeps its filters, and with them its connections.
+func sameChain(old, l *control.Listener) bool {
+	return old.Socket == l.Socket && old.SocketHash == l.SocketHash && old.ChainHash == l.ChainHash
+}
+
+// buildLogs opens the access logs of a chain, or takes those of the chain that stays.
+func (s *Server) buildLogs(l, old *control.Listener) (logs []*accesslog.Log, err error) {
+	if old != nil && sameChain(old, l) {
+		return old.Logs, nil
+	}
+	for i := range l.HTTP.AccessLog {
+		log, err := s.logs.Open(&l.HTTP.AccessLog[i])
 		if err != nil {
-			return nil, fmt.Errorf("listener %q: access_log[%d]: %w", cfg.Name, i, err)
+			closeLogs(logs)
+			return nil, fmt.Errorf("access_log[%d]: %w", i, err)
 		}
-		l.Logs = append(l.Logs, log)
+		logs = append(logs, log)
 	}
-	return l, nil
+	return logs, nil
+}
+
+// discard lets go of the logs that only next has: it was refused.
+func discard(next, prev *control.Snapshot) {
+	for _, l := range next.Listeners {
+		if old := prev.Listener(l.Name); old == nil || !sameChain(old, l) {
+			closeLogs(l.Logs)
+		}
+	}
+}
+
+func closeLogs(logs []*accesslog.Log) {
+	for _, log := range logs {
+		_ = log.Close() // what could not be written is counted
+	}
 }
 
 // socketPart is what of a listener only a new socket can change.
@@ -152,14 +179,18 @@ func listenerOptions(cfg *config.Listener) engine.ListenerOptions {
 	return o
 }
 
-// buildRoutes compiles a route table.
-func (s *Server) buildRoutes(http *httpconn.Config, clusters map[string]bool) (*control.Routes, error) {
+// buildRoutes compiles the route table of a listener, or takes the one that is the same.
+func (s *Server) buildRoutes(l, old *control.Listener, next *control.Snapshot) (*control.Routes, error) {
+	if old != nil && old.RouteHash == l.RouteHash {
+		return old.Routes, nil
+	}
 	r := &control.Routes{}
 	id := func(name string) (uint32, bool) {
-		if !clusters[name] {
+		c := next.Cluster(name)
+		if c == nil {
 			return 0, false
 		}
-		return uint32(s.clusterID(name)), true
+		return uint32(c.ID), true
 	}
 	format := func(text string) (route.FormatID, error) {
 		f, err := accesslog.CompileValue(text)
@@ -169,22 +200,10 @@ func (s *Server) buildRoutes(http *httpconn.Config, clusters map[string]bool) (*
 		r.Formats = append(r.Formats, f)
 		return route.FormatID(len(r.Formats) - 1), nil
 	}
-	table, problems := route.Compile(&http.RouteConfig, id, format)
+	table, problems := route.Compile(&l.HTTP.RouteConfig, id, format)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("route_config: %s", problems[0])
 	}
 	r.Table = table
 	return r, nil
-}
-
-// closeLogs lets go of the logs that only next has: it was refused.
-func closeLogs(next, prev *control.Snapshot) {
-	for _, l := range next.Listeners {
-		if old := prev.Listener(l.Name); old != nil && old.ChainHash == l.ChainHash {
-			continue
-		}
-		for _, log := range l.Logs {
-			_ = log.Close()
-		}
-	}
 }

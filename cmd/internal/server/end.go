@@ -11,54 +11,100 @@ import (
 // drainPoll is how often a draining process looks whether connections are left.
 const drainPoll = 20 * time.Millisecond
 
+// Signals returns the signals a process is sent. It is called before Start, so that one that comes
+// early waits instead of ending the process.
+func Signals() chan os.Signal {
+	signal.Ignore(syscall.SIGPIPE) // a log nobody reads any more must not end the proxy
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
+	return ch
+}
+
 // Quit begins to end the process at once.
 func (s *Server) Quit() { s.quitOnce.Do(func() { close(s.quit) }) }
 
 // Wait serves until the process is to end, and handles signals meanwhile: SIGHUP reloads,
 // SIGUSR1 reopens logs, SIGTERM and SIGINT drain, and a second one of these ends at once.
-func (s *Server) Wait() {
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(ch)
-	ended := make(chan struct{})
-	draining := false
+func (s *Server) Wait(signals <-chan os.Signal) {
+	var drained chan struct{}
 	for {
 		select {
 		case <-s.quit:
 			return
-		case <-ended:
+		case <-drained:
 			return
-		case sig := <-ch:
+		case sig := <-signals:
 			switch sig {
 			case syscall.SIGHUP:
-				go s.Reload(context.Background())
+				s.hup()
 			case syscall.SIGUSR1:
 				_ = s.ReopenLogs()
 				s.log.Info("reopened logs")
 			default:
-				if draining {
-					s.log.Info("second signal: leaving now", "connections", s.connections())
+				if drained != nil {
+					s.log.Info("second signal: leaving now", "connections", s.connections.Load())
 					return
 				}
-				draining = true
-				go s.Drain(ended)
+				drained = make(chan struct{})
+				go func() {
+					defer close(drained)
+					s.Drain()
+				}()
 			}
 		}
 	}
 }
 
-// Drain stops accepting once what is queued has been accepted, asks every connection to end, and
-// closes ended when none is left or the drain time is over.
-func (s *Server) Drain(ended chan<- struct{}) {
-	defer close(ended)
-	limit := s.snapshot.Load().DrainTime
-	s.log.Info("draining", "connections", s.connections(), "drain_time", limit.String())
-	s.draining.Store(true)
-	_ = s.control.Do(context.Background(), func() {
-		_ = s.onEach(func(w *worker) error { w.drain(false); return nil })
-	})
-	for end := time.Now().Add(limit); s.connections() > 0 && time.Now().Before(end); {
-		time.Sleep(drainPoll)
+// hup reloads, without waiting for it. Signals that come while one waits for its turn are one.
+func (s *Server) hup() {
+	if !s.reloading.CompareAndSwap(false, true) {
+		return
 	}
-	s.log.Info("drained", "connections_left", s.connections())
+	go func() {
+		_ = s.control.Do(context.Background(), func() error { s.reloading.Store(false); return nil })
+		s.Reload(context.Background())
+	}()
+}
+
+// Drain stops accepting once what is queued has been accepted, asks every connection to end, and
+// returns when none is left, the drain time is over or Quit was called.
+func (s *Server) Drain() {
+	limit := s.snapshot.Load().DrainTime
+	s.log.Info("draining", "connections", s.connections.Load(), "drain_time", limit.String())
+	s.setDraining()
+	err := s.control.Do(context.Background(), func() error {
+		_ = s.stopListening()
+		each(s, func(w *worker) error { w.drain(); return nil })
+		return nil
+	})
+	for end := time.Now().Add(limit); err == nil && time.Now().Before(end) && s.openConns() > 0; {
+		select {
+		case <-time.After(drainPoll):
+		case <-s.quit:
+			return
+		}
+	}
+	s.log.Info("drained", "connections_left", s.connections.Load())
+}
+
+// stopListening closes the listening sockets, after the last connection that is queued on them.
+//
+// Precondition: called on the control goroutine.
+func (s *Server) stopListening() error {
+	if s.stopped {
+		return nil
+	}
+	s.stopped = true
+	removeSocketFiles(s.snapshot.Load(), nil)
+	each(s, func(w *worker) error { w.stopListening(); return nil })
+	return nil
+}
+
+// openConns counts the connections of all loops, also those that only wait until their last bytes are
+// taken.
+func (s *Server) openConns() (n int) {
+	for _, k := range each(s, func(w *worker) int { return w.loop.Conns() }) {
+		n += k
+	}
+	return n
 }

@@ -1,0 +1,171 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/cmd/internal/admin"
+	"millrace/cmd/internal/config"
+	"millrace/cmd/internal/control"
+)
+
+// clustersPerTurn bounds how many clusters a loop takes up between two of its turns: a reload of
+// thousands must not hold up the traffic.
+const clustersPerTurn = 64
+
+// errDraining is why a configuration is not taken any more.
+var errDraining = errors.New("the process is draining: it takes no new configuration")
+
+// apply puts a loaded configuration into force: on all loops, or not at all.
+//
+//	build ─▶ bind ─▶ prepare on each loop ─▶ commit: clusters, snapshot, listeners, removed clusters
+//	  └────────┴──────────────┴─▶ refused: everything made so far is given back
+//
+// Whatever can fail, sockets and epoll included, has been done on every loop before the first one
+// commits.
+//
+// Precondition: called on the control goroutine.
+func (s *Server) apply(cfg *config.Config) (admin.Report, error) {
+	begun := time.Now()
+	if s.stopped {
+		return admin.Report{}, errDraining
+	}
+	next, err := s.build(cfg)
+	if err != nil {
+		return admin.Report{}, err
+	}
+	prev := s.snapshot.Load()
+	diff := control.Compare(prev, next)
+	if err := s.prepare(prev, next, diff); err != nil {
+		discard(next, prev)
+		return admin.Report{}, err
+	}
+	s.commit(prev, next, diff)
+	return newReport(next, diff, time.Since(begun)), nil
+}
+
+// prepare makes, on each loop, all that diff needs and that can fail. If it fails, nothing is left of it.
+func (s *Server) prepare(prev, next *control.Snapshot, diff *control.Diff) error {
+	fds, err := s.bind(prev, next)
+	if err != nil {
+		return err
+	}
+	if len(diff.Listeners) == 0 {
+		return nil
+	}
+	err = errors.Join(each(s, func(w *worker) error { return w.prepare(diff, fds[w.loop.Index()]) })...)
+	if err != nil {
+		each(s, func(w *worker) error { w.discard(); return nil })
+	}
+	s.registerSets()
+	return err
+}
+
+// commit puts a prepared diff into force. Clusters come before the routes that use them, and go after
+// them. The snapshot is published in between: requests look there for the cluster that a field names.
+func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
+	set, removed := splitClusters(diff.Clusters)
+	s.eachClusters(set, (*worker).setCluster)
+	s.snapshot.Store(next)
+	if len(diff.Listeners) > 0 {
+		removeSocketFiles(prev, next)
+		until := time.Now().Add(next.DrainTime)
+		each(s, func(w *worker) error { w.commit(diff, until); return nil })
+		s.retire(diff)
+	}
+	s.eachClusters(removed, func(w *worker, c *control.ClusterChange) { w.removeCluster(c, time.Now().Add(next.DrainTime)) })
+	s.registerSets()
+	s.count(diff)
+	if len(removed) > 0 || s.retiring.Load() > 0 {
+		s.scheduleSweep()
+	}
+}
+
+// splitClusters parts the changes into what is set and what is removed.
+func splitClusters(changes []control.ClusterChange) (set, removed []*control.ClusterChange) {
+	for i := range changes {
+		if c := &changes[i]; c.Action == control.Removed {
+			removed = append(removed, c)
+		} else {
+			set = append(set, c)
+		}
+	}
+	return set, removed
+}
+
+// eachClusters does f with all changes on each loop, a bounded number in a turn.
+func (s *Server) eachClusters(changes []*control.ClusterChange, f func(*worker, *control.ClusterChange)) {
+	for len(changes) > 0 {
+		n := min(len(changes), clustersPerTurn)
+		part := changes[:n]
+		changes = changes[n:]
+		each(s, func(w *worker) error {
+			for _, c := range part {
+				f(w, c)
+			}
+			return nil
+		})
+	}
+}
+
+// each runs f on every loop, waits for all of them and returns their answers in order. A loop that
+// has ended answers with nothing.
+func each[T any](s *Server, f func(w *worker) T) []T {
+	answers := make([]chan T, len(s.workers))
+	for i, w := range s.workers {
+		c := make(chan T, 1)
+		answers[i] = c
+		w.loop.Post(func() { c <- f(w) })
+	}
+	list := make([]T, len(s.workers))
+	for i, w := range s.workers {
+		select {
+		case list[i] = <-answers[i]:
+		case <-w.done:
+		}
+	}
+	return list
+}
+
+// registerSets makes known to the registry what the loops count since the last time. The
+// registry has a lock, which a loop must not wait for.
+func (s *Server) registerSets() {
+	for _, w := range s.workers {
+		for _, r := range w.news {
+			if r.gone {
+				s.registry.Remove(r.scope, r.set)
+			} else {
+				s.registry.Add(r.scope, r.set)
+			}
+		}
+		clear(w.news)
+		w.news = w.news[:0]
+	}
+}
+
+// restartNeeded returns what of a configuration only a restart puts into force, as warnings.
+func (s *Server) restartNeeded(cfg *config.Config) (warnings []string) {
+	was := &s.first
+	warn := func(path string, was, now any) {
+		warnings = append(warnings, fmt.Sprintf("%s: %s: changed from %v to %v; this needs a restart", s.opt.ConfigPath, path, was, now))
+	}
+	if was, now := adminAddress(was), adminAddress(cfg); was != now {
+		warn("admin.address", was, now)
+	}
+	if s.opt.Concurrency == 0 && was.Concurrency != cfg.Concurrency {
+		warn("concurrency", was.Concurrency, cfg.Concurrency)
+	}
+	if was.Node != cfg.Node {
+		warn("node", fmt.Sprintf("%+v", was.Node), fmt.Sprintf("%+v", cfg.Node))
+	}
+	return warnings
+}
+
+// adminAddress returns the address of the admin port, "none" without one.
+func adminAddress(cfg *config.Config) string {
+	if cfg.Admin == nil {
+		return "none"
+	}
+	return cfg.Admin.Address
+}
