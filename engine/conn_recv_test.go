@@ -173,7 +173,7 @@ func TestConnNoBlockLeft(t *testing.T) {
 	}
 	recs[0].Want(t, `data "unfinished"`)
 	recs[1].Want(t, `data "unfinished"`, "close no_memory")
-	if tl.Arena().Stats.Refused.Load() == 0 {
+	if tl.Arena().Refused() == 0 {
 		t.Error("arena_refused is 0")
 	}
 }

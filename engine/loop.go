@@ -240,6 +240,7 @@ func (l *Loop) Turn(wait time.Duration) error {
 	l.startReady()
 	l.finishSteps()
 	l.reap()
+	l.stats.noteArena(l.arena)
 	return nil
 }
 

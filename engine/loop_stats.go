@@ -1,6 +1,9 @@
 package engine
 
-import "millrace/engine/stats"
+import (
+	"millrace/engine/arena"
+	"millrace/engine/stats"
+)
 
 // LoopStats counts one loop. The loop writes, anyone reads.
 type LoopStats struct {
@@ -22,5 +25,21 @@ type LoopStats struct {
 	QueuedBytes    stats.Gauge   `stat:"loop_queued_bytes" help:"bytes in write queues"`
 	SplicedBytes   stats.Counter `stat:"loop_spliced_bytes" help:"bytes moved by splice"`
 	SplicePipes    stats.Gauge   `stat:"loop_splice_pipes" help:"pipes open for splice"`
+	ArenaLeased    stats.Gauge   `stat:"arena_leased_bytes" help:"bytes of blocks now leased"`
+	ArenaMapped    stats.Gauge   `stat:"arena_mapped_bytes" help:"bytes of address space held for blocks"`
+	ArenaRefused   stats.Counter `stat:"arena_refused" help:"blocks refused because the budget was spent"`
 	SplicePipesHit stats.Counter `stat:"loop_splice_pipes_max_hit" help:"splices refused because no pipe could be had"`
+}
+
+// noteArena publishes the numbers of the block pool, which counts without atomics.
+func (s *LoopStats) noteArena(p *arena.Pool) {
+	if n := p.Leased(); n != s.ArenaLeased.Load() {
+		s.ArenaLeased.Set(n)
+	}
+	if n := p.Mapped(); n != s.ArenaMapped.Load() {
+		s.ArenaMapped.Set(n)
+	}
+	if n := p.Refused(); n != s.ArenaRefused.Load() {
+		s.ArenaRefused.Add(n - s.ArenaRefused.Load())
+	}
 }

@@ -1,10 +1,6 @@
 package arena
 
-import (
-	"fmt"
-
-	"millrace/engine/stats"
-)
+import "fmt"
 
 const (
 	// BlockMin is the size of the smallest class.
@@ -33,20 +29,13 @@ func (b Block) Size() int { return len(b.b) }
 // IsZero reports whether b is no memory.
 func (b Block) IsZero() bool { return b.b == nil }
 
-// Stats counts what a pool does. The loop writes, anyone reads.
-type Stats struct {
-	Leased  stats.Gauge   `stat:"arena_leased_bytes" help:"bytes of blocks now leased"`
-	Mapped  stats.Gauge   `stat:"arena_mapped_bytes" help:"bytes of address space held by the pool"`
-	Refused stats.Counter `stat:"arena_refused" help:"leases refused because the budget was spent"`
-}
-
 // A Pool leases blocks. It belongs to one loop.
 type Pool struct {
-	Stats Stats
-
-	budget int64 // most bytes leased at once
-	leased int64
-	warm   int64 // free bytes whose pages are kept
+	budget  int64 // most bytes leased at once
+	leased  int64
+	mapped  int64  // bytes of regions
+	warm    int64  // free bytes whose pages are kept
+	refused uint64 // leases
 
 	free    [classCount]freeLists
 	regions [][]byte
@@ -65,21 +54,20 @@ func NewPool(budget int64) *Pool { return &Pool{budget: budget} }
 func (p *Pool) Lease(n int) (Block, bool) {
 	class := classOf(n)
 	if class < 0 {
-		p.Stats.Refused.Inc()
+		p.refused++
 		return Block{}, false
 	}
 	size := classSize(class)
 	if p.leased+int64(size) > p.budget {
-		p.Stats.Refused.Inc()
+		p.refused++
 		return Block{}, false
 	}
 	b := p.take(class)
 	if b == nil {
-		p.Stats.Refused.Inc()
+		p.refused++
 		return Block{}, false
 	}
 	p.leased += int64(size)
-	p.Stats.Leased.Set(p.leased)
 	return Block{b}, true
 }
 
@@ -97,7 +85,6 @@ func (p *Pool) Return(b Block) {
 	if p.leased < 0 {
 		panic("BUG: arena: block returned twice")
 	}
-	p.Stats.Leased.Set(p.leased)
 	lists := &p.free[class]
 	if p.warm+int64(size) > keepFreeMax {
 		forget(b.b)
@@ -110,6 +97,12 @@ func (p *Pool) Return(b Block) {
 
 // Leased returns the bytes now leased.
 func (p *Pool) Leased() int64 { return p.leased }
+
+// Mapped returns the bytes of address space held.
+func (p *Pool) Mapped() int64 { return p.mapped }
+
+// Refused returns how many leases were refused because the budget was spent, or the kernel's memory.
+func (p *Pool) Refused() uint64 { return p.refused }
 
 // Budget returns the most bytes that can be leased at once.
 func (p *Pool) Budget() int64 { return p.budget }
@@ -129,7 +122,7 @@ func (p *Pool) Close() {
 	}
 	p.regions, p.links = nil, nil
 	p.free = [classCount]freeLists{}
-	p.Stats.Mapped.Set(0)
+	p.mapped = 0
 }
 
 // take removes a free block of a class, preferring one whose pages are there.
@@ -161,7 +154,7 @@ func (p *Pool) grow(class int) bool {
 		return false
 	}
 	p.regions = append(p.regions, r)
-	p.Stats.Mapped.Add(int64(len(r)))
+	p.mapped += int64(len(r))
 	for len(r) > 0 {
 		p.free[class].cold = append(p.free[class].cold, r[:size:size])
 		r = r[size:]

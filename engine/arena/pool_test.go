@@ -24,7 +24,7 @@ func TestLeaseClasses(t *testing.T) {
 	if _, ok := p.Lease(BlockMax + 1); ok {
 		t.Error("Lease above BlockMax succeeded")
 	}
-	if p.Leased() != 0 || p.Stats.Leased.Load() != 0 {
+	if p.Leased() != 0 {
 		t.Errorf("%d bytes leased in the end", p.Leased())
 	}
 	p.Return(Block{})
@@ -47,8 +47,8 @@ func TestLeaseBudget(t *testing.T) {
 		}
 		blocks = append(blocks, b)
 	}
-	if _, ok := p.Lease(1); ok || p.Stats.Refused.Load() != 1 {
-		t.Errorf("Lease beyond the budget = %v; arena_refused = %d, want 1", ok, p.Stats.Refused.Load())
+	if _, ok := p.Lease(1); ok || p.Refused() != 1 {
+		t.Errorf("Lease beyond the budget = %v; refused %d, want 1", ok, p.Refused())
 	}
 	p.Return(blocks[0])
 	if _, ok := p.Lease(1); !ok {
@@ -76,7 +76,7 @@ func TestReturnForgetsPages(t *testing.T) {
 	if p.warm > keepFreeMax {
 		t.Errorf("%d free bytes keep their pages, want at most %d", p.warm, keepFreeMax)
 	}
-	mapped := p.Stats.Mapped.Load()
+	mapped := p.Mapped()
 	for range 32 {
 		b, ok := p.Lease(BlockMax)
 		if !ok {
@@ -84,7 +84,7 @@ func TestReturnForgetsPages(t *testing.T) {
 		}
 		defer p.Return(b)
 	}
-	if got := p.Stats.Mapped.Load(); got != mapped {
+	if got := p.Mapped(); got != mapped {
 		t.Errorf("arena_mapped_bytes went from %d to %d", mapped, got)
 	}
 }

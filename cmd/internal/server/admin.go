@@ -209,9 +209,9 @@ func (s *Server) setLogLevel(level string) error {
 // regions lists the blocks of the loops.
 func (s *Server) regions() (list []admin.Region) {
 	for i, w := range s.workers {
-		st := &w.loop.Arena().Stats
+		st := w.loop.Stats()
 		list = append(list, admin.Region{
-			Name: fmt.Sprintf("loop %d blocks", i), Bytes: uint64(st.Mapped.Load()), Used: uint64(st.Leased.Load()),
+			Name: fmt.Sprintf("loop %d blocks", i), Bytes: uint64(st.ArenaMapped.Load()), Used: uint64(st.ArenaLeased.Load()),
 		})
 	}
 	return list
