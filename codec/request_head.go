@@ -28,8 +28,8 @@ type RequestHead struct {
 	KeepAlive bool
 	// Expect100 says that the peer waits for a 100 (Continue) before it sends the body.
 	Expect100 bool
-	// Upgrade says that Connection lists "upgrade" and Upgrade names a protocol other than h2c.
-	// HTTP/1.1 only.
+	// Upgrade says that Connection lists "upgrade" and the one Upgrade field names a protocol that is not
+	// a version of HTTP, such as h2c. HTTP/1.1 only.
 	Upgrade bool
 
 	method     Method

@@ -162,7 +162,7 @@ func (c *Client) onInformational(h *codec.ResponseHead) codec.Reason {
 	if h.Status == 101 {
 		// "A server MUST NOT switch to a protocol that was not indicated by the client"
 		// RFC 9110 section 7.8
-		if !c.upgrade || !c.done || h.Version < codec.Version11 {
+		if !c.upgrade || !c.done || h.Version < codec.Version11 || !wantsUpgrade(&h.Fields) {
 			return codec.ReasonSwitching
 		}
 		c.enterTunnel()

@@ -228,7 +228,7 @@ func TestClientEOF(t *testing.T) {
 		{kindGET, chunked + "2\r\nab\r\n", codec.ReasonBodyIncomplete, false},
 		{kindGET, chunked + "2\r\nab\r\n0\r\n", codec.ReasonBodyIncomplete, false},
 		{kindGET, chunked + "2\r\nab\r\n0\r\n\r\n", codec.ReasonNone, false},
-		{kindUpgrade, "HTTP/1.1 101 \r\n\r\n", codec.ReasonNone, true},
+		{kindUpgrade, "HTTP/1.1 101 \r\nUpgrade: websocket\r\n\r\n", codec.ReasonNone, true},
 		{kindCONNECT, "HTTP/1.1 200 \r\n\r\nx", codec.ReasonNone, true},
 	} {
 		c, ev := clientAfter(tt.kind), newEvent()
@@ -297,13 +297,24 @@ func TestClientShortRequest(t *testing.T) {
 	}
 }
 
+// TestClientSwitchingToWhat: a 101 has to say to what, and not to HTTP.
+func TestClientSwitchingToWhat(t *testing.T) {
+	t.Parallel()
+	for _, fields := range []string{"", "Upgrade:\r\n", "Upgrade: h2c\r\n", "Upgrade: websocket\r\nUpgrade: h2c\r\n", "Upgrade: HTTP/2.0\r\n"} {
+		c, ev := clientAfter(kindUpgrade), newEvent()
+		if _, err := c.Feed([]byte("HTTP/1.1 101 \r\n"+fields+"\r\n"), ev); err == nil || err.Reason != codec.ReasonSwitching {
+			t.Errorf("101 with %q: %v; want unexpected switching", fields, err)
+		}
+	}
+}
+
 func TestClientSwitchingBeforeRequestEnds(t *testing.T) {
 	t.Parallel()
 	c, ev := NewClient(&testLimits), newEvent()
 	h := plainRequest(kindUpgrade)
 	h.ContentLength = 10
 	c.AppendRequestHead(nil, 0, h, false)
-	if _, err := c.Feed([]byte("HTTP/1.1 101 \r\n\r\n"), ev); err == nil || err.Reason != codec.ReasonSwitching {
+	if _, err := c.Feed([]byte("HTTP/1.1 101 \r\nUpgrade: websocket\r\n\r\n"), ev); err == nil || err.Reason != codec.ReasonSwitching {
 		t.Errorf("Feed = %v; want unexpected switching", err)
 	}
 }

@@ -30,6 +30,8 @@
 //     lines in a response are refused (section 5.2 leaves the choice).
 //   - Trailer fields that frame, route or authenticate are dropped, not refused (section 7.1.2 of
 //     RFC 9112 leaves the choice).
+//   - An upgrade to a version of HTTP is no upgrade, nor is one with several Upgrade fields; a 101 has to name
+//     what it switches to.
 //   - A chunk-size has at most 16 digits, leading zeros included.
 //
 // # Who writes which field

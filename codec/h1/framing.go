@@ -103,6 +103,23 @@ func framing(f *codec.Fields, version uint8) (length int64, chunked bool, why co
 	return -1, true, transferEncoding(f)
 }
 
+// wantsUpgrade reports whether f has one Upgrade field, which names a protocol, and no version of HTTP among them. A tunnel
+// that speaks HTTP would carry requests that nobody looks at: RFC 9113 section 3.1 withdrew h2c.
+func wantsUpgrade(f *codec.Fields) bool {
+	if f.Count(codec.FieldUpgrade) != 1 {
+		return false
+	}
+	for list := f.Get(codec.FieldUpgrade); list != nil; {
+		var protocol []byte
+		protocol, list = ascii.CutList(list)
+		name, _, _ := bytes.Cut(protocol, []byte("/"))
+		if len(name) == 0 || ascii.EqualFoldString(name, "h2c") || ascii.EqualFoldString(name, "http") {
+			return false
+		}
+	}
+	return true
+}
+
 // connectionOptions are the options of Connection that the codec acts upon.
 type connectionOptions struct{ close, keepAlive, upgrade bool }
 

@@ -162,18 +162,12 @@ func checkRequest(h *codec.RequestHead) (why codec.Reason) {
 	completePath(h)
 	o := parseConnection(&h.Fields)
 	h.KeepAlive = o.persists(h.Version)
-	h.Upgrade = o.upgrade && h.Version >= codec.Version11 && upgradeWanted(h)
+	h.Upgrade = o.upgrade && h.Version >= codec.Version11 && wantsUpgrade(&h.Fields)
 	// "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
 	// RFC 9110 section 10.1.1
 	h.Expect100 = h.Has(codec.FieldExpect) && h.Version >= codec.Version11 && !h.BodyNone() &&
 		ascii.EqualFoldString(h.Get(codec.FieldExpect), "100-continue")
 	return codec.ReasonNone
-}
-
-// upgradeWanted reports whether Upgrade names a protocol. h2c does not count: RFC 9113 section 3.1 withdrew it.
-func upgradeWanted(h *codec.RequestHead) bool {
-	v := h.Get(codec.FieldUpgrade)
-	return len(v) > 0 && !ascii.EqualFoldString(v, "h2c")
 }
 
 // accept remembers what the response depends on.
