@@ -33,6 +33,11 @@ func (c *Conn) read() {
 	for share := l.cfg.ReadBytesPerTurn; c.flags&cannotRead == 0; {
 		buf, front := l.scratch, 0
 		if c.kept != nil {
+			if c.flags&flagOffer != 0 { // resumed in this turn: the next read may bring the end
+				c.flags &^= flagOffer
+				c.offerKept()
+				continue
+			}
 			if buf, front = c.keptRoom(); buf == nil {
 				return
 			}

@@ -139,6 +139,11 @@ func (c *Conn) readWire() {
 	for share := l.cfg.ReadBytesPerTurn; c.flags&cannotRead == 0; {
 		buf, front := l.scratch, 0
 		if c.kept != nil {
+			if c.flags&flagOffer != 0 {
+				c.flags &^= flagOffer
+				c.offerKept()
+				continue
+			}
 			if buf, front = c.keptRoom(); buf == nil {
 				return
 			}

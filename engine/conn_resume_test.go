@@ -1,0 +1,27 @@
+package engine_test
+
+import (
+	"testing"
+
+	"millrace/engine/enginetest"
+)
+
+// TestEOFAfterResumeInOneTurn: what was kept must be shown before the end is told, even if the event with the end comes
+// between ResumeRead and the offer at the end of the turn. Requests of a pipeline were lost.
+func TestEOFAfterResumeInOneTurn(t *testing.T) {
+	t.Parallel()
+	tl := enginetest.NewLoop(t)
+	rec := enginetest.NewRecorder()
+	c, peer := tl.Pair(rec)
+	waker := enginetest.NewRecorder()
+	_, other := tl.Pair(waker)
+	rec.DataFunc = func([]byte) int { c.PauseRead(); return 2 }
+	peer.Write("abcd")
+	tl.Settle()
+	rec.DataFunc = nil
+	waker.DataFunc = func(b []byte) int { c.ResumeRead(); return len(b) }
+	other.Write("go") // becomes ready first, so it is first in the batch
+	peer.CloseWrite()
+	tl.Settle()
+	rec.Want(t, `data "abcd"`, `data "cd"`, "eof")
+}
