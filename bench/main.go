@@ -34,6 +34,7 @@ type options struct {
 	quick      bool
 	install    bool
 	ahead      bool
+	noisy      bool
 	list       bool
 }
 
@@ -81,6 +82,7 @@ func parseFlags(args []string) (options, error) {
 	fs.BoolVar(&o.quick, "quick", false, "three rounds of one second: a first look, not a result")
 	fs.BoolVar(&o.install, "install", false, "install missing peers and tools with apt-get")
 	fs.BoolVar(&o.ahead, "ahead", false, "put the benchmark before the work of other sessions on this machine (root)")
+	fs.BoolVar(&o.noisy, "noisy", false, "keep latency runs that other work on the machine disturbed: good for trying out, not for a result")
 	fs.BoolVar(&o.list, "list", false, "list the scenarios and leave")
 	_ = fs.Parse(args) // leaves by itself on an error
 	var err error

@@ -107,7 +107,7 @@ func (v verdict) claim() string {
 var metricNames = map[string]string{
 	metricCPU: "CPU µs/request", metricUser: "user µs", metricSystem: "system µs", metricRate: "requests/s", metricBusy: "proxy %", metricOthers: "others %",
 	metricIdleBytes: "bytes/connection", metricBaseMiB: "MiB before", metricFullMiB: "MiB with them",
-	metricP50: "p50 µs", metricP99: "p99 µs", metricP999: "p99.9 µs", metricLate: "sent late p99 µs", metricOffered: "offered/s", metricReconnects: "reopened",
+	metricP50: "p50 µs", metricP99: "p99 µs", metricP999: "p99.9 µs", metricLate: "sent late p99 µs", metricSetAside: "set aside %", metricOffered: "offered/s", metricReconnects: "reopened",
 }
 
 func metricName(m string) string {

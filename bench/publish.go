@@ -216,7 +216,8 @@ const method = `## How it is measured
   middle half of them, and in brackets a 95 % bootstrap interval of the median. All other figures are medians over the rounds.
 - **Latency** comes from a generator that sends at a fixed rate whatever the proxy does, and counts from the time a request was due (no coordinated
   omission). Generator and origin are one thread that never sleeps; the floor's row shows how much of a tail is theirs and the kernel's. A run in which
-  other work took more than 3 % of the proxy's core and made it wait, or kept the generator from its own, is repeated; after three it is left out.
+  other work took more than 3 % of the proxy's core and made it wait, or kept the generator from its own, is repeated (single requests that were due or on their way while the
+  generator was off its core are set aside); after three it is left out.
 - **Memory** is the growth of resident memory between a warm process and the same process with idle connections, each used once, divided by their number. What a
   proxy reserves at its start (nginx: tables for all its connections) is in the column before.
 `

@@ -77,6 +77,7 @@ const (
 	metricP99        = "p99_us"
 	metricP999       = "p999_us"
 	metricLate       = "generator_late_p99_us"
+	metricSetAside   = "set_aside_pct"
 	metricOffered    = "offered_per_s"
 	metricReconnects = "reconnects"
 	millrace         = "millrace"
@@ -195,7 +196,7 @@ func (m measure) metrics() []string {
 	case idleMemory:
 		return []string{metricIdleBytes, metricBaseMiB, metricFullMiB}
 	case latency:
-		return []string{metricP99, metricP999, metricP50, metricLate, metricOthers, metricOffered, metricReconnects}
+		return []string{metricP99, metricP999, metricP50, metricLate, metricOthers, metricSetAside, metricOffered, metricReconnects}
 	}
 	panic("BUG: bench: unknown measure")
 }

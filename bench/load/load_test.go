@@ -138,13 +138,13 @@ func TestOpenCountsEveryRequest(t *testing.T) {
 		fmt.Fprint(w, "hello")
 	})
 	res := runOpen(t, OpenConfig{Port: port, Path: "/", Rate: 1000, Conns: 4, Warmup: 100 * time.Millisecond, Duration: 200 * time.Millisecond})
-	if res.Count != 200 || res.Errors != 0 || served.Load() != 300 {
+	if res.Count+res.SetAside != 200 || res.Errors != 0 || served.Load() != 300 {
 		t.Errorf("Open = %+v, served %d; want 200 measured of 300 served and no errors", res, served.Load())
 	}
 	if res.Reconnects != closing.Load() {
 		t.Errorf("Open reconnected %d times, want %d", res.Reconnects, closing.Load())
 	}
-	if res.P50 <= 0 || res.P99 < res.P50 || res.P999 < res.P99 || res.Max < res.P999 {
+	if res.Count > 0 && res.P50 <= 0 || res.P99 < res.P50 || res.P999 < res.P99 || res.Max < res.P999 {
 		t.Errorf("percentiles out of order: %+v", res)
 	}
 }
@@ -161,12 +161,35 @@ func TestOpenCountsTheStall(t *testing.T) {
 		fmt.Fprint(w, "hello")
 	})
 	res := runOpen(t, OpenConfig{Port: port, Path: "/", Rate: 500, Conns: 1, Duration: 200 * time.Millisecond})
-	// 50 requests were due during the stall, half of them for more than half of it.
-	if res.Count != 100 || res.P90 < float64((stall/4).Microseconds()) {
+	// 50 requests were due during the stall, half of them for more than half of it. On a busy machine the test itself may
+	// lose its core, and then there is little left to look at.
+	if res.Count+res.SetAside != 100 {
+		t.Errorf("Open = %+v; want 100 answers", res)
+	}
+	if res.SetAside > 10 {
+		t.Skipf("%d of 100 requests set aside", res.SetAside)
+	}
+	if res.P90 < float64((stall / 4).Microseconds()) {
 		t.Errorf("Open = %+v; want a 90th percentile that shows the stall of %v", res, stall)
 	}
 	if res.LateP99 >= float64((stall / 2).Microseconds()) {
 		t.Errorf("Open = %+v; takes the blame for the stall of %v", res, stall)
+	}
+}
+
+func TestAbsenceSetsAside(t *testing.T) {
+	t.Parallel()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	o := &opener{cfg: OpenConfig{Rate: 1000}, start: time.Now()}
+	o.noticeAbsence(o.start.Add(time.Second)) // the first check only sets the clocks
+	if !o.counts(0) {
+		t.Error("the first check set requests aside")
+	}
+	// Two seconds pass on the clock, next to none of them on the processor: what was due until two seconds later is out.
+	o.noticeAbsence(o.start.Add(3 * time.Second))
+	if o.counts(2999) || o.counts(4900) || !o.counts(5100) {
+		t.Errorf("absence set aside the requests below %d, want about 5000", o.absent.until)
 	}
 }
 
@@ -218,7 +241,7 @@ func TestOpenIsItsOwnOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	res := runOpen(t, OpenConfig{Port: port, Path: "/128", Rate: 2000, Conns: 8, Duration: 100 * time.Millisecond, Origin: port, Body: 128})
-	if res.Count != 200 || res.Errors != 0 || res.Reconnects != 0 {
+	if res.Count+res.SetAside != 200 || res.Errors != 0 || res.Reconnects != 0 {
 		t.Errorf("Open = %+v; want 200 answers and nothing else", res)
 	}
 }

@@ -42,6 +42,7 @@ type OpenResult struct {
 	P99        float64 `json:"p99_us"`
 	P999       float64 `json:"p999_us"`
 	Max        float64 `json:"max_us"`
+	SetAside   int64   `json:"set_aside"`   // answered but not measured: this process was off its core when they were due or on their way
 	LateP99    float64 `json:"late_p99_us"` // how late requests left by the generator's own fault, for want of its core
 }
 
@@ -64,7 +65,21 @@ type opener struct {
 	total   int64
 	open    int64 // sent and unanswered
 	behind  fault
+	absent  absence
 }
+
+// An absence finds out when this process was taken off its core. As it never sleeps, that is all the time that passed
+// without being its own CPU time. What was due or on its way meanwhile says nothing about the proxy, nor does what
+// comes right after, when the requests that piled up leave at once.
+type absence struct {
+	wall, cpu time.Duration // at the last check
+	until     int64         // requests with a lower index are set aside
+}
+
+const (
+	absenceMin   = 100 * time.Microsecond // shorter ones pass
+	absenceCheck = 200 * time.Microsecond // between two checks: each is a system call
+)
 
 // A fault is why requests now leave later than they are due.
 type fault int
@@ -143,6 +158,7 @@ func (o *opener) run() error {
 		if now.After(last) {
 			return nil // finish counts what is missing
 		}
+		o.noticeAbsence(now)
 		if err := o.sendDue(now); err != nil {
 			return err
 		}
@@ -165,6 +181,27 @@ func (o *opener) onEvent(ev unix.EpollEvent) error {
 	}
 	return o.onReadable(o.byFD[ev.Fd])
 }
+
+// noticeAbsence sets aside what an absence since the last check has touched.
+func (o *opener) noticeAbsence(now time.Time) {
+	wall := now.Sub(o.start)
+	if wall-o.absent.wall < absenceCheck {
+		return
+	}
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
+		return // there since Linux 2.6
+	}
+	cpu := time.Duration(ts.Nano())
+	gone := wall - o.absent.wall - (cpu - o.absent.cpu)
+	if o.absent.cpu != 0 && gone > absenceMin {
+		o.absent.until = max(o.absent.until, int64(o.cfg.Rate*(wall+gone).Seconds())+1)
+	}
+	o.absent.wall, o.absent.cpu = wall, cpu
+}
+
+// counts reports whether a request is measured.
+func (o *opener) counts(index int64) bool { return index >= o.measure && index >= o.absent.until }
 
 // due is when the request with an index should leave.
 func (o *opener) due(index int64) time.Time {
@@ -189,7 +226,7 @@ func (o *opener) sendDue(now time.Time) error {
 		c := o.free[len(o.free)-1]
 		o.free = o.free[:len(o.free)-1]
 		c.index, c.inFlight = o.sent, true
-		if c.index >= o.measure && o.behind != byProxy {
+		if o.counts(c.index) && o.behind != byProxy {
 			_ = o.late.RecordValue(max(int64(late), 1)) // within the histogram: a run is shorter
 		}
 		o.sent++
@@ -238,8 +275,9 @@ func (o *opener) onReadable(c *openConn) error {
 	if !done {
 		return nil
 	}
-	if c.index >= o.measure {
-		o.record(time.Since(o.due(c.index)))
+	if now := time.Now(); c.index >= o.measure {
+		o.noticeAbsence(now)
+		o.record(c.index, now.Sub(o.due(c.index)))
 	}
 	mustClose := c.parse.mustClose
 	o.answered(c)
@@ -272,7 +310,11 @@ func (o *opener) answered(c *openConn) {
 	o.free = append(o.free, c)
 }
 
-func (o *opener) record(d time.Duration) {
+func (o *opener) record(index int64, d time.Duration) {
+	if !o.counts(index) {
+		o.res.SetAside++
+		return
+	}
 	o.res.Count++
 	_ = o.lat.RecordValue(min(max(int64(d), 1), latencyMax)) // clamped to the histogram
 }
