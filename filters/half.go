@@ -253,7 +253,7 @@ func (s *Stream) keep(d Direction, b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
-	if h.kept.Len()+len(b) > s.BufferLimit || !h.kept.Append(s.pool(), b) {
+	if h.kept.Len()+len(b) > s.BufferLimit[d] || !h.kept.Append(s.pool(), b) {
 		s.down.BufferOverflow(d)
 		return false
 	}

@@ -38,8 +38,8 @@ type Stream struct {
 	Upstream any
 	// HeaderValues renders header values of the route that have operators. May be nil.
 	HeaderValues route.Values
-	// BufferLimit is the most bytes of a body the stream keeps, for each half.
-	BufferLimit int
+	// BufferLimit is the most bytes of a body the stream keeps, by Direction.
+	BufferLimit [2]int
 
 	chain  *Chain
 	down   Downstream
@@ -147,6 +147,9 @@ func (s *Stream) Restart(d Direction) {
 // Reopen lets direction d carry more after its end: the request of a tunnel, whose head was
 // complete by itself.
 func (s *Stream) Reopen(d Direction) { s.halves[d].ended, s.halves[d].endDone = false, false }
+
+// MarkReceived notes that the source of direction d has ended, where nothing of it is passed on any more.
+func (s *Stream) MarkReceived(d Direction) { s.halves[d].ended = true }
 
 // Token returns the token of this life of the stream.
 func (s *Stream) Token() Token { return s.token }

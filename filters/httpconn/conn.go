@@ -13,16 +13,17 @@ import (
 // conn is one downstream connection. While it is idle it holds nothing but this.
 type conn struct {
 	// Immutable.
-	m     *Manager
-	io    *engine.Conn
-	start int64  // when it was accepted, on the loop's clock
-	id    uint64 // its number, told apart from those of other loops by the low byte
+	m  *Manager
+	io *engine.Conn
+	id uint64 // its number, told apart from those of other loops by the low byte
 
 	// Owned by the loop.
 	codec      h1.Server
 	stream     *stream // the request under way, nil while there is none
 	prev, next *conn   // in Manager.conns
+	startMs    uint32  // when it was accepted, in ms of the loop's clock; wraps
 	requests   uint32  // requests begun
+	flushed    uint32  // bytes sent when the response was last seen to move, in an idle connection; wraps
 	eof        bool    // the peer has ended its direction
 	piped      bool    // reading is paused because the next request is here already
 	closed     bool    // the connection is ending; nothing more is read
@@ -164,6 +165,11 @@ func (c *conn) OnClose(engine.CloseReason) {
 func (c *conn) OnTimeout() {
 	s := c.stream
 	switch {
+	case s == nil && c.io.Buffered() > 0:
+		c.onFlushTimeout()
+	case s == nil && c.m.drains():
+		c.m.stats.CxDrainClose.Inc()
+		c.closeLocal()
 	case s == nil && c.requests == 0 && c.m.cfg.RequestHeadersTimeout > 0:
 		c.m.stats.RqHeaderTimeout.Inc()
 		c.closeLocal()
@@ -185,12 +191,50 @@ func (c *conn) idle() {
 		c.closeNow()
 		return
 	}
-	if d := c.m.cfg.MaxConnectionDuration; d > 0 && c.m.loop.Now()-c.start >= int64(d) {
+	if d := c.m.cfg.MaxConnectionDuration; d > 0 && c.age() >= d {
 		c.m.stats.CxMaxDuration.Inc()
 		c.closeLocal()
 		return
 	}
+	if c.io.Buffered() > 0 && c.m.cfg.StreamIdleTimeout > 0 {
+		c.flushed = uint32(c.io.BytesOut())
+		c.setDeadline(c.m.cfg.StreamIdleTimeout)
+		return
+	}
+	if c.m.drains() { // the response was on its way before that and has not said so
+		c.awaitLast()
+		return
+	}
 	c.setDeadline(c.m.cfg.IdleTimeout)
+}
+
+// awaitLast gives an idle connection that has to end the time for one more request, whose response
+// will say so.
+func (c *conn) awaitLast() {
+	if d := c.m.cfg.DrainTimeout; d > 0 {
+		c.setDeadline(d)
+		return
+	}
+	c.m.stats.CxDrainClose.Inc()
+	c.closeLocal()
+}
+
+// age returns how long the connection lives. It wraps after 49 days.
+func (c *conn) age() time.Duration {
+	return time.Duration(loopMs(c.m.loop)-c.startMs) * time.Millisecond
+}
+
+func loopMs(l *engine.Loop) uint32 { return uint32(l.Now() / int64(time.Millisecond)) }
+
+// onFlushTimeout looks whether a peer still takes the last response. One that takes nothing of it
+// for stream_idle_timeout is cut off: it holds a queue.
+func (c *conn) onFlushTimeout() {
+	if sent := uint32(c.io.BytesOut()); sent != c.flushed {
+		c.idle()
+		return
+	}
+	c.m.stats.TxFlushTimeout.Inc()
+	c.closeAbruptly()
 }
 
 // setDeadline arms the connection's deadline d from now; 0 disarms it.
@@ -219,7 +263,6 @@ func (c *conn) closeAbruptly() {
 		return
 	}
 	c.m.stats.CxDestroyLocal.Inc()
-	c.m.stats.CxDestroyLocalRq.Inc()
 	c.closed = true
 	c.m.forget(c)
 	c.io.Reset()

@@ -149,7 +149,7 @@ func (s *stream) addForwarded() {
 	switch {
 	case internal:
 		h.Add(codec.FieldXEnvoyInternal, valueTrue)
-	case m.cfg.UseRemoteAddress:
+	case m.cfg.UseRemoteAddress && addr.IsValid():
 		m.scratch = addr.AppendTo(m.scratch[:0])
 		h.Set(codec.FieldXEnvoyExternalAddress, m.scratch)
 	}

@@ -36,6 +36,8 @@ type Deps struct {
 	Log *accesslog.Logger
 	// Formats render header values with operators, by route.FormatID.
 	Formats []*accesslog.Format
+	// BufferLimit is the most bytes a stream keeps of each body. 0 means 1 MiB.
+	BufferLimit int
 	// Gate admits connections and hears of their end. May be nil.
 	Gate Gate
 	// Stats registers counters under a scope. May be nil.
@@ -57,14 +59,15 @@ type Gate interface {
 // A Manager is one HTTP connection manager on one loop: its options, streams and connections.
 type Manager struct {
 	// Immutable.
-	loop     *engine.Loop
-	cfg      *Config
-	opt      options
-	limits   codec.Limits
-	chain    *filters.Chain
-	log      *accesslog.Logger
-	gate     Gate
-	draining *atomic.Bool
+	loop        *engine.Loop
+	cfg         *Config
+	opt         options
+	limits      codec.Limits
+	chain       *filters.Chain
+	log         *accesslog.Logger
+	bufferLimit int
+	gate        Gate
+	draining    *atomic.Bool
 
 	// Owned by the loop.
 	routes  *route.Table
@@ -103,6 +106,9 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 		scratch: make([]byte, 0, 4096),
 		stats:   stats.Register[managerStats](d.Stats, d.Scope),
 	}
+	if m.bufferLimit = d.BufferLimit; m.bufferLimit == 0 {
+		m.bufferLimit = bufferLimitBytes
+	}
 	m.limits.HeadBytes = cfg.MaxRequestHeadersKb << 10
 	m.limits.FieldCount = cfg.MaxHeadersCount
 	m.limits.AcceptHTTP10 = cfg.AcceptHTTP10
@@ -116,7 +122,7 @@ func (m *Manager) OnAccept(io *engine.Conn) engine.Handler {
 	}
 	m.connID++
 	c := m.newConn()
-	*c = conn{m: m, io: io, id: m.connID<<8 | uint64(m.loop.Index()), start: m.loop.Now()}
+	*c = conn{m: m, io: io, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}
 	c.codec.Reset(&m.limits)
 	if c.next = m.conns; c.next != nil {
 		c.next.prev = c
@@ -156,14 +162,17 @@ func (m *Manager) SetRoutes(t *route.Table, formats []*accesslog.Format) {
 // Conns returns the number of open connections.
 func (m *Manager) Conns() int { return m.open }
 
-// Drain closes connections without a request now and the others after their response, which says so.
+// Drain ends connections with their next response, which says so. One that stays silent is closed
+// after drain_timeout: closing it now would break a request that is on its way already.
 func (m *Manager) Drain() {
+	if m.drained {
+		return
+	}
 	m.drained = true
 	for c, next := m.conns, (*conn)(nil); c != nil; c = next {
 		next = c.next
-		if c.stream == nil {
-			m.stats.CxDrainClose.Inc()
-			c.closeLocal()
+		if c.stream == nil && c.io.Buffered() == 0 {
+			c.awaitLast()
 		}
 	}
 }
@@ -200,12 +209,12 @@ func (m *Manager) begin(c *conn) *stream {
 	s := m.free
 	if s == nil {
 		s = &stream{m: m}
-		s.BufferLimit = bufferLimitBytes
 	} else {
 		m.free, s.nextFree = s.nextFree, nil
 		m.freeLen--
 	}
 	s.conn, c.stream = c, s
+	s.BufferLimit = [2]int{m.bufferLimit, m.bufferLimit}
 	s.Init(m.chain, s)
 	s.HeaderValues, m.values = s, m.values[:0]
 	s.Info.Start = m.loop.Now()
@@ -218,7 +227,7 @@ func (m *Manager) begin(c *conn) *stream {
 func (m *Manager) end(s *stream) {
 	m.stats.RqActive.Dec()
 	s.Clear()
-	s.phase, s.conn, s.flow = phaseRoute, nil, flow{}
+	s.phase, s.conn, s.flow, s.formats = phaseRoute, nil, flow{}, nil
 	if m.freeLen >= freeStreamsMax {
 		m.release(&s.requestBlock)
 		m.release(&s.responseBlock)
@@ -266,7 +275,7 @@ func (m *Manager) forget(c *conn) {
 	m.stats.CxDestroy.Inc()
 	m.stats.CxRxBytes.Add(c.io.BytesIn())
 	m.stats.CxTxBytes.Add(c.io.BytesOut())
-	m.stats.CxLengthMs.Record(uint64(m.loop.Now()-c.start) / uint64(time.Microsecond))
+	m.stats.CxLengthMs.Record(uint64(c.age() / time.Microsecond))
 	if m.gate != nil {
 		m.gate.Left(c.io)
 	}

@@ -88,7 +88,14 @@ func (s *stream) sendHead(end bool) {
 	if s.Route != nil {
 		s.Route.ApplyResponse(h, s.Random, s.HeaderValues)
 	}
-	if s.closing || c.eof || m.drains() {
+	if s.replied && !s.Received(filters.Request) && !s.shortRest() {
+		s.closing = true // the rest of the request will not be read
+	}
+	if m.drains() {
+		m.stats.CxDrainClose.Inc()
+		s.closing = true
+	}
+	if s.closing || c.eof {
 		c.codec.SetClose()
 	}
 	if h.Status == 101 || s.Request.Method() == codec.MethodCONNECT && h.Status/100 == 2 {
@@ -196,10 +203,10 @@ func (s *stream) describe() *accesslog.Record {
 // Value implements route.Values: the text of a header value with operators.
 func (s *stream) Value(id route.FormatID) []byte {
 	m := s.m
-	if int(id) >= len(m.formats) {
+	if int(id) >= len(s.formats) {
 		return nil
 	}
 	at := len(m.values)
-	m.values = m.formats[id].Append(m.values, s.describe())
+	m.values = s.formats[id].Append(m.values, s.describe())
 	return m.values[at:len(m.values):len(m.values)]
 }

@@ -44,6 +44,7 @@ type managerStats struct {
 	RqIdleTimeout       stats.Counter   `stat:"downstream_rq_idle_timeout" help:"requests ended at stream_idle_timeout"`
 	RqTimeout           stats.Counter   `stat:"downstream_rq_timeout" help:"requests ended at request_timeout"`
 	RqHeaderTimeout     stats.Counter   `stat:"downstream_rq_header_timeout" help:"requests ended at request_headers_timeout"`
+	TxFlushTimeout      stats.Counter   `stat:"downstream_cx_tx_flush_timeout" help:"connections cut off because the peer took nothing of the last response for stream_idle_timeout"`
 	RqMaxDuration       stats.Counter   `stat:"downstream_rq_max_duration_reached" help:"requests ended at max_stream_duration"`
 	RqEarlyResponse     stats.Counter   `stat:"downstream_rq_response_before_rq_complete" help:"responses complete before their request"`
 	RqFailedPath        stats.Counter   `stat:"downstream_rq_failed_path_normalization" help:"requests refused for their path"`

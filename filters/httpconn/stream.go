@@ -12,7 +12,7 @@ import (
 	"millrace/filters/route"
 )
 
-// bufferLimitBytes is the most a stream keeps of each body for filters that buffer.
+// bufferLimitBytes is the most a stream keeps of each body, unless the listener says otherwise.
 const bufferLimitBytes = 1 << 20
 
 // phase is where a stream is in the life of a request.
@@ -33,19 +33,20 @@ const (
 
 // flow is what a stream knows of its progress besides its phase.
 type flow struct {
-	active    int64   // when something last moved, for stream_idle_timeout
-	headSeen  bool    // the head of the request is complete
-	headTimed bool    // the deadline of the head is armed
-	refused   bool    // the request could not be read: no route, no filters
-	replied   bool    // the response is a local reply
-	tunnel    bool    // upgraded: raw bytes both ways
-	closing   bool    // the connection ends with this response
-	outgoing  bool    // the head of the final response has been written
-	gone      bool    // the downstream connection is gone
-	full      bool    // the response is paused until the downstream write queue drains
-	splice    spliced // of the response
-	spliceRq  spliced // of the request
-	pauses    uint8   // PauseSource of the request less ResumeSource: owed to the connection
+	active     int64   // when something last moved, for stream_idle_timeout
+	headSeen   bool    // the head of the request is complete
+	headTimed  bool    // the deadline of the head is armed
+	refused    bool    // the request could not be read: no route, no filters
+	replied    bool    // the response is a local reply
+	tunnel     bool    // upgraded: raw bytes both ways
+	closing    bool    // the connection ends with this response
+	outgoing   bool    // the head of the final response has been written
+	discarding bool    // the rest of an answered request is read and thrown away
+	gone       bool    // the downstream connection is gone
+	full       bool    // the response is paused until the downstream write queue drains
+	splice     spliced // of the response
+	spliceRq   spliced // of the request
+	pauses     uint8   // PauseSource of the request less ResumeSource: owed to the connection
 }
 
 // stream is one request on a downstream connection.
@@ -57,7 +58,8 @@ type stream struct {
 	conn  *conn
 	phase phase
 
-	client netip.Addr // the address the request is taken to come from, if known
+	formats []*accesslog.Format // of the table that Route comes from: a reload may bring others
+	client  netip.Addr          // the address the request is taken to come from, if known
 
 	requestBlock, responseBlock arena.Block // where the heads live
 	nextFree                    *stream
@@ -135,6 +137,10 @@ func (s *stream) onData(b []byte, end bool) {
 		s.Info.RequestEnd = now
 	}
 	if s.replied && !s.tunnel { // the answer is on its way: the rest of the request is of no use
+		if end && s.discarding {
+			s.MarkReceived(filters.Request)
+			s.release()
+		}
 		return
 	}
 	s.PassData(filters.Request, b, end)
@@ -159,7 +165,7 @@ func (s *stream) matchRoute() {
 	}
 	in := &m.input
 	s.routeInput(in)
-	s.Route = m.routes.Match(in)
+	s.Route, s.formats = m.routes.Match(in), m.formats
 	in.Head = nil
 }
 
@@ -289,6 +295,10 @@ func (s *stream) BufferOverflow(d filters.Direction) {
 // onDownstreamGone ends the stream after its connection broke or ended too early.
 func (s *stream) onDownstreamGone() {
 	s.gone = true
+	if s.discarding {
+		s.release()
+		return
+	}
 	s.m.stats.RqRxReset.Inc()
 	s.Info.Flags |= accesslog.FlagDownstreamConnectionTermination
 	if s.Info.Details == "" {
@@ -303,6 +313,11 @@ func (s *stream) ResetResponse(details string) { s.abort(details) }
 
 // abort breaks the connection off in the middle of a response.
 func (s *stream) abort(details string) {
+	if s.discarding { // the response is out already
+		s.closing = true
+		s.release()
+		return
+	}
 	s.Info.Details = details
 	s.m.stats.RqTxReset.Inc()
 	s.closing, s.gone = true, true
@@ -326,6 +341,34 @@ func (s *stream) finish() {
 		s.log()
 	}
 	m.chain.Destroy(&s.Stream)
+	if s.replied && s.discardable() {
+		s.discarding = true
+		c.setDeadline(m.cfg.StreamIdleTimeout)
+		return
+	}
+	s.release()
+}
+
+// discardMaxBytes is how much of a request that was answered by us is read and thrown away to
+// keep its connection.
+const discardMaxBytes = 64 << 10
+
+// discardable reports whether the rest of the request is so short that reading it is
+// cheaper, for both sides, than a new connection.
+func (s *stream) discardable() bool {
+	return !s.Received(filters.Request) && !s.gone && !s.closing && !s.tunnel && !s.conn.eof && s.shortRest()
+}
+
+// shortRest reports whether what is left of the request's body is known and short. A client that waits for a
+// 100 may never send it.
+func (s *stream) shortRest() bool {
+	h := &s.Request
+	return !h.Expect100 && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
+}
+
+// release takes the ended stream off its connection, which goes on to the next request or ends.
+func (s *stream) release() {
+	c, m := s.conn, s.m
 	pauses := s.pauses
 	c.stream = nil
 	gone, closing, early := s.gone, s.closing, !s.Received(filters.Request)
@@ -334,14 +377,12 @@ func (s *stream) finish() {
 	case c.closed:
 	case gone:
 		m.stats.CxDestroyActiveRq.Inc()
+		m.stats.CxDestroyLocalRq.Inc()
 		c.closeAbruptly()
 	case closing || early || !c.codec.KeepAlive():
 		if early {
 			m.stats.RqEarlyResponse.Inc()
 		}
-		c.closeLocal()
-	case m.drains():
-		m.stats.CxDrainClose.Inc()
 		c.closeLocal()
 	default:
 		for ; pauses > 0; pauses-- {

@@ -47,6 +47,10 @@ func (s *stream) idleTimeout() time.Duration {
 func (s *stream) onTimeout() {
 	cfg, st := s.m.cfg, s.m.stats
 	switch {
+	case s.discarding:
+		st.RqIdleTimeout.Inc()
+		s.closing = true
+		s.release()
 	case !s.headSeen:
 		s.headSeen, s.refused = true, true
 		st.RqTotal.Inc()

@@ -38,7 +38,7 @@ func (f *buffer) OnRequestHead(s *filters.Stream, end bool) filters.Verdict {
 	if s.Request.Expect100 && s.Request.Has(codec.FieldExpect) {
 		f.sendContinue(s)
 	}
-	s.BufferLimit = max(s.BufferLimit, int(f.requestBytesMax))
+	s.BufferLimit[filters.Request] = max(s.BufferLimit[filters.Request], int(f.requestBytesMax))
 	s.Slot().N = bufferIdle + 1
 	return filters.Buffer
 }

@@ -102,7 +102,7 @@ func TestBufferLimit(t *testing.T) {
 	t.Parallel()
 	f := newBufferFake(t, 100)
 	s := f.request("POST /")
-	s.BufferLimit = 10
+	s.BufferLimit[filters.Request] = 10
 	s.Request.ContentLength = 100
 	s.Pass(filters.Request, false)
 	s.PassData(filters.Request, []byte(strings.Repeat("x", 100)), true)

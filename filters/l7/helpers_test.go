@@ -76,7 +76,7 @@ func (f *fakeDownstream) request(line string, fields ...string) *filters.Stream 
 	chain := s.Chain()
 	s.Clear()
 	s.Init(chain, f)
-	s.BufferLimit = 1 << 20
+	s.BufferLimit = [2]int{1 << 20, 1 << 20}
 	s.Route = &route.Route{}
 	f.log = nil
 	method, path, _ := strings.Cut(line, " ")

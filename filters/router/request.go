@@ -193,7 +193,7 @@ func (rq *request) requestComplete() {
 // keep stores a piece of the body for another try, up to the buffer limit.
 func (rq *request) keep(b []byte) {
 	s := rq.stream
-	if rq.body.Len()+len(b) <= s.BufferLimit && rq.body.Append(s.Loop().Arena(), b) {
+	if rq.body.Len()+len(b) <= s.BufferLimit[filters.Request] && rq.body.Append(s.Loop().Arena(), b) {
 		return
 	}
 	rq.cluster.Stats.RetryAbandoned.Inc()
@@ -329,9 +329,6 @@ func (rq *request) fail(why pool.ResetReason) {
 // end gives up what is still under way and takes the request back.
 func (rq *request) end() {
 	r := rq.router
-	if rq.x.Active() && rq.state == stateSent {
-		rq.cluster.Stats.RqTxReset.Inc()
-	}
 	rq.x.Cancel()
 	rq.timer.Stop()
 	rq.releaseRetry()
