@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 )
 
 // Exit codes of the process.
@@ -36,6 +38,9 @@ func commands() []command {
 }
 
 func main() {
+	// A reader that goes away must not take the proxy with it: Go lets a broken pipe on
+	// standard output or error end the process otherwise.
+	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(dispatch(&env{os.Stdin, os.Stdout, os.Stderr}, os.Args[1:]))
 }
 
