@@ -85,7 +85,7 @@ func (r *Route) AppendPath(dst []byte, h *codec.RequestHead) ([]byte, bool) {
 		return dst, false
 	}
 	path := h.Path()
-	if path == nil { // CONNECT
+	if path == nil || string(path) == "*" { // CONNECT, OPTIONS *
 		return dst, false
 	}
 	start := len(dst)

@@ -123,9 +123,15 @@ func (vh *VirtualHost) wantsTLS(in *Input) bool {
 	return string(in.forwardedProto()) != "https"
 }
 
+// rootPath is what routes see of "OPTIONS *", which asks about the server and not about one path.
+var rootPath = []byte("/")
+
 // comparedPath returns the part of the path that routes are compared with.
 func (t *Table) comparedPath(h *codec.RequestHead) []byte {
 	path := withoutQuery(h.Path())
+	if string(path) == "*" {
+		return rootPath
+	}
 	if t.ignoreParams {
 		if i := bytes.IndexByte(path, ';'); i >= 0 {
 			path = path[:i]
