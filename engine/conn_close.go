@@ -131,7 +131,7 @@ func (c *Conn) lingerFlushed() {
 // drainLinger discards input until the peer has closed.
 func (c *Conn) drainLinger() {
 	l := c.loop
-	for share := l.cfg.ReadBytesPerTurn; c.flags&(flagReadable|flagClosed) == flagReadable; {
+	for share := l.readShare; c.flags&(flagReadable|flagClosed) == flagReadable; {
 		n, errno := c.recv(l.scratch)
 		switch {
 		case n > 0:

@@ -30,7 +30,7 @@ func (k *keptData) bytes() []byte { return k.block.Bytes()[k.off : k.off+k.n] }
 // Hot path: guarded by BenchmarkEcho.
 func (c *Conn) read() {
 	l := c.loop
-	for share := l.cfg.ReadBytesPerTurn; c.flags&cannotRead == 0; {
+	for share := l.readShare; c.flags&cannotRead == 0; {
 		buf, front := l.scratch, 0
 		if c.kept != nil {
 			if c.flags&flagOffer != 0 { // resumed in this turn: the next read may bring the end
@@ -92,7 +92,7 @@ func (c *Conn) onEOF() {
 
 // recv reads from the socket.
 func (c *Conn) recv(b []byte) (int, syscall.Errno) {
-	if c.loop.cfg.Faults != nil {
+	if c.loop.faults != nil {
 		return c.recvFaulty(b)
 	}
 	return sys.Read(int(c.fd), b)

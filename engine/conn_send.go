@@ -97,7 +97,7 @@ func (c *Conn) Full() bool {
 //
 // Hot path: guarded by BenchmarkEcho.
 func (c *Conn) send(b []byte) (n int, ok bool) {
-	if c.loop.cfg.Faults != nil {
+	if c.loop.faults != nil {
 		return c.sendFaulty(b)
 	}
 	n, errno := sys.Write(int(c.fd), b)
@@ -109,7 +109,7 @@ func (c *Conn) sendv(v []sys.Iovec, size int) (n int, ok bool) {
 	if len(v) == 0 {
 		return 0, true
 	}
-	if c.loop.cfg.Faults != nil {
+	if c.loop.faults != nil {
 		return c.sendvFaulty(v)
 	}
 	n, errno := sys.Writev(int(c.fd), v)

@@ -34,8 +34,8 @@ const pipesFreeMax = 64
 // socket. It reports false when that cannot be done now: a conn is not plain and open,
 // bytes of c are kept, c is spliced already, or no pipe can be had.
 //
-// While it goes on, OnData of c is not called, OnSplice reports progress, and nothing may
-// be written to dst. Called inside OnData, bytes that OnData then leaves are sent first
+// It begins later in the turn, behind what is written to dst in this event. While it goes on,
+// OnData of c is not called, OnSplice reports progress, and nothing may be written to dst. Called inside OnData, bytes that OnData then leaves are sent first
 // and count. If dst breaks, its own handler is told, and the splice ends without a word.
 func (c *Conn) Splice(dst *Conn, n int64) bool {
 	c.loop.owner.assert()
@@ -164,7 +164,7 @@ func (c *Conn) pump() {
 	if c.splice != s || s.dst.out != nil {
 		return
 	}
-	for share := l.cfg.ReadBytesPerTurn; ; {
+	for share := l.readShare; ; {
 		took := s.fill()
 		gave, ok := s.empty()
 		if !ok {
@@ -276,7 +276,7 @@ func (s *splicer) report() {
 
 // spliceIn moves up to n bytes from the socket of c to a pipe.
 func (c *Conn) spliceIn(pipe, n int) (int, syscall.Errno) {
-	if f := c.loop.cfg.Faults; f != nil {
+	if f := c.loop.faults; f != nil {
 		if n = min(n, f.ReadMax(n)); n <= 0 {
 			c.loop.refire(c, flagReadable)
 			return -1, unix.EAGAIN
@@ -287,7 +287,7 @@ func (c *Conn) spliceIn(pipe, n int) (int, syscall.Errno) {
 
 // spliceOut moves up to n bytes from a pipe to the socket of c.
 func (c *Conn) spliceOut(pipe, n int) (int, syscall.Errno) {
-	if f := c.loop.cfg.Faults; f != nil {
+	if f := c.loop.faults; f != nil {
 		if n = min(n, f.WriteMax(n)); n <= 0 {
 			c.loop.refire(c, flagWritable)
 			return -1, unix.EAGAIN

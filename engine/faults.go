@@ -11,7 +11,7 @@ import (
 // recvFaulty reads as much as the test's Faults allow. A read that was cut leaves bytes
 // behind without a new edge from the kernel, so one is made up.
 func (c *Conn) recvFaulty(b []byte) (int, syscall.Errno) {
-	allowed := min(c.loop.cfg.Faults.ReadMax(len(b)), len(b))
+	allowed := min(c.loop.faults.ReadMax(len(b)), len(b))
 	if allowed <= 0 {
 		c.loop.refire(c, flagReadable)
 		return -1, unix.EAGAIN
@@ -26,7 +26,7 @@ func (c *Conn) recvFaulty(b []byte) (int, syscall.Errno) {
 // sendFaulty writes as much of b as the test's Faults allow. A write that was cut finds the
 // socket writable without a new edge from the kernel, so one is made up.
 func (c *Conn) sendFaulty(b []byte) (n int, ok bool) {
-	allowed := min(c.loop.cfg.Faults.WriteMax(len(b)), len(b))
+	allowed := min(c.loop.faults.WriteMax(len(b)), len(b))
 	if allowed <= 0 {
 		c.flags &^= flagWritable
 		c.loop.refire(c, flagWritable)

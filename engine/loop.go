@@ -17,6 +17,21 @@ import (
 // A Loop is one epoll instance on one locked thread. It owns every conn, timer, block and
 // counter made on it.
 type Loop struct {
+	// Owned by the loop. First what each event touches, in few cache lines.
+	now       int64 // read once a turn
+	events    []sys.Event
+	eventN    int // events in this turn
+	eventAt   int // next one to handle
+	step      step
+	flushing  bool  // the flush of batch conns is on
+	busy      bool  // the last wait brought several events
+	current   *Conn // whose handler is being called; it answers for a panic
+	slab      slab
+	scratch   []byte
+	readShare int    // cfg.ReadBytesPerTurn
+	faults    Faults // cfg.Faults
+	stage     stage
+
 	// Immutable after NewLoop.
 	index  int
 	cfg    LoopConfig
@@ -25,23 +40,11 @@ type Loop struct {
 	rng    *rand.Rand
 
 	// Owned by the loop.
-	now      int64 // read once a turn
 	wallBase int64 // wall clock at anchor
 	anchor   int64
-	events   []sys.Event
-	eventN   int // events in this turn
-	eventAt  int // next one to handle
-	step     step
-	current  *Conn // whose handler is being called; it answers for a panic
-	flushing bool  // the flush of batch conns is on
-	busy     bool  // the last wait brought several events
-
-	slab     slab
 	arena    *arena.Pool
 	wheel    *timer.Wheel
-	scratch  []byte
 	scratchB arena.Block
-	stage    stage
 	sockaddr sys.Sockaddr
 
 	ready     connList // to be run this turn
@@ -81,7 +84,10 @@ type Loop struct {
 // NewLoop makes a loop. index is its number among its siblings.
 func NewLoop(index int, cfg LoopConfig) (*Loop, error) {
 	setNodeBytes()
-	l := &Loop{index: index, cfg: cfg, epfd: -1, wakeFd: -1, rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	l := &Loop{
+		index: index, cfg: cfg, epfd: -1, wakeFd: -1, readShare: cfg.ReadBytesPerTurn, faults: cfg.Faults,
+		rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
 	var errno syscall.Errno
 	if l.epfd, errno = sys.EpollCreate(); errno != 0 {
 		return nil, fmt.Errorf("engine: epoll_create: %w", errno)

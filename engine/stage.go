@@ -15,10 +15,10 @@ const (
 type stage struct {
 	owner *Conn // nil when nothing is staged
 	buf   []byte
+	count int    // of refs
+	sum   int    // bytes in refs
 	home  []byte // the buffer of stageBytes; buf may outgrow it for a while
 	refs  [refsMax]stageRef
-	count int // of refs
-	sum   int // bytes in refs
 	iov   [2*refsMax + 1]sys.Iovec
 }
 

@@ -136,7 +136,7 @@ func (c *Conn) readWire() {
 	if !w.ready && !w.handshake() {
 		return
 	}
-	for share := l.cfg.ReadBytesPerTurn; c.flags&cannotRead == 0; {
+	for share := l.readShare; c.flags&cannotRead == 0; {
 		buf, front := l.scratch, 0
 		if c.kept != nil {
 			if c.flags&flagOffer != 0 {

@@ -73,7 +73,7 @@ func (tl *Loop) Until(done func() bool) {
 		if time.Now().After(end) {
 			tl.t.Fatalf("still waiting after %v", waitMax)
 		}
-		if err := tl.Turn(10 * time.Millisecond); err != nil {
+		if err := tl.Turn(time.Millisecond); err != nil {
 			tl.t.Fatalf("Turn: %v", err)
 		}
 	}

@@ -46,6 +46,7 @@ func EpollDel(epfd, fd int) syscall.Errno {
 	return epollCtl(epfd, unix.EPOLL_CTL_DEL, fd, 0, 0, 0)
 }
 
+// epollCtl has six parameters, as the system call with its event has.
 func epollCtl(epfd, op, fd int, bits, slot, gen uint32) syscall.Errno {
 	ev := Event{Events: bits, Fd: int32(slot), Pad: int32(gen)}
 	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
