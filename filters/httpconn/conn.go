@@ -246,15 +246,22 @@ func (c *conn) setDeadline(d time.Duration) {
 	c.io.SetDeadline(c.m.loop.Now() + int64(d))
 }
 
-// closeLocal ends the connection for a reason of ours, after what is queued has gone.
-func (c *conn) closeLocal() {
+// closeFlushed ends a connection whose peer has asked for it: nothing more comes, so there is no
+// reset to fear, and one system call does.
+func (c *conn) closeFlushed() { c.closeWithin(0) }
+
+// closeLocal ends the connection for a reason of ours, after what is queued has gone, and gives
+// the peer time to read it.
+func (c *conn) closeLocal() { c.closeWithin(c.m.cfg.DelayedCloseTimeout) }
+
+func (c *conn) closeWithin(linger time.Duration) {
 	if c.closed {
 		return
 	}
 	c.closed = true
 	c.m.stats.CxDestroyLocal.Inc()
 	c.m.forget(c)
-	c.io.CloseLinger(c.m.cfg.DelayedCloseTimeout)
+	c.io.CloseLinger(linger)
 }
 
 // closeAbruptly ends the connection so that the peer cannot take a broken response for a whole one.

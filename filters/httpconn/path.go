@@ -16,6 +16,11 @@ func (s *stream) normalizeTarget() bool {
 		s.normalizeAuthority()
 	}
 	path := h.Path()
+	if i := bytes.IndexByte(path, '#'); i >= 0 { // a fragment is for the client alone (RFC 3986 section 3.5)
+		s.m.scratch = append(s.m.scratch[:0], path[:i]...)
+		h.SetPath(s.m.scratch)
+		path = h.Path()
+	}
 	if len(path) == 0 || path[0] != '/' {
 		if h.Method() == codec.MethodCONNECT {
 			return true

@@ -116,8 +116,11 @@ func (s *stream) sendHead(end bool) {
 func (s *stream) sendData(b []byte, end bool) {
 	c := s.conn
 	s.active = s.m.loop.Now()
-	if s.Request.Method() == codec.MethodHEAD {
-		b = nil
+	if c.codec.ResponseDone() { // to HEAD, or a status without a body
+		if end {
+			s.endResponse()
+		}
+		return
 	}
 	s.Info.ResponseBytes += uint64(len(b))
 	c.io.Staged(c.codec.AppendDataPrefix(c.io.Stage(), 0, len(b), end))

@@ -372,6 +372,7 @@ func (s *stream) release() {
 	pauses := s.pauses
 	c.stream = nil
 	gone, closing, early := s.gone, s.closing, !s.Received(filters.Request)
+	last := !s.Request.KeepAlive && !early && !c.piped // the peer said that it sends no more
 	m.end(s)
 	switch {
 	case c.closed:
@@ -383,7 +384,11 @@ func (s *stream) release() {
 		if early {
 			m.stats.RqEarlyResponse.Inc()
 		}
-		c.closeLocal()
+		if last {
+			c.closeFlushed()
+		} else {
+			c.closeLocal()
+		}
 	default:
 		for ; pauses > 0; pauses-- {
 			c.io.ResumeRead()
