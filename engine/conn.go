@@ -20,30 +20,28 @@ import (
 //
 // A handler must not use its Conn after Close, CloseLinger, Reset, Detach or OnClose.
 type Conn struct {
-	// Immutable while open.
-	loop *Loop
-	fd   int32
-	slot uint32
-	gen  uint32
-	peer inetAddr
-
-	local *Addr // known after the first LocalAddr
-
-	// Owned by the loop.
-	flags   flags
-	handler Handler
-	wire    *Wire     // nil for plain sockets
+	// What each event touches: one cache line.
+	flags   flags     // owned by the loop
+	gen     uint32    // immutable while open, as are slot, fd and loop
+	fd      int32     //
+	slot    uint32    //
+	loop    *Loop     //
+	handler Handler   // owned by the loop, as is all that follows
 	kept    *keptData // what OnData left; nil when nothing
+	wire    *Wire     // nil for plain sockets
 	out     *Queue    // what the socket did not take. Invariant: nil when empty
-	splice  *splicer  // moves bytes from this conn
-	feeder  *Conn     // the conn whose splice ends here
-	timer   timer.Timer
-	in      uint64 // bytes read
-	outSum  uint64 // bytes written
-	high    int32  // watermarks of the queue
-	low     int32
-	errno   uint16
-	pauses  uint16 // PauseRead minus ResumeRead
+
+	in     uint64 // bytes read
+	outSum uint64 // bytes written
+	splice *splicer
+	feeder *Conn // the conn whose splice ends here
+	high   int32 // watermarks of the queue
+	low    int32
+	pauses uint16 // PauseRead minus ResumeRead
+	errno  uint16
+	timer  timer.Timer
+	peer   inetAddr // immutable while open
+	local  *Addr    // known after the first LocalAddr
 }
 
 type flags uint32

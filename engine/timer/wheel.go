@@ -30,9 +30,21 @@ type Timer struct {
 	next, prev *Timer
 	owner      Firer
 	at         int64 // when to fire, 0 when stopped
-	tick       int64 // Valid if linked: the tick its place in the wheel stands for
-	place      int16 // 1 + level*slotCount + slot, 0 when not linked
+	link       link
 }
+
+// link tells where in the wheel a timer is: the lower linkBits hold its place, which is
+// 1 + level*slotCount + slot, the rest the tick that place stands for. 0 is not linked.
+// They share a word because each connection has a Timer.
+type link int64
+
+const (
+	linkBits = 10
+	linkMask = 1<<linkBits - 1
+)
+
+func (k link) place() int  { return int(k & linkMask) }
+func (k link) tick() int64 { return int64(k >> linkBits) }
 
 // Init says whom the timer calls. It must be called before Set.
 func (t *Timer) Init(owner Firer) { t.owner = owner }
@@ -62,7 +74,7 @@ func (w *Wheel) Set(t *Timer, at int64) {
 		at = 1
 	}
 	t.at = at
-	if t.place != 0 && t.tick <= ticksUp(at) {
+	if t.link != 0 && t.link.tick() <= ticksUp(at) {
 		return
 	}
 	w.relink(t)
@@ -71,7 +83,7 @@ func (w *Wheel) Set(t *Timer, at int64) {
 // Unlink stops t and takes it out of the wheel at once.
 func (w *Wheel) Unlink(t *Timer) {
 	t.at = 0
-	if t.place != 0 {
+	if t.link != 0 {
 		w.remove(t)
 	}
 }
@@ -145,10 +157,10 @@ func (w *Wheel) cascade() {
 		w.inUse[level] &^= 1 << slot
 		for t != nil {
 			next := t.next
-			t.next, t.prev, t.place = nil, nil, 0
+			t.next, t.prev, t.link = nil, nil, 0
 			w.count--
 			if t.at != 0 {
-				w.link(t, w.now) // due now: the slot of w.now has not been taken yet
+				w.insert(t, w.now) // due now: the slot of w.now has not been taken yet
 			}
 			t = next
 		}
@@ -161,11 +173,12 @@ func (w *Wheel) takeSlot(slot int) {
 	w.slots[slot] = nil
 	w.inUse[0] &^= 1 << slot
 	for t := w.firing; t != nil; t = t.next {
-		t.place = placeFiring
+		t.link = placeFiring
 	}
 }
 
-// placeFiring is the place of a timer in the firing list.
+// placeFiring is the link of a timer in the firing list: behind all places, with a tick
+// that is never after the time set.
 const placeFiring = 1 + levelCount*slotCount
 
 // fire calls the owners of the firing list. An owner may set, stop or unlink any timer.
@@ -176,7 +189,7 @@ func (w *Wheel) fire(now int64) {
 		switch {
 		case t.at == 0:
 		case t.at > now: // moved later since it was linked
-			w.link(t, w.now+1)
+			w.insert(t, w.now+1)
 		default:
 			t.at = 0
 			t.owner.OnTimer(now)
@@ -185,16 +198,15 @@ func (w *Wheel) fire(now int64) {
 }
 
 func (w *Wheel) relink(t *Timer) {
-	if t.place != 0 {
+	if t.link != 0 {
 		w.remove(t)
 	}
-	w.link(t, w.now+1)
+	w.insert(t, w.now+1)
 }
 
-// link puts t where its time belongs, not before the tick first.
-func (w *Wheel) link(t *Timer, first int64) {
+// insert puts t where its time belongs, not before the tick first.
+func (w *Wheel) insert(t *Timer, first int64) {
 	tick := max(ticksUp(t.at), first)
-	t.tick = tick
 	delta := tick - w.now
 	level := 0
 	if delta >= slotCount {
@@ -203,7 +215,6 @@ func (w *Wheel) link(t *Timer, first int64) {
 	if level >= levelCount { // beyond the wheel: as late as it goes
 		level = levelCount - 1
 		tick = w.now + spanTicks - 1
-		t.tick = tick
 	}
 	slot := int(tick>>uint(level*slotShift)) & slotMask
 	i := level*slotCount + slot
@@ -213,7 +224,7 @@ func (w *Wheel) link(t *Timer, first int64) {
 	}
 	w.slots[i] = t
 	w.inUse[level] |= 1 << slot
-	t.place = int16(1 + i)
+	t.link = link(tick<<linkBits | int64(1+i))
 	w.count++
 }
 
@@ -224,16 +235,16 @@ func (w *Wheel) remove(t *Timer) {
 	}
 	if t.prev != nil {
 		t.prev.next = t.next
-	} else if t.place == placeFiring {
+	} else if t.link == placeFiring {
 		w.firing = t.next
 	} else {
-		i := int(t.place) - 1
+		i := t.link.place() - 1
 		w.slots[i] = t.next
 		if t.next == nil {
 			w.inUse[i>>slotShift] &^= 1 << (i & slotMask)
 		}
 	}
-	t.next, t.prev, t.place = nil, nil, 0
+	t.next, t.prev, t.link = nil, nil, 0
 	w.count--
 }
 

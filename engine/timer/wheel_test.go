@@ -98,9 +98,9 @@ func TestWheelLazy(t *testing.T) {
 	for i := range int64(1000) {
 		w.Set(&p.Timer, now+i*int64(time.Second))
 	}
-	place := p.place
+	place := p.link
 	w.Set(&p.Timer, now+int64(time.Hour))
-	if p.place != place || w.Len() != 1 {
+	if p.link != place || w.Len() != 1 {
 		t.Error("a timer set to a later time was moved")
 	}
 	w.Set(&p.Timer, now+tick)

@@ -12,11 +12,13 @@ type Iovec = unix.Iovec
 
 // Read reads from a non-blocking fd. b must not be empty.
 //
-// RawSyscall6 is one jump shorter than RawSyscall.
+// Deviation from using package unix throughout: its RawSyscall6 is an assembly jump to the
+// one of package syscall, which the compiler wraps to change the calling convention. Calling
+// that one directly spares the wrapper, 0.4 % of the CPU time of a small request (perf, November 2026).
 //
 // Hot path: guarded by engine's BenchmarkEcho.
 func Read(fd int, b []byte) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
 	return int(n), errno
 }
 
@@ -24,13 +26,13 @@ func Read(fd int, b []byte) (int, syscall.Errno) {
 //
 // Hot path: guarded by engine's BenchmarkEcho.
 func Write(fd int, b []byte) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
 	return int(n), errno
 }
 
 // Writev writes the pieces in order. v must not be empty.
 func Writev(fd int, v []Iovec) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)), 0, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)), 0, 0, 0)
 	return int(n), errno
 }
 
@@ -46,7 +48,7 @@ func IovecBytes(v *Iovec) []byte { return unsafe.Slice(v.Base, v.Len) }
 
 // Splice moves up to n bytes between a socket and a pipe without blocking.
 func Splice(from, to int, n int) (int, syscall.Errno) {
-	r, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n),
+	r, _, errno := syscall.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n),
 		unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 	return int(r), errno
 }
