@@ -1,0 +1,164 @@
+package control
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"millrace/engine"
+	"millrace/upstream"
+)
+
+// snapshotOf makes a snapshot of words: "c web 1 HOST…" is a cluster with a hash and hosts,
+// "l edge :80 1 2 3" a listener with address, socket, chain and route hash.
+func snapshotOf(t *testing.T, words ...string) *Snapshot {
+	t.Helper()
+	s := &Snapshot{}
+	for _, w := range words {
+		f := strings.Fields(w)
+		if f[0] == "c" {
+			c := &upstream.Cluster{Name: f[1]}
+			for _, h := range f[3:] {
+				c.Hosts = append(c.Hosts, &upstream.Host{Name: h})
+			}
+			s.AddCluster(&Cluster{Cluster: c, Hash: uint64(f[2][0])})
+			continue
+		}
+		addr, err := engine.ParseAddr(f[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.AddListener(&Listener{
+			Name: f[1], Address: f[2], Socket: SocketKey(f[1], addr),
+			SocketHash: uint64(f[3][0]), ChainHash: uint64(f[4][0]), RouteHash: uint64(f[5][0]),
+		})
+	}
+	return s
+}
+
+// describe writes a diff as words.
+func describe(d *Diff) string {
+	var b strings.Builder
+	for i := range d.Clusters {
+		c := &d.Clusters[i]
+		name := c.New
+		if name == nil {
+			name = c.Old
+		}
+		fmt.Fprintf(&b, "%v cluster %s (%s); ", c.Action, name.Name, c.Detail())
+	}
+	for i := range d.Listeners {
+		c := &d.Listeners[i]
+		name := c.New
+		if name == nil {
+			name = c.Old
+		}
+		retires := ""
+		if c.Retires() {
+			retires = " retires"
+		}
+		fmt.Fprintf(&b, "%v listener %s (%s)%s; ", c.Action, name.Name, c.Detail(), retires)
+	}
+	fmt.Fprintf(&b, "%d unchanged", d.Unchanged)
+	return b.String()
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name       string
+		prev, next []string // prev nil: the start
+		want       string
+	}{
+		{"start", nil, []string{"c web 1", "l a :80 1 1 1"}, "added cluster web (); added listener a (); 0 unchanged"},
+		{"nothing", []string{"c web 1", "l a :80 1 1 1"}, []string{"c web 1", "l a :80 1 1 1"}, "3 unchanged"},
+		{"order", []string{"c a 1", "c b 1"}, []string{"c b 1", "c a 1"}, "2 unchanged"},
+		{
+			"clusters",
+			[]string{"c same 1", "c settings 1 h1", "c hosts 1 h1 h2", "c gone 1"},
+			[]string{"c new 1", "c same 1", "c settings 2 h1", "c hosts 2 h2 h3 h4"},
+			"added cluster new (); changed cluster settings (settings); changed cluster hosts (hosts: 2 added, 1 removed); removed cluster gone (); 1 unchanged",
+		},
+		{"routes", []string{"l a :80 1 1 1"}, []string{"l a :80 1 1 2"}, "changed listener a (routes); 1 unchanged"},
+		{"filters", []string{"l a :80 1 1 1"}, []string{"l a :80 1 2 1"}, "changed listener a (filters) retires; 1 unchanged"},
+		{"both", []string{"l a :80 1 1 1"}, []string{"l a :80 1 2 2"}, "changed listener a (filters and routes) retires; 0 unchanged"},
+		{"options", []string{"l a :80 1 1 1"}, []string{"l a :80 2 1 1"}, "changed listener a (socket options) retires; 1 unchanged"},
+		{"address", []string{"l a :80 1 1 1"}, []string{"l a :81 1 1 1"}, "changed listener a (address :81, was :80) retires; 1 unchanged"},
+		{"same address, spelled anew", []string{"l a [::1]:80 1 1 1"}, []string{"l a [0::1]:80 1 1 1"}, "2 unchanged"},
+		{"renamed", []string{"l a :80 1 1 1"}, []string{"l b :80 1 1 1"}, "added listener b (); removed listener a () retires; 0 unchanged"},
+		{
+			"swapped",
+			[]string{"l a :80 1 1 1", "l b :81 1 1 1"},
+			[]string{"l a :81 1 1 1", "l b :80 1 1 1"},
+			"changed listener a (address :81, was :80) retires; changed listener b (address :80, was :81) retires; 2 unchanged",
+		},
+		{"all gone", []string{"c web 1", "l a :80 1 1 1"}, []string{}, "removed cluster web (); removed listener a () retires; 0 unchanged"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var prev *Snapshot
+			if tt.prev != nil {
+				prev = snapshotOf(t, tt.prev...)
+			}
+			d := Compare(prev, snapshotOf(t, tt.next...))
+			if got := describe(d); got != tt.want {
+				t.Errorf("Compare(%q, %q)\n got %s\nwant %s", tt.prev, tt.next, got, tt.want)
+			}
+			if got, want := d.Empty(), !strings.ContainsAny(tt.want, ";"); got != want {
+				t.Errorf("Empty() = %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestSocketKey(t *testing.T) {
+	t.Parallel()
+	key := func(name, address string) string {
+		a, err := engine.ParseAddr(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return SocketKey(name, a)
+	}
+	if key("a", "127.0.0.1:80") != key("b", "127.0.0.1:80") {
+		t.Error("a socket depends on the name of its listener")
+	}
+	if key("a", "127.0.0.1:0") == key("b", "127.0.0.1:0") {
+		t.Error("two listeners on free ports share a socket")
+	}
+	if key("a", "unix:/run/x") != key("b", "unix:/run/x") || key("a", "unix:/run/x") == key("a", "unix:@/run/x") {
+		t.Error("Unix sockets are not told apart by their path")
+	}
+}
+
+func TestSnapshotLookups(t *testing.T) { // not parallel: it counts allocations
+	var none *Snapshot
+	if none.Listener("a") != nil || none.Cluster("a") != nil {
+		t.Error("no snapshot has a part")
+	}
+	s := snapshotOf(t, "c web 1", "l a :80 1 1 1")
+	if s.Listener("a") == nil || s.Cluster("web") == nil || s.ClusterOf([]byte("web")) == nil || s.ClusterOf([]byte("b")) != nil {
+		t.Error("a part is not found by its name")
+	}
+	name := []byte("web")
+	if n := testing.AllocsPerRun(10, func() { s.ClusterOf(name) }); n > 0 {
+		t.Errorf("ClusterOf allocates %v times", n)
+	}
+}
+
+// BenchmarkCompare is the cost of finding one changed route table among 10,000 clusters.
+func BenchmarkCompare(b *testing.B) {
+	prev, next := &Snapshot{}, &Snapshot{}
+	for i := range 10_000 {
+		c := &Cluster{Cluster: &upstream.Cluster{Name: fmt.Sprint("c", i)}, Hash: 1}
+		prev.AddCluster(c)
+		next.AddCluster(c)
+	}
+	prev.AddListener(&Listener{Name: "a", RouteHash: 1})
+	next.AddListener(&Listener{Name: "a", RouteHash: 2})
+	for b.Loop() {
+		if d := Compare(prev, next); len(d.Listeners) != 1 {
+			b.Fatal(d)
+		}
+	}
+}
