@@ -71,6 +71,7 @@ const (
 	flagShutDone                     // shutdown(SHUT_WR) was called
 	flagInData                       // inside OnData
 	flagReset                        // closes with a reset
+	flagFed                          // feeder is set
 )
 
 // cannotRead is what keeps a readable conn from being read.
@@ -208,8 +209,12 @@ func (c *Conn) onEvent(bits uint32) {
 	if bits&(sys.RdHup|sys.Hup|sys.Err|sys.Pri) != 0 {
 		c.onHup(bits)
 	}
-	if bits&sys.Out != 0 {
-		c.onWritable()
+	if bits&sys.Out != 0 { // reported with each event while it holds
+		if c.flags&(flagConnecting|flagFed) == 0 && c.out == nil {
+			c.flags |= flagWritable
+		} else {
+			c.onWritable()
+		}
 	}
 	if c.flags&flagReadable != 0 {
 		c.onReadable()

@@ -55,6 +55,7 @@ func (c *Conn) Splice(dst *Conn, n int64) bool {
 	*s = splicer{src: c, dst: dst, pipe: p, left: n}
 	c.splice, dst.feeder = s, c
 	c.flags |= flagSplice
+	dst.flags |= flagFed
 	l.markReady(c)
 	return true
 }
@@ -129,6 +130,7 @@ func (c *Conn) endSplice() {
 	l := c.loop
 	c.splice, s.dst.feeder = nil, nil
 	c.flags &^= flagSplice
+	s.dst.flags &^= flagFed
 	if s.inPipe > 0 {
 		l.closePipe(s.pipe)
 	} else {
