@@ -279,3 +279,76 @@ func limitText(name string, v reflect.Value) string {
 	}
 	return strconv.FormatInt(n, 10)
 }
+
+// speakers are the functions whose argument is a detail of the access log.
+var speakers = map[string]bool{"abort": true, "timeOut": true, "ResetResponse": true, "Reply": true}
+
+// TestErrorsPageNamesEveryDetail holds the tables of errors in docs/http.md to the answers of the connection
+// manager and the router.
+func TestErrorsPageNamesEveryDetail(t *testing.T) {
+	t.Parallel()
+	const detailsMin = 25
+	page, seen := readPage(t, "docs/http.md"), 0
+	for _, dir := range []string{"filters/httpconn", "filters/router"} {
+		for _, detail := range detailsOf(t, dir) {
+			seen++
+			if at := strings.IndexByte(detail, '{'); at > 0 && strings.Contains(page, "…"+detail[at:]) {
+				continue // written in short
+			}
+			if !strings.Contains(page, detail) {
+				t.Errorf("docs/http.md does not name the detail %q of %s", detail, dir)
+			}
+		}
+	}
+	if seen < detailsMin {
+		t.Errorf("found %d details in the code, want at least %d", seen, detailsMin)
+	}
+}
+
+// detailText is what a detail looks like.
+var detailText = regexp.MustCompile(`^[a-z0-9]+[._][a-z0-9_.]+(?:[{(][a-z_]+[})])?$`)
+
+// detailsOf returns the details that the code of a package may write to the access log.
+func detailsOf(t *testing.T, dir string) (details []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(repoRoot, dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(e ast.Expr) {
+		if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			if text, err := strconv.Unquote(lit.Value); err == nil && detailText.MatchString(text) {
+				details = append(details, text)
+			}
+		}
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if f, ok := n.Fun.(*ast.SelectorExpr); ok && speakers[f.Sel.Name] {
+					for _, a := range n.Args {
+						add(a)
+					}
+				}
+			case *ast.KeyValueExpr:
+				if key, ok := n.Key.(*ast.Ident); !ok || key.Name == "Details" {
+					add(n.Value)
+				}
+			case *ast.AssignStmt:
+				if left, ok := n.Lhs[0].(*ast.SelectorExpr); ok && left.Sel.Name == "Details" {
+					add(n.Rhs[0])
+				}
+			}
+			return true
+		})
+	}
+	return details
+}
