@@ -428,3 +428,39 @@ func TestTransportFails(t *testing.T) {
 		}
 	}
 }
+
+// A handshake that ends after its conn does not reach the conn that has the slot now.
+func TestTransportLateHandshake(t *testing.T) {
+	t.Parallel()
+	tl := enginetest.NewLoop(t)
+	c, _ := tl.Pair(enginetest.NewRecorder())
+	u := &keepWire{}
+	c.SetTransport(u)
+	tl.Settle()
+	c.Close()
+	tl.Step()
+	rec := enginetest.NewRecorder()
+	_, peer := tl.Pair(rec)
+	u.w.Established()
+	u.w.Fail(io.ErrUnexpectedEOF)
+	if n, err := u.w.Write([]byte("stray")); n != 0 || err == nil {
+		t.Errorf("Write on a wire that is gone = %d, %v", n, err)
+	}
+	peer.Write("x")
+	tl.Settle()
+	rec.Want(t, `data "x"`)
+	if got := peer.Read(); got != "" {
+		t.Errorf("the next conn in the slot sent %q", got)
+	}
+}
+
+// keepWire is a Transport whose handshake never ends.
+type keepWire struct {
+	upper
+	w *engine.Wire
+}
+
+func (k *keepWire) Handshake(w *engine.Wire) (bool, error) {
+	k.w = w
+	return false, nil
+}

@@ -69,13 +69,19 @@ func (c *Conn) Transport() Transport {
 // Conn returns the conn of the wire.
 func (w *Wire) Conn() *Conn { return w.conn }
 
+// gone reports whether the conn of the wire is over: a handshake on another goroutine may
+// post its end to a conn whose slot is someone else's by now.
+func (w *Wire) gone() bool {
+	return w.conn.wire != w || w.conn.flags&(flagClosed|flagFailed) != 0
+}
+
 // Read reads bytes of the socket.
 func (w *Wire) Read(b []byte) (int, error) {
 	c := w.conn
 	switch {
 	case len(b) == 0:
 		return 0, nil
-	case c.flags&(flagClosed|flagFailed) != 0:
+	case w.gone():
 		return 0, io.ErrClosedPipe
 	case c.flags&flagReadable == 0:
 		return 0, ErrWouldBlock
@@ -103,7 +109,7 @@ func (w *Wire) Read(b []byte) (int, error) {
 // Write queues bytes for the socket. It takes all of them. They leave at the end of the event.
 func (w *Wire) Write(b []byte) (int, error) {
 	c := w.conn
-	if c.flags&(flagClosed|flagFailed|flagBroken) != 0 {
+	if w.gone() || c.flags&flagBroken != 0 {
 		return 0, io.ErrClosedPipe
 	}
 	if len(b) > 0 {
@@ -117,7 +123,7 @@ func (w *Wire) Write(b []byte) (int, error) {
 // Established tells the conn that the handshake is complete. Called on the loop, by Post.
 func (w *Wire) Established() {
 	c := w.conn
-	if w.ready || c.flags&(flagClosed|flagFailed) != 0 {
+	if w.ready || w.gone() {
 		return
 	}
 	w.ready = true
@@ -128,6 +134,21 @@ func (w *Wire) Established() {
 	}
 	w.more = true
 	c.loop.markReady(c)
+}
+
+// Fail ends the conn because its transport cannot go on, such as after a handshake that
+// failed on another goroutine. What is on the wire already is flushed if the socket takes it
+// now: the alert that says why. Called on the loop.
+func (w *Wire) Fail(err error) {
+	c := w.conn
+	if w.gone() {
+		return
+	}
+	w.err = err
+	if c.out != nil && c.flags&flagWritable != 0 {
+		c.flushQueue()
+	}
+	c.fail(CloseTransport, 0)
 }
 
 // readWire is read for conns with a transport.
@@ -177,8 +198,7 @@ func (w *Wire) handshake() bool {
 	done, err := w.t.Handshake(w)
 	switch {
 	case err != nil && !errors.Is(err, ErrWouldBlock):
-		w.err = err
-		w.conn.fail(CloseTransport, 0)
+		w.Fail(err)
 	case done:
 		w.Established()
 		return true
@@ -197,8 +217,7 @@ func (c *Conn) wireEnd(err error) {
 	case err == io.EOF:
 		c.wire.more = true // told after ResumeRead
 	default:
-		c.wire.err = err
-		c.fail(CloseTransport, 0)
+		c.wire.Fail(err)
 	}
 }
 
@@ -230,8 +249,7 @@ func (w *Wire) put(b []byte) {
 		return
 	}
 	if err := w.t.Write(w, b); err != nil {
-		w.err = err
-		w.conn.fail(CloseTransport, 0)
+		w.Fail(err)
 	}
 }
 
