@@ -33,10 +33,8 @@ func (c *Conn) read() {
 	for share := l.readShare; c.flags&cannotRead == 0; {
 		buf, front := l.scratch, 0
 		if c.kept != nil {
-			if c.flags&flagOffer != 0 { // resumed in this turn: the next read may bring the end
-				c.flags &^= flagOffer
-				c.offerKept()
-				continue
+			if c.flags&flagOffer != 0 {
+				return // resumed, and on the ready list: the offer goes before what this read may bring, the end
 			}
 			if buf, front = c.keptRoom(); buf == nil {
 				return

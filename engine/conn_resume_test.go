@@ -25,3 +25,26 @@ func TestEOFAfterResumeInOneTurn(t *testing.T) {
 	tl.Settle()
 	rec.Want(t, `data "abcd"`, `data "cd"`, "eof")
 }
+
+// A handler that resumes itself without taking anything is wrong, but must not hold up the loop.
+func TestResumeInsideOnDataWithoutProgress(t *testing.T) {
+	t.Parallel()
+	tl := enginetest.NewLoop(t)
+	rec := &enginetest.Recorder{Quiet: true}
+	c, peer := tl.Pair(rec)
+	calls := 0
+	rec.DataFunc = func(b []byte) int {
+		calls++
+		c.PauseRead()
+		c.ResumeRead()
+		return 0
+	}
+	peer.Write("abc")
+	peer.CloseWrite()
+	tl.Step()
+	if calls == 0 || calls > 100 {
+		t.Errorf("%d calls in one turn, want them bounded", calls)
+	}
+	c.Close()
+	tl.Settle()
+}

@@ -161,9 +161,7 @@ func (c *Conn) readWire() {
 		buf, front := l.scratch, 0
 		if c.kept != nil {
 			if c.flags&flagOffer != 0 {
-				c.flags &^= flagOffer
-				c.offerKept()
-				continue
+				break // as in read
 			}
 			if buf, front = c.keptRoom(); buf == nil {
 				return
