@@ -72,6 +72,7 @@ type Exchange struct {
 	epoch      uint32    // of Pool.pending
 
 	state    exchangeState
+	fresh    bool   // waits for a connection that has carried nothing
 	reused   bool   // the connection carried a request before
 	headSent bool   // SendHead was called
 	pauses   uint16 // PauseRead without ResumeRead
@@ -222,8 +223,8 @@ func (x *Exchange) Cancel() {
 }
 
 // wait makes x a waiting exchange of p.
-func (x *Exchange) wait(p *Pool) {
-	x.state, x.pool = exchangePending, p
+func (x *Exchange) wait(p *Pool, fresh bool) {
+	x.state, x.pool, x.fresh = exchangePending, p, fresh
 	x.reused, x.headSent, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0
 }

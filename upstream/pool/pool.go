@@ -27,7 +27,7 @@ type Pool struct {
 func (p *Pool) Lease(x *Exchange, fresh bool) LeaseResult {
 	c := p.idle
 	if c == nil || fresh {
-		return p.enqueue(x)
+		return p.enqueue(x, fresh)
 	}
 	if !p.breaker.budget.TryRequest() {
 		p.cluster.Stats.RqPendingOverflow.Inc()
@@ -40,7 +40,7 @@ func (p *Pool) Lease(x *Exchange, fresh bool) LeaseResult {
 }
 
 // enqueue makes x wait and opens a connection for it, if there is not one opening already.
-func (p *Pool) enqueue(x *Exchange) LeaseResult {
+func (p *Pool) enqueue(x *Exchange, fresh bool) LeaseResult {
 	st := &p.cluster.Stats
 	if !p.breaker.budget.TryPending() {
 		st.RqPendingOverflow.Inc()
@@ -53,7 +53,7 @@ func (p *Pool) enqueue(x *Exchange) LeaseResult {
 	st.RqPendingTotal.Inc()
 	st.RqPendingActive.Inc()
 	p.host.RqActive.Add(1)
-	x.wait(p)
+	x.wait(p, fresh)
 	p.pending.push(x)
 	p.grow()
 	return LeasePending
@@ -123,10 +123,19 @@ func (p *Pool) endWait(x *Exchange) {
 	p.cluster.Stats.RqPendingActive.Dec()
 }
 
+// next returns the exchange that has waited longest of those that may have c: a connection that has carried a request
+// may be dead already, which is why some asked for a fresh one.
+func (p *Pool) next(c *conn) *Exchange {
+	x := p.pending.head
+	for c.requests > 0 && x != nil && x.fresh {
+		x = x.next
+	}
+	return x
+}
+
 // serve gives a connection that became free to the request that waits longest, or parks it.
 func (p *Pool) serve(c *conn) {
-	for p.pending.head != nil {
-		x := p.pending.head
+	for x := p.next(c); x != nil; x = p.next(c) {
 		p.endWait(x)
 		if p.breaker.budget.TryRequest() {
 			c.attach(x)
