@@ -114,12 +114,13 @@ func (rq *request) attempt() filters.Verdict {
 	case pool.LeasePending:
 		rq.state = stateWaiting
 		rq.armResponse()
-		if rq.attempts == 1 {
+		if rq.attempts == 1 && !rq.staleUsed {
 			rq.held = true
 			return filters.Pause
 		}
 		return filters.Continue
 	default:
+		rq.cluster.Stats.Codes.Inc(overflowReply.Status)
 		return s.ReplyWith(overflowReply)
 	}
 }
@@ -148,6 +149,9 @@ func (rq *request) send() {
 		s.Info.UpstreamLastTx = now
 		rq.armResponse()
 	}
+	if rq.paused && !rq.x.Full() { // by the try before, which tells nothing any more
+		rq.OnWriteLow()
+	}
 	if rq.held {
 		rq.held = false
 		s.Resume(filters.Request, s.Token())
@@ -156,8 +160,8 @@ func (rq *request) send() {
 
 // sendData takes a piece of the request's body.
 func (rq *request) sendData(b []byte, end bool) {
-	if rq.keepBody {
-		rq.keep(b)
+	if rq.keepBody && !rq.keep(b) {
+		return
 	}
 	if rq.x.Active() && rq.state >= stateSent && rq.state != stateBackoff {
 		rq.x.SendData(b, end)
@@ -186,19 +190,27 @@ func (rq *request) sendTrailers(t *codec.Fields) {
 func (rq *request) requestComplete() {
 	now := rq.stream.Now()
 	rq.stream.Info.UpstreamLastTx = now
-	rq.armTry(now)
+	if rq.state == stateSent {
+		rq.armTry(now)
+	}
 	rq.armResponse()
 }
 
-// keep stores a piece of the body for another try, up to the buffer limit.
-func (rq *request) keep(b []byte) {
+// keep stores a piece of the body for another try, up to the buffer limit. It reports false when it has
+// answered the request: another try is about to begin and would lack what cannot be kept.
+func (rq *request) keep(b []byte) bool {
 	s := rq.stream
 	if rq.body.Len()+len(b) <= s.BufferLimit[filters.Request] && rq.body.Append(s.Loop().Arena(), b) {
-		return
+		return true
 	}
 	rq.cluster.Stats.RetryAbandoned.Inc()
 	rq.keepBody, rq.retries = false, 0
 	rq.body.Free(s.Loop().Arena())
+	if rq.state == stateSent || rq.state == stateResponding {
+		return true
+	}
+	s.ReplyWith(keptTooMuchReply)
+	return false
 }
 
 // OnReady implements pool.Owner: the connection is there.

@@ -17,6 +17,12 @@ var overflowReply = filters.LocalReply{
 	Flags: accesslog.FlagUpstreamOverflow, Overloaded: true,
 }
 
+// keptTooMuchReply answers a request whose body outgrew the buffer limit while it waited to be sent again.
+var keptTooMuchReply = filters.LocalReply{
+	Status: 507, Body: "exceeded request buffer limit while retrying upstream",
+	Details: "request_payload_exceeded_retry_buffer_limit",
+}
+
 // resetBodies are the bodies of the answers, by reason.
 var resetBodies = [...]string{
 	pool.ConnectFailure:        resetText + "remote connection failure",

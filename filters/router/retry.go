@@ -233,6 +233,10 @@ func (rq *request) OnTimer(now int64) {
 	switch {
 	case s == nil:
 	case rq.deadline != 0 && now >= rq.deadline:
+		rq.cluster.Stats.RqTimeout.Inc()
+		if rq.host != nil {
+			rq.host.RqTimeout.Add(1)
+		}
 		rq.timeOut("upstream_response_timeout")
 	case rq.state == stateBackoff && now >= rq.retryAt:
 		rq.state = stateIdle
@@ -261,10 +265,6 @@ func (rq *request) tryTimeOut() {
 func (rq *request) timeOut(details string) {
 	s := rq.stream
 	rq.deadline, rq.tryDeadline = 0, 0
-	rq.cluster.Stats.RqTimeout.Inc()
-	if rq.host != nil {
-		rq.host.RqTimeout.Add(1)
-	}
 	s.Info.Flags |= accesslog.FlagUpstreamRequestTimeout
 	if rq.respHead {
 		s.Down().ResetResponse(details)
