@@ -1,6 +1,7 @@
 package httpconn
 
 import (
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -227,7 +228,7 @@ func (m *Manager) begin(c *conn) *stream {
 func (m *Manager) end(s *stream) {
 	m.stats.RqActive.Dec()
 	s.Clear()
-	s.phase, s.conn, s.flow, s.formats = phaseRoute, nil, flow{}, nil
+	s.phase, s.conn, s.flow, s.formats, s.client = phaseRoute, nil, flow{}, nil, netip.Addr{}
 	if m.freeLen >= freeStreamsMax {
 		m.release(&s.requestBlock)
 		m.release(&s.responseBlock)

@@ -167,10 +167,14 @@ func (s *stream) matchRoute() {
 	s.routeInput(in)
 	s.Route, s.formats = m.routes.Match(in), m.formats
 	in.Head = nil
+	if rt := s.Route; rt != nil && rt.Action == route.ActionForward && rt.IdleTimeout != route.IdleTimeoutUnset {
+		s.armIdle()
+	}
 }
 
-// admitUpgrade answers 403 to an upgrade, or a CONNECT, that neither route nor manager allows. The
-// connection ends, since what follows may be the other protocol already.
+// admitUpgrade answers 403 to an upgrade, or a CONNECT, that neither route nor manager allows, and 501
+// to a CONNECT without a route: no path could have matched. The connection ends, since what follows may be
+// the other protocol already.
 func (s *stream) admitUpgrade() bool {
 	h, m := &s.Request, s.m
 	protocol := connectProtocol
@@ -186,6 +190,10 @@ func (s *stream) admitUpgrade() bool {
 	}
 	if allowed == route.UpgradeUnset && m.allowsUpgrade(protocol) {
 		allowed = route.UpgradeAllowed
+	}
+	if s.Route == nil && h.Method() == codec.MethodCONNECT {
+		s.SendLocalReply(filters.LocalReply{Status: 501, Details: "route_not_found", Flags: accesslog.FlagNoRoute, Close: true})
+		return false
 	}
 	if allowed == route.UpgradeAllowed || s.Route == nil {
 		return true
