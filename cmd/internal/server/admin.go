@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,11 +25,20 @@ func (s *Server) startAdmin(cfg *config.Config) error {
 		ConfigDump: s.configDump, ConfigStatus: s.configStatus, Regions: s.regions,
 		Reload: s.Reload, Drain: s.drainListeners, Quit: s.Quit, SetHealthy: s.setHealthy,
 		ReopenLogs: s.ReopenLogs, LogLevel: s.logLevel, SetLogLevel: s.setLogLevel, Log: s.log,
+		Hosts: cfg.Admin.Hosts, Pprof: cfg.Admin.Pprof, AllowPaths: allowPaths(cfg.Admin.AllowPaths),
 	})
 	if err := s.admin.Start(cfg.Admin.Address); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
 	return nil
+}
+
+// allowPaths returns whether a path may be used; nil, which allows all, for an empty list.
+func allowPaths(list []string) func(string) bool {
+	if len(list) == 0 {
+		return nil
+	}
+	return func(path string) bool { return slices.Contains(list, path) }
 }
 
 // AdminAddr returns the address of the admin port, or "".

@@ -78,7 +78,7 @@ func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 	s.registerSets()
 	s.count(diff)
 	if len(removed) > 0 || s.retiring.Load() > 0 {
-		s.scheduleSweep()
+		s.sweep()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 type serving struct {
 	listener *control.Listener
 	manager  *httpconn.Manager
+	router   *router.Router
 	keys     []setKey  // of the sets of counters it writes
 	until    time.Time // when its connections have to end; only valid if retired
 }
@@ -40,12 +41,13 @@ func (w *worker) newServing(l *control.Listener) (*serving, error) {
 	sv := &serving{listener: l}
 	register := func(scope stats.Scope, set any) any { return w.register(sv, scope, set) }
 	scope := stats.HTTPScope(l.HTTP.StatPrefix).OnLoop(w.loop.Index())
-	chain, err := w.newChain(l.HTTP, scope, register)
+	sv.router = w.newRouter(l.HTTP, scope, register)
+	chain, err := w.newChain(sv.router, l.HTTP, scope, register)
 	if err == nil {
 		sv.manager, err = httpconn.NewManager(l.HTTP, httpconn.Deps{
 			Loop: w.loop, Chain: chain, Routes: l.Routes.Table, Formats: l.Routes.Formats,
 			Log: accesslog.NewLogger(l.Logs, w.loop.Index()), Scope: scope, Stats: register,
-			Gate: w.newGate(l, register), Draining: w.server.drainFlag(l),
+			Gate: w.newGate(l, register), Draining: w.server.drainFlag(l), BufferLimit: l.BufferLimit,
 		})
 	}
 	if err != nil {
@@ -73,6 +75,7 @@ func (w *worker) register(sv *serving, scope stats.Scope, set any) any {
 // release gives back what a chain without connections holds.
 func (w *worker) release(sv *serving) {
 	sv.manager.Release()
+	sv.router.Release()
 	w.releaseSets(sv)
 }
 
@@ -88,19 +91,22 @@ func (w *worker) releaseSets(sv *serving) {
 	sv.keys = nil
 }
 
-// newChain builds the HTTP filters of a connection manager, the router last.
-func (w *worker) newChain(cfg *httpconn.Config, scope stats.Scope, register stats.Registrar) (*filters.Chain, error) {
-	n := len(cfg.HTTPFilters) - 1
-	rcfg, _ := cfg.HTTPFilters[n].Config.(*router.Config)
+// newRouter makes the router of a chain.
+func (w *worker) newRouter(cfg *httpconn.Config, scope stats.Scope, register stats.Registrar) *router.Router {
+	rcfg, _ := cfg.HTTPFilters[len(cfg.HTTPFilters)-1].Config.(*router.Config)
 	if rcfg == nil {
 		rcfg = &router.Config{}
 	}
-	terminal := router.New(rcfg, router.Deps{
+	return router.New(rcfg, router.Deps{
 		Loop: w.loop, Clusters: w.clusters, ClusterByName: w.server.findCluster, Stats: register, Scope: scope,
 	})
-	chain := filters.NewChain(terminal)
+}
+
+// newChain builds the HTTP filters of a connection manager, the router behind them.
+func (w *worker) newChain(last *router.Router, cfg *httpconn.Config, scope stats.Scope, register stats.Registrar) (*filters.Chain, error) {
+	chain := filters.NewChain(last)
 	env := &filters.Env{Loop: w.loop, StatPrefix: scope.Prefix, Scope: scope, Stats: register, Health: w.server}
-	for _, f := range cfg.HTTPFilters[:n] {
+	for _, f := range cfg.HTTPFilters[:len(cfg.HTTPFilters)-1] {
 		spec := w.server.filters[f.Name]
 		built, err := spec.Build(f.Config, env)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -356,5 +357,37 @@ func TestSignalsAreOneReload(t *testing.T) {
 	<-ended
 	if r.state() != "DRAINING" {
 		t.Errorf("state %s", r.state())
+	}
+}
+
+// TestRetiredChainsLeaveNoMemory: what a replaced chain has made is garbage once its connections have
+// ended, its stopped timers too.
+func TestRetiredChainsLeaveNoMemory(t *testing.T) {
+	a, host := freeAddr(t), origin(t, "x")
+	conf := func(n int) string {
+		return whole([]string{forwards("a", a, "web", fmt.Sprintf(`"via": "%d",`, n))}, cluster("web", host))
+	}
+	r := start(t, conf(0))
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what a finalizer or a pool held on to
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	reload := func(from, to int) {
+		for n := from; n < to; n++ {
+			r.mustLoad(conf(n))
+			r.wantGet("a", "x")
+		}
+		if !eventually(func() bool { return r.retiring.Load() == 0 }) {
+			t.Fatal("chains stay")
+		}
+	}
+	reload(1, 50)
+	before := heap()
+	reload(50, 250)
+	if grown := (heap() - before) / 200; grown > 4<<10 {
+		t.Errorf("each reload leaves %d bytes behind", grown)
 	}
 }

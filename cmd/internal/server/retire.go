@@ -7,8 +7,12 @@ import (
 	"millrace/cmd/internal/control"
 )
 
-// sweepEvery is how often retired chains and removed clusters are looked after while there are any.
-const sweepEvery = time.Second
+// Retired chains and removed clusters are looked after at every reload, and as often as this while there
+// are any: every second, or as often as a shorter drain time asks for.
+const (
+	sweepEvery    = time.Second
+	sweepEveryMin = 10 * time.Millisecond
+)
 
 // retire notes the listeners whose chains drain on every loop now: their logs stay open meanwhile.
 func (s *Server) retire(diff *control.Diff) {
@@ -20,23 +24,19 @@ func (s *Server) retire(diff *control.Diff) {
 	s.retiring.Store(int64(len(s.leaving)))
 }
 
-// scheduleSweep makes the control goroutine look after what drains, soon.
-func (s *Server) scheduleSweep() {
-	if s.sweeping {
-		return
-	}
-	s.sweeping = true
-	wait := min(sweepEvery, s.snapshot.Load().DrainTime)
-	s.sweeper = time.AfterFunc(wait, func() {
+// newSweeper returns the timer of sweep, stopped.
+func (s *Server) newSweeper() *time.Timer {
+	t := time.AfterFunc(time.Hour, func() {
 		_ = s.control.Do(context.Background(), func() error { s.sweep(); return nil }) // or the process ends
 	})
+	t.Stop()
+	return t
 }
 
 // sweep ends what has drained for long enough and lets go of what has ended.
 //
 // Precondition: called on the control goroutine.
 func (s *Server) sweep() {
-	s.sweeping = false
 	now := time.Now()
 	type swept struct {
 		released []*control.Listener
@@ -55,7 +55,7 @@ func (s *Server) sweep() {
 	s.registerSets()
 	s.retiring.Store(int64(len(s.leaving)))
 	if again {
-		s.scheduleSweep()
+		s.sweeper.Reset(max(sweepEveryMin, min(sweepEvery, s.snapshot.Load().DrainTime)))
 	}
 }
 
@@ -65,5 +65,5 @@ func (s *Server) release(l *control.Listener) {
 		return
 	}
 	delete(s.leaving, l)
-	closeLogs(l.Logs)
+	s.closers.Go(func() { closeLogs(l.Logs) }) // a file may not take its lines for a while
 }

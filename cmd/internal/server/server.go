@@ -59,9 +59,9 @@ type Server struct {
 	members    map[string]*upstream.MembershipStats // by cluster
 	counts     counts
 	leaving    map[*control.Listener]int // retired listeners: how many loops still have connections of them
-	sweeping   bool                      // a sweep is due
 	sweeper    *time.Timer
-	stopped    bool // the listening sockets are closed for good
+	closers    sync.WaitGroup // of logs
+	stopped    bool           // the listening sockets are closed for good
 
 	// Guarded by statusMu.
 	statusMu sync.Mutex
@@ -123,6 +123,7 @@ func (s *Server) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.control = control.Start(ctx, s.log)
+	s.sweeper = s.newSweeper()
 	err = s.control.Do(ctx, func() error {
 		report, err := s.apply(cfg)
 		if err != nil {
@@ -230,9 +231,7 @@ func (s *Server) Close() {
 	if s.control != nil {
 		s.stop()
 		s.control.Wait()
-		if s.sweeper != nil {
-			s.sweeper.Stop()
-		}
+		s.sweeper.Stop()
 	}
 	if !s.stopped {
 		removeSocketFiles(s.snapshot.Load(), nil)
@@ -249,6 +248,7 @@ func (s *Server) Close() {
 		defer cancel()
 		_ = s.admin.Close(ctx) // whatever request is left has been cut off
 	}
+	s.closers.Wait()
 	if err := s.logs.Close(closeMax); err != nil {
 		s.log.Error("closing access logs", "error", err)
 	}

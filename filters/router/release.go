@@ -1,0 +1,10 @@
+package router
+
+// Release gives up the requests kept for reuse. For a router whose chain has no connections and gets no
+// more: their stopped timers would otherwise keep all of it in memory until they come up.
+func (r *Router) Release() {
+	for rq := r.free; rq != nil; rq = rq.nextFree {
+		r.loop.Wheel().Unlink(&rq.timer)
+	}
+	r.free, r.freeLen = nil, 0
+}
