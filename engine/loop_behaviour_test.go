@@ -404,6 +404,60 @@ func TestTransport(t *testing.T) {
 	}
 }
 
+// slurp is a Transport that reads the wire dry and hands it out in pieces, as a TLS
+// implementation does with records.
+type slurp struct {
+	upper
+	held []byte
+}
+
+func (s *slurp) Handshake(*engine.Wire) (bool, error) { return true, nil }
+func (s *slurp) Read(w *engine.Wire, dst []byte) (int, error) {
+	for len(s.held) == 0 {
+		var b [64 << 10]byte
+		n, err := w.Read(b[:])
+		s.held = append(s.held, b[:n]...)
+		if err != nil {
+			return 0, err
+		}
+	}
+	n := copy(dst[:min(len(dst), 1000)], s.held)
+	s.held = s.held[n:]
+	return n, nil
+}
+
+// Bytes the transport holds are read although the socket has none left: when the share of a
+// turn ran out, and after a pause.
+func TestTransportHoldsBytes(t *testing.T) {
+	t.Parallel()
+	for _, pause := range []bool{false, true} {
+		tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.ReadBytesPerTurn = 5000 })
+		rec := &enginetest.Recorder{Quiet: true}
+		c, peer := tl.Pair(rec)
+		c.SetTransport(&slurp{})
+		tl.Settle()
+		if pause {
+			rec.DataFunc = func(b []byte) int {
+				if len(rec.Data) == 3000 {
+					c.PauseRead()
+				}
+				return len(b)
+			}
+		}
+		for round := 1; round <= 2; round++ {
+			peer.Write(strings.Repeat("x", 20_000))
+			tl.Settle()
+			if c.ReadPaused() {
+				c.ResumeRead()
+				tl.Settle()
+			}
+			if len(rec.Data) != round*20_000 {
+				t.Errorf("pause %v: handler got %d bytes, want %d", pause, len(rec.Data), round*20_000)
+			}
+		}
+	}
+}
+
 func TestTransportFails(t *testing.T) {
 	t.Parallel()
 	tl := enginetest.NewLoop(t)

@@ -157,6 +157,8 @@ func (c *Conn) readWire() {
 	if !w.ready && !w.handshake() {
 		return
 	}
+	// The transport may hold bytes that epoll does not see, until it says it would block.
+	w.more = true
 	for share := l.readShare; c.flags&cannotRead == 0; {
 		buf, front := l.scratch, 0
 		if c.kept != nil {
@@ -188,7 +190,6 @@ func (c *Conn) readWire() {
 			return
 		}
 	}
-	w.more = true
 }
 
 // handshake reports whether the handshake is complete.
