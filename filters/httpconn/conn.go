@@ -25,6 +25,7 @@ type conn struct {
 	requests   uint32  // requests begun
 	flushed    uint32  // bytes sent when the response was last seen to move, in an idle connection; wraps
 	eof        bool    // the peer has ended its direction
+	flushSeen  bool    // the peer has taken the last response, or there is no telling
 	piped      bool    // reading is paused because the next request is here already
 	closed     bool    // the connection is ending; nothing more is read
 }
@@ -170,6 +171,11 @@ func (c *conn) OnTimeout() {
 	case s == nil && c.m.drains():
 		c.m.stats.CxDrainClose.Inc()
 		c.closeLocal()
+	case s == nil && c.requests > 0 && !c.flushSeen:
+		c.flushSeen = true
+		if idle := c.m.cfg.IdleTimeout; idle > 0 {
+			c.setDeadline(idle - c.m.cfg.StreamIdleTimeout)
+		}
 	case s == nil && c.requests == 0 && c.m.cfg.RequestHeadersTimeout > 0:
 		c.m.stats.RqHeaderTimeout.Inc()
 		c.closeLocal()
@@ -196,16 +202,18 @@ func (c *conn) idle() {
 		c.closeLocal()
 		return
 	}
-	if c.io.Buffered() > 0 && c.m.cfg.StreamIdleTimeout > 0 {
-		c.flushed = uint32(c.io.BytesOut())
-		c.setDeadline(c.m.cfg.StreamIdleTimeout)
-		return
-	}
 	if c.m.drains() { // the response was on its way before that and has not said so
 		c.awaitLast()
 		return
 	}
-	c.setDeadline(c.m.cfg.IdleTimeout)
+	// What is staged now may not fit into the socket: whether the peer takes the last response is
+	// looked at once, in the middle of the idle time.
+	c.flushed, c.flushSeen = uint32(c.io.BytesOut()), false
+	first, idle := c.m.cfg.StreamIdleTimeout, c.m.cfg.IdleTimeout
+	if first == 0 || idle > 0 && idle <= first {
+		c.flushSeen, first = true, idle
+	}
+	c.setDeadline(first)
 }
 
 // awaitLast gives an idle connection that has to end the time for one more request, whose response
