@@ -27,6 +27,13 @@ type Config struct {
 type Admin struct {
 	// Address of the admin port. Anyone who can reach it can read the configuration and stop the process.
 	Address string `json:"address" default:"127.0.0.1:9901"`
+	// Hosts are names, besides localhost and IP addresses, that requests may use in their Host field.
+	// Others are refused, so that a page in a browser cannot reach the port under a name of its own.
+	Hosts []string `json:"hosts"`
+	// AllowPaths are the only paths that are answered, such as "/stats" and "/ready". Default: all.
+	AllowPaths []string `json:"allow_paths"`
+	// Pprof opens /debug/pprof/ for profiles of the process, which show memory and cost time.
+	Pprof bool `json:"pprof" default:"false"`
 }
 
 // Node is the "node" block.
