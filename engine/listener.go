@@ -144,9 +144,14 @@ func (ls *Listener) DrainAndClose(d time.Duration) {
 	ls.drainNow()
 }
 
-// drainNow accepts what is queued, then closes.
+// drainNow accepts what is queued, then closes. Closing a socket resets what is queued on it, so
+// nothing may join the queue between the last accept and the close: the socket drops the packets of
+// new connections, whose peers try again and find a successor, or nobody.
 func (ls *Listener) drainNow() {
 	l := ls.loop
+	if !ls.unix {
+		_ = sys.DropPackets(ls.fd) // without it there is a moment in which connections are lost
+	}
 	for left := backlogDefault; left > 0 && !ls.gone && l.Conns() < l.cfg.ConnsMax; left-- {
 		if !ls.acceptOne() {
 			break

@@ -72,6 +72,15 @@ func SetInt(fd, level, option, value int) syscall.Errno {
 	return errno
 }
 
+// DropPackets makes a socket drop every packet that comes for it, by a filter that keeps none of them.
+func DropPackets(fd int) syscall.Errno {
+	keepNothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	program := unix.SockFprog{Len: 1, Filter: &keepNothing}
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		uintptr(unsafe.Pointer(&program)), unsafe.Sizeof(program), 0)
+	return errno
+}
+
 // GetInt reads a socket option that is an int.
 func GetInt(fd, level, option int) (int, syscall.Errno) {
 	var v int32
