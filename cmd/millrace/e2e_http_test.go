@@ -168,6 +168,22 @@ func TestHalfClosedClientGetsItsResponse(t *testing.T) {
 	}
 }
 
+func TestAbortOnHalfClose(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	p := startProxy(t, oneRoute(origin(t, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(gone)
+	}), `"abort_on_half_close": true`, "", ""))
+	c := dial(t, p.addr(""))
+	c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	p.wantStat("cluster.web.upstream_rq_active", 1)
+	c.closeWrite()
+	<-gone
+	p.wantStat("http.e2e.downstream_rq_rx_reset", 1)
+	p.wantStat("http.e2e.downstream_rq_active", 0)
+}
+
 func TestHeadHasNoBody(t *testing.T) {
 	t.Parallel()
 	p := startProxy(t, oneRoute(startNginx(t, `location / { return 200 "0123456789"; }`), "", "", ""))

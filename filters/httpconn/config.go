@@ -80,6 +80,10 @@ type Config struct {
 	// AcceptHTTP10 serves HTTP/1.0 requests. Off, they get 426. Default: true. Deviation: Envoy's default is false.
 	AcceptHTTP10 bool `json:"accept_http_10" default:"true" v3:"http_protocol_options.accept_http_10"`
 
+	// AbortOnHalfClose gives a request up when its client ends its direction of the connection, which most clients
+	// only do to leave. Off, the client still gets its response. Deviation: Envoy always gives up.
+	AbortOnHalfClose bool `json:"abort_on_half_close" default:"false"`
+
 	// IdleTimeout closes a connection without a request. 0s: never.
 	IdleTimeout time.Duration `json:"idle_timeout" default:"1h" min:"0s" v3:"common_http_protocol_options.idle_timeout"`
 	// RequestHeadersTimeout is how long the head of a request may take from its first byte: 408 beyond. 0s: for ever.

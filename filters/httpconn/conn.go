@@ -139,6 +139,11 @@ func (c *conn) OnEOF() {
 		s.onData(ev.Data, true) // the end of a tunnel's direction
 		return
 	}
+	if c.m.cfg.AbortOnHalfClose {
+		c.m.stats.CxDestroyRemote.Inc()
+		s.onDownstreamGone()
+		return
+	}
 	c.codec.SetClose()
 }
 
@@ -174,8 +179,11 @@ func (c *conn) OnTimeout() {
 	case s == nil && c.requests > 0 && !c.flushSeen:
 		c.flushSeen = true
 		if idle := c.m.cfg.IdleTimeout; idle > 0 {
-			c.setDeadline(idle - c.m.cfg.StreamIdleTimeout)
+			c.setDeadline(c.withinLife(idle - c.m.cfg.StreamIdleTimeout))
 		}
+	case s == nil && c.isOld():
+		c.m.stats.CxMaxDuration.Inc()
+		c.closeLocal()
 	case s == nil && c.requests == 0 && c.m.cfg.RequestHeadersTimeout > 0:
 		c.m.stats.RqHeaderTimeout.Inc()
 		c.closeLocal()
@@ -197,7 +205,7 @@ func (c *conn) idle() {
 		c.closeNow()
 		return
 	}
-	if d := c.m.cfg.MaxConnectionDuration; d > 0 && c.age() >= d {
+	if c.isOld() {
 		c.m.stats.CxMaxDuration.Inc()
 		c.closeLocal()
 		return
@@ -213,7 +221,26 @@ func (c *conn) idle() {
 	if first == 0 || idle > 0 && idle <= first {
 		c.flushSeen, first = true, idle
 	}
-	c.setDeadline(first)
+	c.setDeadline(c.withinLife(first))
+}
+
+// withinLife shortens a wait, of which 0 is for ever, to what max_connection_duration leaves.
+func (c *conn) withinLife(d time.Duration) time.Duration {
+	life := c.m.cfg.MaxConnectionDuration
+	if life == 0 {
+		return d
+	}
+	rest := life - c.age() + time.Millisecond // age is in whole milliseconds
+	if d == 0 || rest < d {
+		return rest
+	}
+	return d
+}
+
+// isOld reports whether max_connection_duration is over.
+func (c *conn) isOld() bool {
+	d := c.m.cfg.MaxConnectionDuration
+	return d > 0 && c.age() >= d
 }
 
 // awaitLast gives an idle connection that has to end the time for one more request, whose response
