@@ -38,6 +38,12 @@ func (c *conn) OnConnect() {}
 func (c *conn) OnData(b []byte) (n int) {
 	for n < len(b) && !c.closed && !c.io.ReadPaused() {
 		s := c.stream
+		if s == nil && c.io.Full() {
+			// A peer that does not read its responses gets no more of them: OnWriteLow.
+			c.piped = true
+			c.io.PauseRead()
+			return n
+		}
 		if s == nil {
 			s = c.m.begin(c)
 		} else if s.Received(filters.Request) {
@@ -131,7 +137,6 @@ func (c *conn) OnEOF() {
 	ev := &c.m.ev
 	ev.Request, ev.Trailers = &s.Request, &c.m.trailers
 	if err := c.codec.EOF(ev); err != nil {
-		c.m.stats.CxDestroyRemote.Inc()
 		s.onDownstreamGone()
 		return
 	}
@@ -140,7 +145,6 @@ func (c *conn) OnEOF() {
 		return
 	}
 	if c.m.cfg.AbortOnHalfClose {
-		c.m.stats.CxDestroyRemote.Inc()
 		s.onDownstreamGone()
 		return
 	}
@@ -149,9 +153,14 @@ func (c *conn) OnEOF() {
 
 // OnWriteLow implements engine.Handler.
 func (c *conn) OnWriteLow() {
-	if s := c.stream; s != nil && s.full {
+	s := c.stream
+	switch {
+	case s != nil && s.full:
 		s.full = false
 		c.m.chain.Terminal().ResumeResponse(&s.Stream)
+	case s == nil && c.piped:
+		c.piped = false
+		c.io.ResumeRead()
 	}
 }
 
@@ -176,14 +185,14 @@ func (c *conn) OnTimeout() {
 	case s == nil && c.m.drains():
 		c.m.stats.CxDrainClose.Inc()
 		c.closeLocal()
+	case s == nil && c.isOld():
+		c.m.stats.CxMaxDuration.Inc()
+		c.closeLocal()
 	case s == nil && c.requests > 0 && !c.flushSeen:
 		c.flushSeen = true
 		if idle := c.m.cfg.IdleTimeout; idle > 0 {
 			c.setDeadline(c.withinLife(idle - c.m.cfg.StreamIdleTimeout))
 		}
-	case s == nil && c.isOld():
-		c.m.stats.CxMaxDuration.Inc()
-		c.closeLocal()
 	case s == nil && c.requests == 0 && c.m.cfg.RequestHeadersTimeout > 0:
 		c.m.stats.RqHeaderTimeout.Inc()
 		c.closeLocal()
@@ -269,6 +278,7 @@ func (c *conn) onFlushTimeout() {
 		return
 	}
 	c.m.stats.TxFlushTimeout.Inc()
+	c.m.stats.CxDestroyLocal.Inc()
 	c.closeAbruptly()
 }
 
@@ -299,12 +309,12 @@ func (c *conn) closeWithin(linger time.Duration) {
 	c.io.CloseLinger(linger)
 }
 
-// closeAbruptly ends the connection so that the peer cannot take a broken response for a whole one.
+// closeAbruptly ends the connection so that the peer cannot take a broken response for a whole one. Who
+// wanted that is counted by the caller.
 func (c *conn) closeAbruptly() {
 	if c.closed {
 		return
 	}
-	c.m.stats.CxDestroyLocal.Inc()
 	c.closed = true
 	c.m.forget(c)
 	c.io.Reset()

@@ -43,6 +43,7 @@ type flow struct {
 	outgoing   bool    // the head of the final response has been written
 	discarding bool    // the rest of an answered request is read and thrown away
 	gone       bool    // the downstream connection is gone
+	left       bool    // because the peer went
 	full       bool    // the response is paused until the downstream write queue drains
 	splice     spliced // of the response
 	spliceRq   spliced // of the request
@@ -302,7 +303,7 @@ func (s *stream) BufferOverflow(d filters.Direction) {
 
 // onDownstreamGone ends the stream after its connection broke or ended too early.
 func (s *stream) onDownstreamGone() {
-	s.gone = true
+	s.gone, s.left = true, true
 	if s.discarding {
 		s.release()
 		return
@@ -374,19 +375,36 @@ func (s *stream) shortRest() bool {
 	return !h.Expect100 && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
 }
 
+// framed reports whether the peer can tell by itself that the response is cut short. Then the connection ends in order:
+// a reset could also destroy the end of an earlier response that the peer has not read yet.
+func (s *stream) framed() bool {
+	return !s.tunnel && (s.Response.ContentLength >= 0 || s.Request.Version >= codec.Version11)
+}
+
 // release takes the ended stream off its connection, which goes on to the next request or ends.
 func (s *stream) release() {
 	c, m := s.conn, s.m
 	pauses := s.pauses
 	c.stream = nil
-	gone, closing, early := s.gone, s.closing, !s.Received(filters.Request)
+	gone, left, closing, early := s.gone, s.left, s.closing, !s.Received(filters.Request)
+	framed := s.framed()
 	last := !s.Request.KeepAlive && !early && !c.piped // the peer said that it sends no more
 	m.end(s)
 	switch {
 	case c.closed:
+	case left:
+		m.stats.CxDestroyActiveRq.Inc()
+		m.stats.CxDestroyRemote.Inc()
+		m.stats.CxDestroyRemoteRq.Inc()
+		c.closeAbruptly()
 	case gone:
 		m.stats.CxDestroyActiveRq.Inc()
 		m.stats.CxDestroyLocalRq.Inc()
+		if framed {
+			c.closeLocal()
+			return
+		}
+		m.stats.CxDestroyLocal.Inc()
 		c.closeAbruptly()
 	case closing || early || !c.codec.KeepAlive():
 		if early {
