@@ -244,6 +244,9 @@ func (rq *request) OnResponseHead(end bool) {
 	rq.countResponse(h.Status)
 	rq.state, rq.respHead = stateResponding, true
 	rq.tryDeadline = 0
+	if rq.x.Upgraded() { // a tunnel may last
+		rq.deadline = 0
+	}
 	s.Down().OwnResponse()
 	rq.addResponseFields(now)
 	s.Info.Details = "via_upstream"
