@@ -41,6 +41,7 @@ type Loop struct {
 
 	// Owned by the loop.
 	wallBase int64 // wall clock at anchor
+	yielded  int64 // when the loop last went through Go's scheduler
 	anchor   int64
 	arena    *arena.Pool
 	wheel    *timer.Wheel
@@ -230,6 +231,7 @@ func (l *Loop) readClock() {
 //
 // Hot path: guarded by BenchmarkEcho.
 func (l *Loop) Turn(wait time.Duration) error {
+	l.yield()
 	before := l.now
 	n, slept, err := l.wait(wait)
 	if err != nil {
@@ -248,6 +250,21 @@ func (l *Loop) Turn(wait time.Duration) error {
 	l.reap()
 	l.stats.noteArena(l.arena)
 	return nil
+}
+
+// yieldEvery is how often a loop goes through Go's scheduler of its own will.
+//
+// A goroutine that has not for 10 ms is preempted by a signal, or loses its processor while it sleeps in
+// epoll_wait; either keeps the runtime's monitor thread polling every 20 µs, which cost 4 % of the
+// process at half load (November 2026, Go 1.26). A yield is some 15 µs of two threads.
+const yieldEvery = int64(8 * time.Millisecond)
+
+// yield lets the scheduler see that the loop is no runaway.
+func (l *Loop) yield() {
+	if l.now-l.yielded >= yieldEvery && l.cfg.Clock == nil {
+		l.yielded = l.now
+		runtime.Gosched()
+	}
 }
 
 // wait polls epoll. While the loop is busy it only looks (RawSyscall, timeout 0) and
