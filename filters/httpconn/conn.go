@@ -51,6 +51,10 @@ func (c *conn) OnData(b []byte) (n int) {
 			c.piped = true
 			c.io.PauseRead()
 			return n
+		} else if s.spliceRq.span != 0 {
+			// What it was spliced to broke, and took nobody knows how much.
+			s.closing = true
+			return len(b)
 		}
 		ev := &c.m.ev
 		ev.Request, ev.Trailers = &s.Request, &c.m.trailers

@@ -352,6 +352,9 @@ func (s *stream) finish() {
 	m.chain.Destroy(&s.Stream)
 	if s.replied && s.discardable() {
 		s.discarding = true
+		for ; s.pauses > 0; s.pauses-- { // whoever wanted that is gone
+			c.io.ResumeRead()
+		}
 		c.setDeadline(m.cfg.StreamIdleTimeout)
 		return
 	}
@@ -372,7 +375,7 @@ func (s *stream) discardable() bool {
 // 100 may never send it.
 func (s *stream) shortRest() bool {
 	h := &s.Request
-	return !h.Expect100 && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
+	return s.spliceRq.span == 0 && !h.Expect100 && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
 }
 
 // framed reports whether the peer can tell by itself that the response is cut short. Then the connection ends in order:

@@ -15,6 +15,9 @@ func (c *conn) OnData(b []byte) int {
 			c.fail(closeRemote, ConnectionTermination)
 			return len(b)
 		}
+		if c.splicer != nil { // what it spliced to broke, and took nobody knows how much: Cancel follows
+			x.PauseRead()
+		}
 		if c.ec.ReadPaused() {
 			return n
 		}
@@ -107,7 +110,7 @@ func tell(o Owner, ev *codec.Event) {
 // OnEOF implements [engine.Handler]. The end of the connection is the end of a response that has no
 // other framing; anything else it cuts short.
 func (c *conn) OnEOF() {
-	if c.x == nil || !c.x.headSent {
+	if c.x == nil || !c.x.headSent || c.splicer != nil { // or a splice broke before it saw this end
 		c.fail(closeRemote, ConnectionTermination)
 		return
 	}

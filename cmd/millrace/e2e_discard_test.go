@@ -1,0 +1,38 @@
+package main
+
+import (
+	"net"
+	"testing"
+)
+
+// TestConnectionGoesOnAfterRefusedBody: a short body whose request is answered by the proxy is thrown away, also when
+// reading had been paused for the upstream, and the connection carries the next request.
+func TestConnectionGoesOnAfterRefusedBody(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := ln.Addr().String()
+	_ = ln.Close()
+	p := startProxy(t, oneRoute(dead, "", "", ""))
+	for _, test := range []struct{ name, first, then string }{
+		{"one piece", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", ""},
+		{"body later", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", "body"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := dial(t, p.addr(""))
+			for range 3 {
+				c.send(test.first)
+				if test.then == "" {
+					c.wantHead("503 ", "content-length: 98\r\n")
+					_ = c.bytes(98)
+					continue
+				}
+				c.wantHead("503 ")
+				_ = c.bytes(98)
+				c.send(test.then)
+			}
+		})
+	}
+}
