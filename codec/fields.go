@@ -287,6 +287,11 @@ func (f *Fields) Own(dst []byte) {
 	f.buf, f.owned = append(dst[:0], f.buf...), true
 }
 
+// Clone returns a copy of f with a buffer of its own.
+func (f *Fields) Clone() *Fields {
+	return &Fields{buf: slices.Clone(f.buf), list: slices.Clone(f.list), known: f.known, owned: true}
+}
+
 // HeadBytes returns the size of the buffer: what Own copies.
 func (f *Fields) HeadBytes() int { return len(f.buf) }
 

@@ -152,10 +152,11 @@ func (s *stream) onTrailers(t *codec.Fields) {
 	s.active = s.m.loop.Now()
 	s.Info.RequestEnd = s.active
 	if s.replied {
+		s.MarkReceived(filters.Request)
 		return
 	}
-	t.Own(nil) // trailers are rare: they may cost an allocation
-	s.PassTrailers(filters.Request, t)
+	// t is lent to the connections of the manager in turn. Trailers are rare: a copy may cost an allocation.
+	s.PassTrailers(filters.Request, t.Clone())
 }
 
 // matchRoute looks up the route. No route is the router's business: filters run all the same.

@@ -269,8 +269,7 @@ func (rq *request) OnResponseData(b []byte, end bool) {
 // OnResponseTrailers implements pool.Owner.
 func (rq *request) OnResponseTrailers(t *codec.Fields) {
 	rq.responseComplete(rq.stream.Now())
-	t.Own(nil) // trailers are rare: they may cost an allocation
-	rq.stream.PassTrailers(filters.Response, t)
+	rq.stream.PassTrailers(filters.Response, t.Clone()) // trailers are rare: they may cost an allocation
 }
 
 // responseComplete counts a response that is whole.
