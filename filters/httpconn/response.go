@@ -10,6 +10,7 @@ import (
 
 // SendLocalReply implements filters.Downstream: a response of our own, through the response filters.
 func (s *stream) SendLocalReply(r filters.LocalReply) {
+	s.Info.Flags |= r.Flags
 	if s.outgoing || s.gone {
 		s.abort(r.Details)
 		return
@@ -17,7 +18,6 @@ func (s *stream) SendLocalReply(r filters.LocalReply) {
 	s.Restart(filters.Response)
 	s.replied = true
 	s.closing = s.closing || r.Close
-	s.Info.Flags |= r.Flags
 	s.Info.Details = r.Details
 	s.phase = phaseResponseFilters
 	h := &s.Response
@@ -67,9 +67,8 @@ func (s *stream) Informational(h *codec.ResponseHead) {
 
 // OwnResponse implements filters.Downstream.
 func (s *stream) OwnResponse() {
-	if buf, ok := s.m.own(&s.responseBlock, s.Response.HeadBytes()); ok {
-		s.Response.Own(buf)
-	}
+	buf, _ := s.m.own(&s.responseBlock, s.Response.HeadBytes())
+	s.Response.Own(buf) // without a block, on the heap: the log may need the head after its event
 }
 
 // sendHead sends the head of the final response.
@@ -107,8 +106,11 @@ func (s *stream) sendHead(end bool) {
 	s.Info.ResponseHeadBytes = uint32(len(buf) - n)
 	c.io.Staged(buf)
 	m.stats.countStatus(h.Status)
-	if end {
+	switch {
+	case end:
 		s.endResponse()
+	case s.tunnel && c.eof: // the peer had nothing to say in it
+		s.onData(nil, true)
 	}
 }
 
@@ -147,14 +149,9 @@ func (s *stream) sendTrailers(t *codec.Fields) {
 	s.endResponse()
 }
 
-// endResponse is where the last byte of the response has been written or queued.
-func (s *stream) endResponse() {
-	if s.tunnel && !s.Received(filters.Request) {
-		s.conn.io.CloseWrite() // the other direction goes on
-		return
-	}
-	s.finish()
-}
+// endResponse is where the last byte of the response has been written or queued. It is the end of a tunnel too:
+// the pool has closed the connection to the origin.
+func (s *stream) endResponse() { s.finish() }
 
 // openTunnel turns the connection into a tunnel: a 101 or a 2xx to CONNECT goes out.
 func (s *stream) openTunnel() {

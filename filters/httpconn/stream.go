@@ -138,8 +138,10 @@ func (s *stream) onData(b []byte, end bool) {
 		s.Info.RequestEnd = now
 	}
 	if s.replied && !s.tunnel { // the answer is on its way: the rest of the request is of no use
-		if end && s.discarding {
+		if end {
 			s.MarkReceived(filters.Request)
+		}
+		if end && s.discarding {
 			s.release()
 		}
 		return
@@ -391,7 +393,7 @@ func (s *stream) release() {
 	pauses := s.pauses
 	c.stream = nil
 	gone, left, closing, early := s.gone, s.left, s.closing, !s.Received(filters.Request)
-	framed := s.framed()
+	framed, tunnel := s.framed(), s.tunnel
 	last := !s.Request.KeepAlive && !early && !c.piped // the peer said that it sends no more
 	m.end(s)
 	switch {
@@ -411,7 +413,7 @@ func (s *stream) release() {
 		m.stats.CxDestroyLocal.Inc()
 		c.closeAbruptly()
 	case closing || early || !c.codec.KeepAlive():
-		if early {
+		if early && !tunnel {
 			m.stats.RqEarlyResponse.Inc()
 		}
 		if last {
