@@ -52,7 +52,7 @@ func ReasonPhrase(status int) string {
 }
 
 var reasonPhrases = [...]string{
-	100 - 100: "Continue",
+	0:         "Continue", // 100
 	101 - 100: "Switching Protocols",
 	102 - 100: "Processing",
 	103 - 100: "Early Hints",

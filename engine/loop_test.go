@@ -9,8 +9,7 @@ import (
 
 // echo writes back what it reads.
 type echo struct {
-	c      *Conn
-	closed chan CloseReason
+	c *Conn
 }
 
 func (e *echo) OnConnect() {}

@@ -160,9 +160,8 @@ func TestChainProperty(t *testing.T) {
 		c := NewChain(p)
 		var all []byte
 		type reader struct {
-			u    Cursor
-			at   int
-			from []byte
+			u  Cursor
+			at int
 		}
 		var readers []*reader
 		read := func(r *reader, n int) {

@@ -12,7 +12,7 @@ type testSet struct {
 	Active Gauge     `stat:"upstream_rq_active" help:"requests now"`
 	Time   Histogram `stat:"upstream_rq_time" unit:"us" help:"time"`
 	Codes  Codes     `stat:"upstream_rq_" help:"by code"`
-	hidden int
+	_      int       // no tag, no stat
 }
 
 type otherSet struct {
@@ -300,7 +300,7 @@ func TestScope(t *testing.T) {
 }
 
 type withHidden struct {
-	n Counter `stat:"n"`
+	_ Counter `stat:"n"`
 }
 type withInt struct {
 	N int `stat:"n"`

@@ -109,7 +109,7 @@ func (m *pathMatch) refusal(in *Input, path []byte) string {
 
 // String describes the condition.
 func (c *condition) String() string {
-	what := c.name
+	var what string
 	switch c.from {
 	case fromQuery:
 		what = "query parameter " + c.name
