@@ -111,6 +111,7 @@ func (s *stream) onHead(end bool) {
 	s.Info.RequestHeadBytes = uint32(s.Request.HeadBytes())
 	if end {
 		s.Info.RequestEnd = now
+		s.MarkReceived(filters.Request) // it may be answered before it is passed on
 	}
 	s.armIdle()
 	buf, ok := m.own(&s.requestBlock, s.Request.HeadBytes())
