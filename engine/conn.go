@@ -190,7 +190,7 @@ func (t *connTimer) OnTimer(int64) {
 	switch {
 	case c.flags&(flagClosed|flagFailed) != 0:
 	case c.flags&flagLinger != 0:
-		c.closeNow()
+		c.lingerTimeout()
 	default:
 		c.loop.current = c
 		c.handler.OnTimeout()

@@ -8,7 +8,7 @@ import (
 	"millrace/engine/internal/sys"
 )
 
-// lingerFlushMax bounds how long CloseLinger(0) waits for a queue to be taken.
+// lingerFlushMax bounds how long CloseLinger waits for a peer that takes nothing of the queue.
 const lingerFlushMax = 30 * time.Second
 
 // CloseWrite sends a FIN once everything written has left. Reading goes on.
@@ -65,7 +65,8 @@ func (c *Conn) Reset() {
 
 // CloseLinger flushes what was written, sends a FIN and discards input until the peer has closed too or
 // timeout is over: closing a socket with unread input would reset it, and the reset can
-// overtake the last bytes we sent. The handler is detached at once.
+// overtake the last bytes we sent. The handler is detached at once. A peer that takes nothing of
+// the queue for 30 seconds is reset.
 //
 // A timeout of 0 closes as soon as the queue is flushed, with one system call: right when
 // nothing more is expected from the peer.
@@ -92,10 +93,10 @@ func (c *Conn) CloseLinger(timeout time.Duration) {
 	c.flags |= flagLinger
 	if timeout <= 0 {
 		c.pauses = 1 // close as soon as the queue is flushed; see lingerFlushed
-		timeout = lingerFlushMax
 	} else {
 		c.pauses = 0
 	}
+	c.low = int32(min(timeout/time.Millisecond, 1<<30)) // the watermarks have no use any more
 	switch {
 	case c.out == nil:
 		c.lingerFlushed()
@@ -103,8 +104,31 @@ func (c *Conn) CloseLinger(timeout time.Duration) {
 		c.flushQueue() // a batch conn
 	}
 	if c.flags&flagClosed == 0 {
-		c.loop.wheel.Set(&c.timer, c.loop.now+int64(timeout))
+		c.armLinger()
 	}
+}
+
+// armLinger sets the deadline of a lingering conn. high keeps how much the socket had taken by now.
+func (c *Conn) armLinger() {
+	wait := lingerFlushMax
+	if c.out == nil {
+		wait = time.Duration(c.low) * time.Millisecond
+	}
+	c.high = int32(c.outSum) // cut off: it is only compared
+	c.loop.wheel.Set(&c.timer, c.loop.now+int64(wait))
+}
+
+// lingerTimeout ends a lingering conn, unless its queue has moved since the deadline was set. A peer that has
+// not got all of it must not take what it has for the whole.
+func (c *Conn) lingerTimeout() {
+	if c.out != nil {
+		if c.high != int32(c.outSum) {
+			c.armLinger()
+			return
+		}
+		c.flags |= flagReset
+	}
+	c.closeNow()
 }
 
 // lingerFlushed goes on with a lingering conn whose queue is empty.
@@ -123,6 +147,7 @@ func (c *Conn) lingerFlushed() {
 		}
 	}
 	c.shutWrite()
+	c.armLinger()
 	if c.flags&flagReadable != 0 {
 		c.loop.markReady(c)
 	}
