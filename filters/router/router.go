@@ -202,7 +202,5 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	}
 	rec.UpstreamRemote = rq.host.Addr
 	rec.UpstreamProtocol = codec.Version11
-	if c := rq.x.Conn(); c != nil {
-		rec.UpstreamLocal = c.LocalAddr()
-	}
+	rec.UpstreamLocal = rq.x.LocalAddr()
 }

@@ -85,6 +85,7 @@ func (c *conn) OnConnect() {
 func (c *conn) attach(x *Exchange) {
 	c.state, c.x = connActive, x
 	x.state, x.pool, x.conn = exchangeActive, c.pool, c
+	x.last, x.lastToken = c.ec, c.ec.Token()
 	x.reused = c.requests > 0
 	x.headSent, x.pauses = false, 0
 	x.bytesOut, x.bytesIn = c.ec.BytesOut(), c.ec.BytesIn()

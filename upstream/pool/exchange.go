@@ -68,6 +68,9 @@ type Exchange struct {
 	pool *Pool // only valid if pending or active
 	conn *conn // only valid if active
 
+	last      *engine.Conn // the connection of the last lease, nil before it came
+	lastToken engine.Token // of last while it was that connection
+
 	next, prev *Exchange // in Pool.pending
 	epoch      uint32    // of Pool.pending
 
@@ -203,6 +206,14 @@ func (x *Exchange) Conn() *engine.Conn {
 	return x.conn.ec
 }
 
+// LocalAddr returns our address of the connection, also after the end while it is open, for the log.
+func (x *Exchange) LocalAddr() (a engine.Addr) {
+	if x.last != nil && x.last.Token() == x.lastToken {
+		a = x.last.LocalAddr()
+	}
+	return a
+}
+
 // Upgraded reports whether the connection is a tunnel now, after a 101 or a 2xx to CONNECT:
 // SendData and OnResponseData carry plain bytes.
 func (x *Exchange) Upgraded() bool { return x.conn != nil && x.conn.upgraded }
@@ -224,7 +235,7 @@ func (x *Exchange) Cancel() {
 
 // wait makes x a waiting exchange of p.
 func (x *Exchange) wait(p *Pool, fresh bool) {
-	x.state, x.pool, x.fresh = exchangePending, p, fresh
+	x.state, x.pool, x.fresh, x.last = exchangePending, p, fresh, nil
 	x.reused, x.headSent, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0
 }
