@@ -16,6 +16,15 @@ func TestConnectionGoesOnAfterRefusedBody(t *testing.T) {
 	dead := ln.Addr().String()
 	_ = ln.Close()
 	p := startProxy(t, oneRoute(dead, "", "", ""))
+	t.Run("end of the client", func(t *testing.T) {
+		c := dial(t, p.addr(""))
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
+		p.wantStat("http.e2e.downstream_rq_5xx", 1)
+		c.closeWrite()
+		c.wantHead("503 ")
+		_ = c.bytes(98)
+		c.wantEnd()
+	})
 	for _, test := range []struct{ name, first, then string }{
 		{"one piece", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", ""},
 		{"body later", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", "body"},

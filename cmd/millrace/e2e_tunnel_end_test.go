@@ -13,8 +13,24 @@ func TestTunnelEnds(t *testing.T) {
 	p := startProxy(t, oneRoute(rawOrigin(t, func(c *rawConn) {
 		c.head()
 		c.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-		c.send("you said " + c.bytes(3))
-	}), "", `"upgrades": ["x"]`, ""))
+		got := c.bytes(3)
+		if got == "x" {
+			pause(300 * time.Millisecond)
+		}
+		c.send("you said " + got)
+	}), `"request_timeout": "100ms"`, `"upgrades": ["x"], "timeout": "100ms"`, ""))
+	t.Run("no timeout", func(t *testing.T) {
+		c := dial(t, p.addr(""))
+		c.send(upgrade)
+		c.wantHead("101 Switching")
+		pause(300 * time.Millisecond)
+		c.send("x")
+		c.closeWrite()
+		if got := c.rest(); got != "you said x" {
+			t.Errorf("got %q", got)
+		}
+		p.wantStat("http.e2e.downstream_rq_active", 0)
+	})
 	t.Run("origin first", func(t *testing.T) {
 		c := dial(t, p.addr(""))
 		c.send(upgrade)

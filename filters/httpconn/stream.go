@@ -307,11 +307,12 @@ func (s *stream) BufferOverflow(d filters.Direction) {
 
 // onDownstreamGone ends the stream after its connection broke or ended too early.
 func (s *stream) onDownstreamGone() {
-	s.gone, s.left = true, true
-	if s.discarding {
+	if s.discarding { // it has its answer, which a reset could destroy
+		s.closing = true
 		s.release()
 		return
 	}
+	s.gone, s.left = true, true
 	s.m.stats.RqRxReset.Inc()
 	s.Info.Flags |= accesslog.FlagDownstreamConnectionTermination
 	if s.Info.Details == "" {

@@ -13,7 +13,7 @@ import (
 func (s *stream) armIdle() {
 	at := s.deadlineAfter(s.active, s.idleTimeout())
 	at = earlier(at, s.deadlineAfter(s.Info.Start, s.m.cfg.MaxStreamDuration))
-	if !s.Received(filters.Request) {
+	if !s.Received(filters.Request) && !s.tunnel {
 		at = earlier(at, s.deadlineAfter(s.Info.Start, s.m.cfg.RequestTimeout))
 	}
 	s.conn.io.SetDeadline(at)
@@ -61,7 +61,7 @@ func (s *stream) onTimeout() {
 	case s.overdue(s.Info.Start, cfg.MaxStreamDuration):
 		st.RqMaxDuration.Inc()
 		s.timeOut("downstream duration timeout", "max_duration_timeout", accesslog.FlagDurationTimeout)
-	case !s.Received(filters.Request) && s.overdue(s.Info.Start, cfg.RequestTimeout):
+	case !s.Received(filters.Request) && !s.tunnel && s.overdue(s.Info.Start, cfg.RequestTimeout):
 		st.RqTimeout.Inc()
 		s.timeOut("request timeout", "request_overall_timeout", 0)
 	case s.overdue(s.active, s.idleTimeout()):

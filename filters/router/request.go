@@ -245,7 +245,7 @@ func (rq *request) OnResponseHead(end bool) {
 	rq.state, rq.respHead = stateResponding, true
 	rq.tryDeadline = 0
 	if rq.x.Upgraded() { // a tunnel may last
-		rq.deadline = 0
+		rq.deadline, rq.limits.timeout = 0, 0
 	}
 	s.Down().OwnResponse()
 	rq.addResponseFields(now)
