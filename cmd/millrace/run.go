@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace/cmd/internal/server"
+	"millrace/engine"
 )
 
 var runCommand = command{
@@ -46,6 +47,14 @@ func (p *processFlags) options(e *env, args []string) (server.Options, error) {
 	}
 	if p.concurrency < 0 {
 		return server.Options{}, fmt.Errorf("--concurrency %d is below 0", p.concurrency)
+	}
+	if p.drainTime < 0 {
+		return server.Options{}, fmt.Errorf("--drain-time %v is below 0", p.drainTime)
+	}
+	if p.admin != "" {
+		if _, err := engine.ParseAddr(p.admin); err != nil {
+			return server.Options{}, fmt.Errorf("--admin: %w", err)
+		}
 	}
 	return server.Options{
 		Concurrency: p.concurrency, DrainTime: p.drainTime, AdminAddress: p.admin,

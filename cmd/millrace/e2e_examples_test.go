@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// exampleDir has a configuration for each thing a newcomer wants to see.
+const exampleDir = "../../docs/examples"
+
+// exampleRequest is a request to an example and what has to come of it.
+type exampleRequest struct {
+	url     string // http://HOST/PATH; the connection goes to the example's listener
+	header  string // one field, "name: value", or ""
+	status  int
+	from    string // the origins that may answer
+	path    string // what the origin has to see
+	has     string // in the response's head or body
+	upgrade bool
+}
+
+// examples tells how to drive each file of exampleDir. Every route of every file is asked for.
+var examples = map[string]struct {
+	listener string            // as the file has it
+	origins  map[string]string // their names by the addresses in the file
+	requests []exampleRequest
+}{
+	"smallest.json": {
+		":8080", map[string]string{"127.0.0.1:9000": "web"},
+		[]exampleRequest{{url: "http://any.example/a?b=c", status: 200, from: "web", path: "/a?b=c"}},
+	},
+	"edge.json": {
+		":8080",
+		map[string]string{
+			"127.0.0.1:9001": "web1", "127.0.0.1:9002": "web2", "127.0.0.1:9003": "next", "127.0.0.1:9004": "api",
+			"127.0.0.1:9005": "api-next", "127.0.0.1:9006": "chat",
+		},
+		[]exampleRequest{
+			{url: "http://shop.example.com/index.php", status: 301, has: "location: http://shop.example.com/\r\n"},
+			{url: "http://shop.example.com/old/a?b", status: 301, has: "location: http://shop.example.com/archive/a?b\r\n"},
+			{url: "http://shop.example.com/chat", header: "Upgrade: websocket", status: 101, from: "chat", path: "/chat", upgrade: true},
+			{url: "http://shop.example.com/api/x", header: "x-canary: 1", status: 200, from: "api-next", path: "/x"},
+			{url: "http://shop.example.com/api/x?y=1", status: 200, from: "api", path: "/x?y=1"},
+			{url: "http://shop.example.com/a//b/../c", status: 200, from: "web1 web2 next", path: "/a/c"},
+			{url: "http://de.shop.example.com/", status: 200, from: "web1 web2 next", path: "/"},
+			{url: "http://shop.example.com/a%2fb", status: 400},
+			{url: "http://example.com/x", status: 301, has: "location: http://shop.example.com/x\r\n"},
+			{url: "http://other.example/", status: 404, has: "no such site\n"},
+			{url: "http://other.example/healthz", status: 200},
+		},
+	},
+	"unix-socket.json": {
+		"unix:/run/millrace/front.sock",
+		map[string]string{"unix:/run/app/app.sock": "app", "127.0.0.1:9000": "files"},
+		[]exampleRequest{
+			{url: "http://localhost/static/x.css", status: 200, from: "files", path: "/static/x.css"},
+			{url: "http://localhost/", status: 200, from: "app", path: "/"},
+		},
+	},
+}
+
+// exampleOrigin starts an origin that answers with its name and what it was asked, at a place of
+// the kind that the example has.
+func exampleOrigin(t *testing.T, name, address string) string {
+	t.Helper()
+	network, at := "tcp", "127.0.0.1:0"
+	if strings.HasPrefix(address, "unix:") {
+		network, at = "unix", filepath.Join(t.TempDir(), "s")
+	}
+	ln, err := net.Listen(network, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n%s %s\n", name, r.RequestURI)
+			return
+		}
+		fmt.Fprintf(w, "%s %s\n", name, r.RequestURI)
+	})}
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	if network == "unix" {
+		return "unix:" + at
+	}
+	return ln.Addr().String()
+}
+
+// TestExamples loads and drives every file of exampleDir.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(exampleDir, "*.json"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			driveExample(t, file)
+		})
+	}
+}
+
+func driveExample(t *testing.T, file string) {
+	ex, ok := examples[filepath.Base(file)]
+	if !ok {
+		t.Fatal("nobody drives this example: add it to the table examples")
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(raw), "//") {
+		t.Error("the example does not say what it shows")
+	}
+	// As it stands it has to be right, which the command itself says.
+	if code, _, problems := runMain("", "check", "-c", file); code != exitFine || problems != "" {
+		t.Fatalf("check: exit code %d, %s", code, problems)
+	}
+	text, network, address := string(raw), "tcp", "127.0.0.1:0"
+	dir := t.TempDir()
+	if strings.HasPrefix(ex.listener, "unix:") {
+		network, address = "unix", "unix:"+filepath.Join(dir, "front")
+	}
+	replace := func(from, to string) {
+		t.Helper()
+		if !strings.Contains(text, from) {
+			t.Errorf("the example has no %s any more", from)
+		}
+		text = strings.ReplaceAll(text, from, to)
+	}
+	replace(fmt.Sprintf("%q", ex.listener), fmt.Sprintf("%q", address))
+	for at, name := range ex.origins {
+		replace(fmt.Sprintf("%q", at), fmt.Sprintf("%q", exampleOrigin(t, name, at)))
+	}
+	text = strings.ReplaceAll(text, "/var/log/millrace/", dir+"/")
+	p := startProxy(t, text)
+	to := strings.TrimPrefix(p.addr(""), "unix:")
+	for _, rq := range ex.requests {
+		rq.drive(t, network, to)
+	}
+	p.signal(os.Interrupt)
+	p.wantExit(exitFine)
+	if log, err := os.ReadFile(filepath.Join(dir, "access.log")); strings.Contains(text, "access.log") {
+		if err != nil || strings.Count(string(log), "\n") != len(ex.requests) {
+			t.Errorf("the access log has %q, %v; want %d lines", log, err, len(ex.requests))
+		}
+	}
+}
+
+// drive makes the request and checks what comes of it.
+func (rq *exampleRequest) drive(t *testing.T, network, to string) {
+	t.Helper()
+	host, path, _ := strings.Cut(strings.TrimPrefix(rq.url, "http://"), "/")
+	conn, err := (&net.Dialer{}).DialContext(context.Background(), network, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &rawConn{Conn: conn, t: t, r: bufio.NewReader(conn)}
+	connection := "close"
+	if rq.upgrade {
+		connection = "Upgrade"
+	}
+	fields := ""
+	if rq.header != "" {
+		fields = rq.header + "\r\n"
+	}
+	c.send(fmt.Sprintf("GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n%s\r\n", path, host, connection, fields))
+	head := c.head()
+	rest, err := io.ReadAll(c.r)
+	if err != nil {
+		t.Errorf("%s: %v", rq.url, err)
+	}
+	if !strings.HasPrefix(head, fmt.Sprintf("HTTP/1.1 %d ", rq.status)) || !strings.Contains(head+string(rest), rq.has) {
+		t.Errorf("%s %s gives %q, want status %d with %q", rq.url, rq.header, head+string(rest), rq.status, rq.has)
+	}
+	if rq.from == "" {
+		return
+	}
+	from, seen, _ := strings.Cut(strings.TrimSpace(string(rest)), " ")
+	if !slices.Contains(strings.Fields(rq.from), from) || seen != rq.path {
+		t.Errorf("%s %s was answered by %q, which saw %q; want %q, %q", rq.url, rq.header, from, seen, rq.from, rq.path)
+	}
+}
