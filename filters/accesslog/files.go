@@ -115,6 +115,16 @@ func (f *Files) unregister(w *Writer) {
 	}
 }
 
+// BytesMax returns what the files may hold of lines not yet written, with so many loops.
+func (f *Files) BytesMax(loops int) (n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, file := range f.open {
+		n += file.writer.bytesMax(loops)
+	}
+	return n
+}
+
 // Reopen opens all files again, as SIGUSR1 asks. It does not wait.
 func (f *Files) Reopen() {
 	f.mu.Lock()

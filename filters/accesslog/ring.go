@@ -53,9 +53,11 @@ const LineBytesMax = 64 << 10
 
 // newRing makes a ring of at least size bytes.
 func newRing(w *Writer, size int) *Ring {
-	size = max(size, LineBytesMax)
-	return &Ring{buf: make([]byte, 1<<bits.Len(uint(size-1))), writer: w}
+	return &Ring{buf: make([]byte, ringBytes(size)), writer: w}
 }
+
+// ringBytes returns what a ring of at least size bytes takes.
+func ringBytes(size int) int { return 1 << bits.Len(uint(max(size, LineBytesMax)-1)) }
 
 // Put hands a whole line, which ends in a newline, to the writer. It copies line and never
 // waits: it reports false if the line was dropped, and has counted it then.

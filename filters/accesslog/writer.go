@@ -163,6 +163,17 @@ func (w *Writer) ringList() []*Ring {
 	return w.order
 }
 
+// bytesMax returns what the rings of so many loops and the batch may hold.
+func (w *Writer) bytesMax(loops int) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.batchBytes.Load()
+	for _, r := range w.order {
+		n += int64(len(r.buf))
+	}
+	return n + int64(max(0, loops-len(w.order))*ringBytes(w.ringBytes))
+}
+
 func (w *Writer) batch() uint64 { return uint64(w.batchBytes.Load()) }
 
 // wakeUp asks the goroutine to drain. It never waits.
