@@ -50,6 +50,7 @@ type ClusterStats struct {
 	RqRetryOverflow       stats.Counter `stat:"upstream_rq_retry_overflow" help:"retries refused at max_retries"`
 	RqRetryLimit          stats.Counter `stat:"upstream_rq_retry_limit_exceeded" help:"requests that failed with no retry left"`
 	RqRetryBackoff        stats.Counter `stat:"upstream_rq_retry_backoff_exponential" help:"retries after an exponential wait"`
+	RqRetryStale          stats.Counter `stat:"upstream_rq_retry_stale" help:"requests sent again, free of charge, since the host had closed the kept connection"`
 
 	RetryAbandoned stats.Counter `stat:"retry_or_shadow_abandoned" help:"bodies too large to be kept for another try"`
 
@@ -71,6 +72,35 @@ type MembershipStats struct {
 	Total   stats.Gauge   `stat:"membership_total" help:"hosts"`
 	Healthy stats.Gauge   `stat:"membership_healthy" help:"healthy hosts"`
 	Change  stats.Counter `stat:"membership_change" help:"changes of the set of hosts"`
+}
+
+// BreakerStats shows a [Budget], under cluster.<name>.circuit_breakers.<priority>.
+type BreakerStats struct {
+	CxOpen           stats.GaugeFunc `stat:"cx_open" help:"1 while max_connections is reached"`
+	RqPendingOpen    stats.GaugeFunc `stat:"rq_pending_open" help:"1 while max_pending_requests is reached"`
+	RqOpen           stats.GaugeFunc `stat:"rq_open" help:"1 while max_requests is reached"`
+	RqRetryOpen      stats.GaugeFunc `stat:"rq_retry_open" help:"1 while max_retries is reached"`
+	RemainingCx      stats.GaugeFunc `stat:"remaining_cx" help:"connections that may still be opened"`
+	RemainingPending stats.GaugeFunc `stat:"remaining_pending" help:"requests that may still wait for a connection"`
+	RemainingRq      stats.GaugeFunc `stat:"remaining_rq" help:"requests that may still begin"`
+	RemainingRetries stats.GaugeFunc `stat:"remaining_retries" help:"retries that may still begin"`
+}
+
+// NewBreakerStats returns the gauges of b, which outlives reloads as its cluster does.
+func NewBreakerStats(b *Budget) *BreakerStats {
+	open := func(r Resource) stats.GaugeFunc {
+		return func() int64 {
+			if b.Open(r) {
+				return 1
+			}
+			return 0
+		}
+	}
+	left := func(r Resource) stats.GaugeFunc { return func() int64 { return b.Remaining(r) } }
+	return &BreakerStats{
+		CxOpen: open(Connections), RqPendingOpen: open(Pending), RqOpen: open(Requests), RqRetryOpen: open(Retries),
+		RemainingCx: left(Connections), RemainingPending: left(Pending), RemainingRq: left(Requests), RemainingRetries: left(Retries),
+	}
 }
 
 // Update brings the numbers up to date with c, which replaced prev or nil.

@@ -720,6 +720,11 @@ func TestStaleConnection(t *testing.T) {
 			}
 			log.want("200 - via_upstream 1", tt.log)
 			p.wantStat("cluster.web.upstream_rq_retry", 0)
+			stale := int64(0)
+			if tt.ok {
+				stale = 1
+			}
+			p.wantStat("cluster.web.upstream_rq_retry_stale", stale)
 		})
 	}
 }

@@ -129,7 +129,10 @@ var appliedReport = Report{Applied: true, Hash: "def", Took: 12 * time.Milliseco
 	{"added", "cluster", "api", ""}, {"changed", "listener", "ht\ntps", "address"}, {"removed", "cluster", "old", ""}}}
 
 func (f *fixture) listeners() []Listener {
-	return []Listener{{"https", "0.0.0.0:8443", "active"}, {"six", "[::1]:80", "draining"}, {"sock", "unix:/run/x", ""}}
+	return []Listener{
+		{Name: "https", Address: "0.0.0.0:8443", State: "active"}, {Name: "six", Address: "[::1]:80", State: "draining"},
+		{Name: "sock", Address: "unix:/run/x"}, {Name: "https", Address: "0.0.0.0:443", State: "draining", Retired: true},
+	}
 }
 
 func (f *fixture) clusters(yield func(*Cluster) bool) {

@@ -30,7 +30,7 @@ type Deps struct {
 	// State is the server state that /ready and /server_info show.
 	State func() State
 
-	// Listeners returns the listeners in the order of the config.
+	// Listeners returns the listeners in the order of the config, then the retired ones.
 	Listeners func() []Listener
 	// Clusters yields the clusters; the value yielded may be used again for the next.
 	Clusters func(yield func(*Cluster) bool)
@@ -91,6 +91,9 @@ type Listener struct {
 	Name    string
 	Address string // as bound: "127.0.0.1:80", "[::1]:80", "unix:/run/x", "unix:@abstract"
 	State   string // "active", "warming" or "draining"
+	// Retired says that it was replaced or removed and has connections left. The text page,
+	// which has no states, leaves it out.
+	Retired bool
 }
 
 // Cluster is one cluster of /clusters.

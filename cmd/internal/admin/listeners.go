@@ -25,6 +25,9 @@ func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
 	p := newPage(w, r, textType)
 	defer p.end()
 	for i := range list {
+		if list[i].Retired {
+			continue
+		}
 		p.line(oneLine(list[i].Name), "::", oneLine(list[i].Address))
 		p.spill()
 	}

@@ -33,6 +33,9 @@ const (
 	profileSecondsMax = 55               // below writeTimeout
 )
 
+// BytesMax is what requests to the admin port may hold of heads, bodies and pages at one time.
+const BytesMax = connectionsMax * (headBytesMax + bodyBytesMax + pageChunk)
+
 // A Server is the admin port. Make it with New; Start or Serve it; Close it.
 type Server struct {
 	deps      Deps

@@ -45,10 +45,11 @@ func TestStatsDoc(t *testing.T) {
 var statScopes = map[string]string{
 	"upstream.ClusterStats":              "cluster.<name>.",
 	"upstream.MembershipStats":           "cluster.<name>.",
+	"upstream.BreakerStats":              "cluster.<name>.circuit_breakers.<priority>.",
 	"filters/httpconn.managerStats":      "http.<stat_prefix>.",
 	"filters/router.routerStats":         "http.<stat_prefix>.",
 	"filters/accesslog.RingStats":        "access_log.<path>.",
-	"filters/accesslog.WriterStats":      "access_log.<path>.",
+	"filters/accesslog.WriterStats":      "filesystem.",
 	"filters/l7.corsStats":               "http.<stat_prefix>.cors.",
 	"filters/l7.healthCheckStats":        "http.<stat_prefix>.health_check.",
 	"cmd/internal/server.listenerStats":  "listener.<address>.",

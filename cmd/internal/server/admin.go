@@ -52,7 +52,7 @@ func (s *Server) AdminAddr() string {
 // ListenerAddr returns the bound address of a listener by its name, or "".
 func (s *Server) ListenerAddr(name string) string {
 	for _, l := range s.adminListeners() {
-		if l.Name == name {
+		if l.Name == name && !l.Retired {
 			return l.Address
 		}
 	}
@@ -84,7 +84,7 @@ func (s *Server) state() admin.State {
 	return admin.StateInitializing
 }
 
-// adminListeners returns the listeners with their bound addresses.
+// adminListeners returns the listeners with their bound addresses, those in force first.
 func (s *Server) adminListeners() (list []admin.Listener) {
 	snap := s.snapshot.Load()
 	if snap == nil {
@@ -97,6 +97,11 @@ func (s *Server) adminListeners() (list []admin.Listener) {
 	for _, l := range snap.Listeners {
 		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound.String(), State: state})
 	}
+	at := len(list)
+	for _, l := range s.retiring() {
+		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound.String(), State: "draining", Retired: true})
+	}
+	slices.SortStableFunc(list[at:], func(a, b admin.Listener) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
 
@@ -134,8 +139,25 @@ func adminHost(h *upstream.Host) admin.Host {
 		Address: h.Name, Weight: h.Weight(),
 		CxActive: h.CxActive.Load(), CxTotal: h.CxTotal.Load(), CxConnectFail: h.CxConnectFail.Load(),
 		RqActive: h.RqActive.Load(), RqTotal: h.RqTotal.Load(), RqSuccess: h.RqSuccess.Load(),
-		RqError: h.RqError.Load(), RqTimeout: h.RqTimeout.Load(),
+		RqError: h.RqError.Load(), RqTimeout: h.RqTimeout.Load(), HealthFlags: healthFlags(h.Health()),
 	}
+}
+
+// healthFlags returns Envoy's names of flags.
+func healthFlags(f upstream.HealthFlag) (list []string) {
+	for _, n := range []struct {
+		flag upstream.HealthFlag
+		name string
+	}{
+		{upstream.FailedActiveCheck, "/failed_active_hc"},
+		{upstream.FailedOutlier, "/failed_outlier_check"},
+		{upstream.FailedDiscovery, "/failed_eds_health"},
+	} {
+		if f&n.flag != 0 {
+			list = append(list, n.name)
+		}
+	}
+	return list
 }
 
 func (s *Server) configDump() (admin.ConfigDump, error) {

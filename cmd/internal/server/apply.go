@@ -77,7 +77,7 @@ func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 	s.eachClusters(removed, func(w *worker, c *control.ClusterChange) { w.removeCluster(c, time.Now().Add(next.DrainTime)) })
 	s.registerSets()
 	s.count(diff)
-	if len(removed) > 0 || s.retiring.Load() > 0 {
+	if len(removed) > 0 || len(s.leaving) > 0 {
 		s.sweep()
 	}
 }

@@ -226,7 +226,7 @@ func TestRetiredChainsEndInTheirOwnTime(t *testing.T) {
 	r.mustLoad(conf("1", "1h"))
 	second := dial()
 	r.mustLoad(conf("2", "50ms"))
-	if n := r.retiring.Load(); n != 2 {
+	if n := len(r.retiring()); n != 2 {
 		t.Errorf("%d listeners drain, want 2", n)
 	}
 	if _, err := second.Read(make([]byte, 1)); err == nil {
@@ -238,8 +238,8 @@ func TestRetiredChainsEndInTheirOwnTime(t *testing.T) {
 	if got := strings.ToLower(string(b[:n])); err != nil || !strings.Contains(got, "200 ok") || !strings.Contains(got, "connection: close") {
 		t.Errorf("the first connection reads %q, %v; want an answer that says close", got, err)
 	}
-	if !eventually(func() bool { return r.retiring.Load() == 0 }) {
-		t.Errorf("%d listeners still drain", r.retiring.Load())
+	if !eventually(func() bool { return len(r.retiring()) == 0 }) {
+		t.Errorf("%d listeners still drain", len(r.retiring()))
 	}
 }
 
@@ -380,7 +380,7 @@ func TestRetiredChainsLeaveNoMemory(t *testing.T) {
 			r.mustLoad(conf(n))
 			r.wantGet("a", "x")
 		}
-		if !eventually(func() bool { return r.retiring.Load() == 0 }) {
+		if !eventually(func() bool { return len(r.retiring()) == 0 }) {
 			t.Fatal("chains stay")
 		}
 	}

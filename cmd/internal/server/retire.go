@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"millrace/cmd/internal/control"
@@ -21,7 +23,21 @@ func (s *Server) retire(diff *control.Diff) {
 			s.leaving[c.Old] = len(s.workers)
 		}
 	}
-	s.retiring.Store(int64(len(s.leaving)))
+	s.publishRetired()
+}
+
+// publishRetired shows the retired listeners to the admin port.
+func (s *Server) publishRetired() {
+	list := slices.Collect(maps.Keys(s.leaving))
+	s.retired.Store(&list)
+}
+
+// retiring returns the listeners that were replaced or removed and still have connections.
+func (s *Server) retiring() []*control.Listener {
+	if p := s.retired.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // newSweeper returns the timer of sweep, stopped.
@@ -53,7 +69,7 @@ func (s *Server) sweep() {
 		again = again || a.left
 	}
 	s.registerSets()
-	s.retiring.Store(int64(len(s.leaving)))
+	s.publishRetired()
 	if again {
 		s.sweeper.Reset(max(sweepEveryMin, min(sweepEvery, s.snapshot.Load().DrainTime)))
 	}

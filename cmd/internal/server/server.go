@@ -55,13 +55,13 @@ type Server struct {
 	first    config.Config // what Start found: of it, only a restart changes admin, concurrency and node
 
 	// Owned by the control goroutine.
-	clusterIDs map[string]upstream.ClusterID
-	members    map[string]*upstream.MembershipStats // by cluster
-	counts     counts
-	leaving    map[*control.Listener]int // retired listeners: how many loops still have connections of them
-	sweeper    *time.Timer
-	closers    sync.WaitGroup // of logs
-	stopped    bool           // the listening sockets are closed for good
+	clusterIDs  map[string]upstream.ClusterID
+	clusterSets map[string]*clusterSets // by cluster
+	counts      counts
+	leaving     map[*control.Listener]int // retired listeners: how many loops still have connections of them
+	sweeper     *time.Timer
+	closers     sync.WaitGroup // of logs
+	stopped     bool           // the listening sockets are closed for good
 
 	// Guarded by statusMu.
 	statusMu sync.Mutex
@@ -70,13 +70,13 @@ type Server struct {
 
 	// Atomic.
 	snapshot    atomic.Pointer[control.Snapshot]
-	connections atomic.Int64 // open downstream connections
-	retiring    atomic.Int64 // len(leaving)
-	reloading   atomic.Bool  // a SIGHUP waits for its turn
-	rejected    atomic.Bool  // the last load was refused
-	failed      atomic.Bool  // /healthcheck/fail
-	draining    atomic.Bool  // the process or its listeners drain
-	closing     atomic.Bool  // failed or draining
+	connections atomic.Int64                        // open downstream connections
+	retired     atomic.Pointer[[]*control.Listener] // the keys of leaving, in no order
+	reloading   atomic.Bool                         // a SIGHUP waits for its turn
+	rejected    atomic.Bool                         // the last load was refused
+	failed      atomic.Bool                         // /healthcheck/fail
+	draining    atomic.Bool                         // the process or its listeners drain
+	closing     atomic.Bool                         // failed or draining
 	live        atomic.Bool
 
 	quit     chan struct{}
@@ -93,7 +93,7 @@ func (e *ErrRefused) Error() string { return e.Errors.Error() }
 func Start(opt Options) (*Server, error) {
 	s := &Server{
 		opt: opt, log: opt.Log, started: time.Now(), registry: &stats.Registry{}, schema: Registry(), filters: httpFilters(),
-		clusterIDs: map[string]upstream.ClusterID{}, members: map[string]*upstream.MembershipStats{},
+		clusterIDs: map[string]upstream.ClusterID{}, clusterSets: map[string]*clusterSets{},
 		leaving: map[*control.Listener]int{}, quit: make(chan struct{}),
 	}
 	if s.log == nil {

@@ -16,7 +16,7 @@ func (s *Server) registerStats() {
 	gauge("server.config_rejected", func() int64 { return b2i(s.rejected.Load()) }, "1 if the last load of the configuration was refused")
 	gauge("server.total_connections", s.connections.Load, "downstream connections now open")
 	gauge("listener_manager.total_listeners_active", func() int64 { return int64(len(s.snapshot.Load().Listeners)) }, "listeners")
-	gauge("listener_manager.total_listeners_draining", s.retiring.Load, "replaced or removed listeners that still have connections")
+	gauge("listener_manager.total_listeners_draining", func() int64 { return int64(len(s.retiring())) }, "replaced or removed listeners that still have connections")
 	gauge("listener_manager.workers_started", func() int64 { return b2i(s.live.Load()) }, "1 once the loops accept")
 	gauge("cluster_manager.active_clusters", func() int64 { return int64(len(s.snapshot.Load().Clusters)) }, "clusters")
 	r.Add(stats.Root("listener_manager"), &s.counts.listeners)
@@ -64,42 +64,53 @@ func countAction(a control.Action, added, changed, removed *stats.Counter) {
 	}
 }
 
+// clusterSets are the values of a cluster that no loop keeps.
+type clusterSets struct {
+	name     string // as registered
+	members  upstream.MembershipStats
+	breakers [2]*upstream.BreakerStats // by priority
+}
+
+// priorityNames are the parts of stat names that stand for an upstream.Priority.
+var priorityNames = [2]string{"default", "high"}
+
 // countCluster counts a change of a cluster and keeps what is registered for it up to date.
 func (s *Server) countCluster(c *control.ClusterChange) {
 	cc := &s.counts.clusters
 	countAction(c.Action, &cc.Added, &cc.Modified, &cc.Removed)
 	if c.Action == control.Removed {
-		s.registry.Remove(stats.ClusterScope(c.Old.Config.StatName()), s.members[c.Old.Name])
-		delete(s.members, c.Old.Name)
-		s.breakerGauges(c.Old, false)
+		s.clusterSets[c.Old.Name].register(s.registry.Remove)
+		delete(s.clusterSets, c.Old.Name)
 		return
 	}
-	m := s.members[c.New.Name]
-	if m == nil {
-		m = &upstream.MembershipStats{}
-		s.members[c.New.Name] = m
-		s.registry.Add(stats.ClusterScope(c.New.Config.StatName()), m)
+	set := s.clusterSets[c.New.Name]
+	if set == nil {
+		set = &clusterSets{}
+		for p, b := range c.New.Budgets {
+			set.breakers[p] = upstream.NewBreakerStats(b)
+		}
+		s.clusterSets[c.New.Name] = set
+	}
+	if name := c.New.Config.StatName(); set.name != name {
+		if set.name != "" {
+			set.register(s.registry.Remove)
+		}
+		set.name = name
+		set.register(s.registry.Add)
 	}
 	var prev *upstream.Cluster
 	if c.Old != nil {
 		prev = c.Old.Cluster
 	}
-	m.Update(c.New.Cluster, prev)
-	s.breakerGauges(c.New, true)
+	set.members.Update(c.New.Cluster, prev)
 }
 
-// breakerGauges registers the gauges of the circuit breakers of a cluster, or takes them back.
-func (s *Server) breakerGauges(c *control.Cluster, on bool) {
-	for prio, name := range []string{"default", "high"} {
-		scope := stats.ClusterScope(c.Config.StatName()).Prefix + "circuit_breakers." + name + "."
-		budget := c.Budgets[prio]
-		for r := upstream.Connections; r <= upstream.Retries; r++ {
-			f := func() int64 { return b2i(budget.Open(r)) }
-			if !on {
-				f = nil
-			}
-			s.registry.Func(scope+r.String()+"_open", stats.KindGauge, f, "1 while the limit is reached")
-		}
+// register does f, which is Add or Remove of the registry, with each set.
+func (c *clusterSets) register(f func(stats.Scope, any)) {
+	scope := stats.ClusterScope(c.name)
+	f(scope, &c.members)
+	for p, b := range c.breakers {
+		f(scope.Name("circuit_breakers").Name(priorityNames[p]), b)
 	}
 }
 
@@ -119,11 +130,9 @@ func (s *Server) logStart() {
 	if a := s.AdminAddr(); a != "" {
 		s.log.Info("admin port", "address", a)
 	}
-	limit := int64(0)
-	for _, w := range s.workers {
-		limit += w.loop.Arena().Budget()
-	}
+	m := s.memoryMax(snap)
+	s.log.Info("memory at most", m.attrs()...)
 	s.log.Info("started", "version", s.opt.Version, "loops", len(s.workers), "listeners", len(snap.Listeners),
 		"clusters", len(snap.Clusters), "config", s.opt.ConfigPath, "hash", hashText(snap.Hash),
-		"blocks_max_mib", limit>>20, "took", time.Since(s.started).Round(time.Millisecond).String())
+		"took", time.Since(s.started).Round(time.Millisecond).String())
 }

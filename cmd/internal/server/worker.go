@@ -178,8 +178,13 @@ func (w *worker) dropSockets() {
 
 func (w *worker) setCluster(c *control.ClusterChange) {
 	w.clusters.Set(c.New.Cluster)
-	if c.Action == control.Added {
-		w.news = append(w.news, registration{scope: w.clusterScope(c.New), set: &w.clusters.Cluster(c.New.ID).Stats})
+	set := &w.clusters.Cluster(c.New.ID).Stats
+	renamed := c.Action == control.Changed && c.Old.Config.StatName() != c.New.Config.StatName()
+	if renamed {
+		w.news = append(w.news, registration{scope: w.clusterScope(c.Old), set: set, gone: true})
+	}
+	if renamed || c.Action == control.Added {
+		w.news = append(w.news, registration{scope: w.clusterScope(c.New), set: set})
 	}
 }
 
