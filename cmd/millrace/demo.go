@@ -30,6 +30,7 @@ func runDemo(e *env, c *command, args []string) int {
 	listen := f.String("listen", "127.0.0.1:8080", "`addr` of the proxy; a free port if it is taken.")
 	var p processFlags
 	p.add(f)
+	p.withoutFile(f, "`addr` of the admin port; a free port if it is taken.")
 	f.Lookup("admin").DefValue = "127.0.0.1:9901"
 	f.Lookup("log-level").DefValue = "warn"
 	p.admin, p.level = "127.0.0.1:9901", "warn"

@@ -25,6 +25,7 @@ func runProxy(e *env, c *command, args []string) int {
 	to := f.String("to", "", "`hosts` to forward to, separated by commas.")
 	var p processFlags
 	p.add(f)
+	p.withoutFile(f, "`addr` of the admin port. Default: none.")
 	if code, ok := parse(e, c, f, args, 0); !ok {
 		return code
 	}

@@ -39,6 +39,12 @@ func (p *processFlags) add(f *flag.FlagSet) {
 	f.StringVar(&p.format, "log-format", "text", "`format` of the log: text or json.")
 }
 
+// withoutFile words the help of the flags for a command that reads no file.
+func (p *processFlags) withoutFile(f *flag.FlagSet, adminUsage string) {
+	f.Lookup("admin").Usage = adminUsage
+	f.Lookup("drain-time").Usage = "`time` connections get to end after SIGTERM. Default: 600s."
+}
+
 // options makes the server's options of the flags.
 func (p *processFlags) options(e *env, args []string) (server.Options, error) {
 	log, level, err := newLog(e.stderr, p.level, p.format)
