@@ -22,12 +22,19 @@ type half struct {
 	head int8    // filters that have seen the head
 	seen int8    // filters that have seen the kept bytes
 
+	released bool // the filter that buffers has let go, in its last verdict
+	more     bool // pieces follow that are neither kept nor passed yet
 	headDone bool // the sink has the head
 	ended    bool // the source has given the last part
 	endDone  bool // the sink has the last part
 
 	kept     Body
 	trailers *codec.Fields // held trailers, nil if there are none
+}
+
+// endsWith reports whether the message ends with piece k of what was kept.
+func (h *half) endsWith(kept *Body, k int) bool {
+	return h.ended && !h.more && h.trailers == nil && k == kept.Pieces()-1
 }
 
 // Pass brings the head of direction d from its source into the filters. It reports whether
@@ -44,22 +51,7 @@ func (s *Stream) PassData(d Direction, b []byte, end bool) bool {
 	if h.hold == Continue {
 		return s.passFresh(d, 0, b, end)
 	}
-	// The filters up to the one that holds see the piece now, the others when it moves on.
-	release := false
-	for i := 0; i < int(h.seen); i++ {
-		v := s.chain.data(d, i, s, b, end)
-		if v == Replied || !s.live() {
-			return false
-		}
-		release = release || h.hold == Buffer && i == int(h.at) && v == Continue
-	}
-	if !s.keep(d, b) {
-		return false
-	}
-	if release {
-		h.hold = Continue
-	}
-	return s.advance(d)
+	return s.passHeld(d, 0, b, end) && s.advance(d)
 }
 
 // PassTrailers brings the trailers, which end a message, into the filters. t must stay valid
@@ -67,15 +59,6 @@ func (s *Stream) PassData(d Direction, b []byte, end bool) bool {
 func (s *Stream) PassTrailers(d Direction, t *codec.Fields) bool {
 	h := &s.halves[d]
 	h.ended, h.trailers = true, t
-	if h.hold == Buffer && h.seen > h.at {
-		v := s.chain.data(d, int(h.at), s, nil, true)
-		if v == Replied || !s.live() {
-			return false
-		}
-		if v == Continue {
-			h.hold = Continue
-		}
-	}
 	return s.advance(d)
 }
 
@@ -88,7 +71,7 @@ func (s *Stream) Resume(d Direction, t Token) {
 	if h.hold == Pause {
 		s.down.ResumeSource(d)
 	}
-	h.hold = Continue
+	h.hold, h.released = Continue, false
 	s.advance(d)
 }
 
@@ -104,36 +87,46 @@ func (s *Stream) Received(d Direction) bool { return s.halves[d].ended }
 // advance moves the message of direction d on as far as the filters let it.
 func (s *Stream) advance(d Direction) bool {
 	h := &s.halves[d]
-	for h.hold == Continue && !h.headDone {
-		end := h.ended && h.kept.Len() == 0 && h.trailers == nil
-		if int(h.head) == s.chain.Len() {
-			h.headDone, h.endDone = true, end
-			v := s.down.SinkHead(d, end)
-			if v == Replied || !s.live() {
+	for h.hold != Continue || !h.headDone {
+		switch h.hold {
+		case Pause:
+			return true
+		case Buffer:
+			if !s.offerKept(d) {
 				return false
 			}
-			if v != Continue {
-				s.holdAt(d, v, int(h.head))
+			if h.hold == Buffer {
+				return true
 			}
-			break
+		default:
+			if !s.advanceHead(d) {
+				return false
+			}
 		}
-		i := int(h.head)
-		h.head++
-		v := s.chain.head(d, i, s, end)
-		if v == Replied || !s.live() {
-			return false
-		}
-		if v != Continue {
-			s.holdAt(d, v, i)
-		}
-	}
-	if h.hold == Pause {
-		return true
-	}
-	if h.hold == Buffer {
-		return s.offerKept(d)
 	}
 	return s.releaseKept(d)
+}
+
+// advanceHead shows the head to the next filter, or gives it to the sink.
+func (s *Stream) advanceHead(d Direction) bool {
+	h := &s.halves[d]
+	end := h.ended && h.kept.Len() == 0 && h.trailers == nil
+	i := int(h.head)
+	v := Continue
+	if i == s.chain.Len() {
+		h.headDone, h.endDone = true, end
+		v = s.down.SinkHead(d, end)
+	} else {
+		h.head++
+		v = s.chain.head(d, i, s, end)
+	}
+	if v == Replied || !s.live() {
+		return false
+	}
+	if v != Continue {
+		s.holdAt(d, v, i)
+	}
+	return true
 }
 
 // holdAt notes that filter i holds direction d, or the sink if i is the number of filters.
@@ -151,26 +144,47 @@ func (s *Stream) holdAt(d Direction, v Verdict, i int) {
 	}
 }
 
-// offerKept shows what is kept to the filters up to the one that buffers, which may then
-// release it.
+// offerKept shows what is kept to the filters up to the one that buffers, and lets the message go on
+// if that filter does. If trailers wait, the filter is shown an empty last piece.
 func (s *Stream) offerKept(d Direction) bool {
 	h := &s.halves[d]
 	for h.seen <= h.at {
 		i := int(h.seen)
 		h.seen++
-		v := Continue
 		for k := 0; k < h.kept.Pieces(); k++ {
-			end := h.ended && h.trailers == nil && k == h.kept.Pieces()-1
-			if v = s.chain.data(d, i, s, h.kept.Piece(k), end); v == Replied || !s.live() {
+			v := s.chain.data(d, i, s, h.kept.Piece(k), h.endsWith(&h.kept, k))
+			if v == Replied || !s.live() {
 				return false
 			}
-		}
-		if i == int(h.at) && v == Continue && h.kept.Len() > 0 {
-			h.hold = Continue
-			return s.advance(d)
+			if i == int(h.at) {
+				s.heldVerdict(d, v)
+			}
 		}
 	}
+	if h.trailers != nil && h.hold == Buffer && !h.more && !h.released {
+		v := s.chain.data(d, int(h.at), s, nil, true)
+		if v == Replied || !s.live() {
+			return false
+		}
+		s.heldVerdict(d, v)
+	}
+	if h.released {
+		h.released, h.hold = false, Continue
+	}
 	return true
+}
+
+// heldVerdict takes what the filter that holds says of one more piece. One that pauses is not asked.
+func (s *Stream) heldVerdict(d Direction, v Verdict) {
+	h := &s.halves[d]
+	if h.hold != Buffer {
+		return
+	}
+	h.released = v == Continue
+	if v == Pause {
+		h.hold = Pause
+		s.down.PauseSource(d)
+	}
 }
 
 // releaseKept sends what is kept, the trailers and the end through the filters that have not seen
@@ -180,8 +194,21 @@ func (s *Stream) releaseKept(d Direction) bool {
 	kept, from := h.kept, int(h.seen)
 	h.kept, h.seen = Body{}, 0
 	for k := 0; k < kept.Pieces(); k++ {
-		end := h.ended && h.trailers == nil && k == kept.Pieces()-1
-		if !s.passFresh(d, from, kept.Piece(k), end) {
+		ok := true
+		if h.released { // by the filter that held the pieces before this one: they go first
+			more := h.more
+			h.more = true
+			ok = s.advance(d)
+			h.more = more
+		}
+		switch end := h.endsWith(&kept, k); {
+		case !ok:
+		case h.hold == Continue:
+			ok = s.passFresh(d, from, kept.Piece(k), end)
+		default:
+			ok = s.passHeld(d, from, kept.Piece(k), end)
+		}
+		if !ok {
 			s.freeSent(&kept)
 			return false
 		}
@@ -190,13 +217,14 @@ func (s *Stream) releaseKept(d Direction) bool {
 	if ended {
 		s.freeSent(&kept)
 	}
-	if h.hold != Continue || !h.ended || h.endDone {
+	switch {
+	case h.hold == Buffer && (h.released || h.trailers != nil && !h.more):
+		return s.advance(d)
+	case h.more || h.hold != Continue || !h.ended || h.endDone:
 		return true
-	}
-	if h.trailers != nil {
+	case h.trailers != nil:
 		return s.passTrailers(d)
-	}
-	if ended {
+	case ended:
 		return true
 	}
 	return s.passFresh(d, from, nil, true) // the end came alone
@@ -213,9 +241,6 @@ func (s *Stream) freeSent(b *Body) {
 // filter may hold it; then it is kept, and so are the pieces that follow.
 func (s *Stream) passFresh(d Direction, from int, b []byte, end bool) bool {
 	h := &s.halves[d]
-	if h.hold != Continue { // an earlier piece was held by a filter of this very round
-		return s.keep(d, b)
-	}
 	if s.chain.ObservesData(d) {
 		for i := from; i < s.chain.Len(); i++ {
 			v := s.chain.data(d, i, s, b, end)
@@ -232,6 +257,21 @@ func (s *Stream) passFresh(d Direction, from int, b []byte, end bool) bool {
 	h.endDone = end
 	s.down.SinkData(d, b, end)
 	return s.live()
+}
+
+// passHeld shows a piece to those filters, from the given one on, that have seen what is kept, and keeps it.
+func (s *Stream) passHeld(d Direction, from int, b []byte, end bool) bool {
+	h := &s.halves[d]
+	for i := from; i < int(h.seen); i++ {
+		v := s.chain.data(d, i, s, b, end)
+		if v == Replied || !s.live() {
+			return false
+		}
+		if i == int(h.at) {
+			s.heldVerdict(d, v)
+		}
+	}
+	return s.keep(d, b)
 }
 
 // passTrailers runs the trailers through the filters and to the sink.

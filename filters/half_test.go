@@ -1,0 +1,319 @@
+package filters
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"millrace/codec"
+	"millrace/engine"
+	"millrace/filters/accesslog"
+)
+
+// model is a source, filters that hold at random, and a sink, of one direction of a stream. It writes down what each of them
+// sees and compares it with what the source gave.
+type model struct {
+	t      *testing.T
+	rng    *rand.Rand
+	loop   *engine.Loop
+	stream Stream
+	d      Direction
+	log    []string // for failures
+
+	filters []*modelFilter // in the order of the direction
+	pauses  int            // PauseSource less ResumeSource
+	waiting []func()       // resumes that are due some time
+	holder  int            // who holds, -1 nobody; the number of filters is the sink
+	paused  bool           // it pauses; else it buffers
+
+	sent  []byte
+	seen  sight // the sink's
+	ended bool  // the source has given the last part
+}
+
+// sight is what somebody has seen.
+type sight struct {
+	head     bool
+	data     []byte
+	end      bool
+	trailers bool
+}
+
+func (v *sight) onHead(m *model, who string, end bool) {
+	m.note("%s head %v", who, end)
+	if v.head {
+		m.t.Errorf("%s sees the head twice", who)
+	}
+	v.head, v.end = true, end
+}
+
+func (v *sight) onData(m *model, who string, b []byte, end bool) {
+	m.note("%s %d bytes %v", who, len(b), end)
+	if !v.head {
+		m.t.Errorf("%s sees data before the head", who)
+	}
+	if v.end || v.trailers {
+		m.t.Errorf("%s sees data after the end", who)
+	}
+	v.data = append(v.data, b...)
+	if !bytes.HasPrefix(m.sent, v.data) {
+		m.t.Errorf("%s: the %d bytes seen are not the first that were sent", who, len(v.data))
+	}
+	v.end = end
+}
+
+func (v *sight) onTrailers(m *model, who string) {
+	m.note("%s trailers", who)
+	if !v.head || v.trailers {
+		m.t.Errorf("%s sees trailers at the wrong time", who)
+	}
+	v.trailers, v.end = true, true
+}
+
+func (m *model) note(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
+
+// modelFilter is one filter, of both directions.
+type modelFilter struct {
+	m *model
+	i int
+	sight
+	calm bool // never holds
+}
+
+func (f *modelFilter) name() string { return fmt.Sprint("filter ", f.i) }
+
+// verdict chooses what to do with a part. Only one holds at a time, as the contract has it.
+func (f *modelFilter) verdict(end bool) Verdict {
+	m := f.m
+	if m.holder == f.i && m.paused {
+		return Continue // what comes behind a pause is shown all the same, and held
+	}
+	if m.holder == f.i { // it buffers
+		if end || m.rng.IntN(3) == 0 {
+			m.holder = -1
+			m.note("%s lets go", f.name())
+			return Continue
+		}
+		return Buffer
+	}
+	if m.holder >= 0 || f.calm {
+		return Continue
+	}
+	switch m.rng.IntN(5) {
+	case 0:
+		m.hold(f.i)
+		return Pause
+	case 1:
+		if !end {
+			m.holder, m.paused = f.i, false
+			m.note("%s buffers", f.name())
+			return Buffer
+		}
+	}
+	return Continue
+}
+
+// hold notes a pause, which ends some time later.
+func (m *model) hold(i int) {
+	m.holder, m.paused = i, true
+	m.note("%d pauses", i)
+	token := m.stream.Token()
+	m.waiting = append(m.waiting, func() {
+		m.holder = -1
+		m.note("%d resumes", i)
+		m.stream.Resume(m.d, token)
+	})
+}
+
+func (f *modelFilter) checkOrder() {
+	if f.i > 0 && !f.m.filters[f.i-1].head {
+		f.m.t.Errorf("%s is called before the one in front of it", f.name())
+	}
+	if h := f.m.holder; h >= 0 && h < f.i {
+		f.m.t.Errorf("%s is called while %d holds", f.name(), h)
+	}
+}
+
+func (f *modelFilter) takeHead(end bool) Verdict {
+	f.checkOrder()
+	f.sight.onHead(f.m, f.name(), end)
+	return f.verdict(end)
+}
+
+func (f *modelFilter) takeData(b []byte, end bool) Verdict {
+	f.checkOrder()
+	if end && f.m.stream.halves[f.m.d].trailers != nil { // a filter that buffers is told so
+		if f.m.holder != f.i || len(b) > 0 {
+			f.m.t.Errorf("%s is told of an end before the trailers", f.name())
+		}
+		return f.verdict(true)
+	}
+	f.sight.onData(f.m, f.name(), b, end)
+	return f.verdict(end)
+}
+
+func (f *modelFilter) OnRequestHead(_ *Stream, end bool) Verdict           { return f.takeHead(end) }
+func (f *modelFilter) OnResponseHead(_ *Stream, end bool) Verdict          { return f.takeHead(end) }
+func (f *modelFilter) OnRequestData(_ *Stream, b []byte, end bool) Verdict { return f.takeData(b, end) }
+func (f *modelFilter) OnResponseData(_ *Stream, b []byte, end bool) Verdict {
+	return f.takeData(b, end)
+}
+func (f *modelFilter) OnRequestTrailers(*Stream, *codec.Fields) Verdict {
+	f.sight.onTrailers(f.m, f.name())
+	return Continue
+}
+func (f *modelFilter) OnResponseTrailers(*Stream, *codec.Fields) Verdict {
+	f.sight.onTrailers(f.m, f.name())
+	return Continue
+}
+
+// The downstream side: the sink and the source.
+
+func (m *model) Loop() *engine.Loop { return m.loop }
+func (m *model) Conn() *engine.Conn { return nil }
+func (m *model) SinkHead(_ Direction, end bool) Verdict {
+	m.seen.onHead(m, "sink", end)
+	if m.holder >= 0 {
+		m.t.Errorf("the sink gets a head while %d holds", m.holder)
+	}
+	if m.rng.IntN(3) == 0 {
+		m.hold(len(m.filters))
+		return Pause
+	}
+	return Continue
+}
+func (m *model) SinkData(_ Direction, b []byte, end bool) {
+	if m.holder >= 0 {
+		m.t.Errorf("the sink gets data while %d holds", m.holder)
+	}
+	m.seen.onData(m, "sink", b, end)
+}
+func (m *model) SinkTrailers(Direction, *codec.Fields) { m.seen.onTrailers(m, "sink") }
+func (m *model) PauseSource(Direction)                 { m.pauses++ }
+func (m *model) ResumeSource(Direction)                { m.pauses-- }
+func (m *model) BufferOverflow(Direction)              { m.t.Error("overflow") }
+func (m *model) OwnResponse()                          {}
+func (m *model) SendLocalReply(LocalReply)             {}
+func (m *model) ResetResponse(string)                  {}
+func (m *model) Informational(*codec.ResponseHead)     {}
+func (m *model) ClearRoute()                           {}
+func (m *model) Retry()                                {}
+func (m *model) MaySplice(int64) bool                  { return false }
+func (m *model) SpliceBegun(int64)                     {}
+func (m *model) Spliced(int64)                         {}
+
+// noTerminal stands behind the filters.
+type noTerminal struct{ Terminal }
+
+func (noTerminal) OnDestroy(*Stream)                   {}
+func (noTerminal) Describe(*Stream, *accesslog.Record) {}
+
+// run passes one message through.
+func (m *model) run() {
+	s := &m.stream
+	parts := m.rng.IntN(8)
+	withTrailers := m.rng.IntN(4) == 0
+	m.ended = parts == 0 && !withTrailers
+	m.note("source head %v", m.ended)
+	s.Pass(m.d, m.ended)
+	for step := 0; !m.seen.end || len(m.waiting) > 0; step++ {
+		if step > 10_000 {
+			m.t.Error("the message never reaches its end")
+			return
+		}
+		if len(m.waiting) > 0 && (m.pauses > 0 || m.ended || m.rng.IntN(2) == 0) {
+			resume := m.waiting[0]
+			m.waiting = m.waiting[1:]
+			resume()
+			continue
+		}
+		if m.ended || m.pauses > 0 {
+			continue
+		}
+		if parts--; parts < 0 {
+			m.ended = true
+			m.note("source trailers")
+			s.PassTrailers(m.d, new(codec.Fields))
+			continue
+		}
+		b := make([]byte, []int{0, 1, 100, 9000, 40000}[m.rng.IntN(5)])
+		for i := range b {
+			b[i] = byte(m.rng.Uint32())
+		}
+		m.ended = parts == 0 && !withTrailers
+		if len(b) == 0 && !m.ended {
+			b = []byte{1}
+		}
+		m.sent = append(m.sent, b...)
+		m.note("source %d bytes %v", len(b), m.ended)
+		s.PassData(m.d, b, m.ended)
+		clear(b) // it was valid during the call only
+	}
+}
+
+// check compares what everybody has seen in the end.
+func (m *model) check() {
+	all := []*sight{&m.seen}
+	for _, f := range m.filters {
+		all = append(all, &f.sight)
+	}
+	for i, v := range all {
+		if !v.head || !bytes.Equal(v.data, m.sent) || !v.end {
+			m.t.Errorf("%d of %d (0 is the sink): head %v, %d of %d bytes, end %v", i, len(all), v.head, len(v.data), len(m.sent), v.end)
+		}
+	}
+	if m.pauses != 0 {
+		m.t.Errorf("the source is paused %d times in the end", m.pauses)
+	}
+}
+
+// TestHalfModel: filters that continue, pause and buffer at random lose, repeat and reorder nothing, and each of them and the
+// sink see the whole message, once.
+func TestHalfModel(t *testing.T) {
+	t.Parallel()
+	cfg := engine.DefaultLoopConfig()
+	cfg.BlocksMax = 64 << 20
+	loop, err := engine.NewLoop(0, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(loop.Close)
+	leased := loop.Arena().Leased()
+	for seed := range uint64(4_000) {
+		m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 0)), loop: loop, d: Direction(seed % 2), holder: -1}
+		chain := NewChain(noTerminal{})
+		n := m.rng.IntN(5)
+		for i := range n {
+			m.filters = append(m.filters, &modelFilter{m: m, i: i, calm: m.rng.IntN(4) == 0})
+		}
+		for i := range n {
+			at := i
+			if m.d == Response { // which runs backward
+				at = n - 1 - i
+			}
+			if err := chain.Add(fmt.Sprint(i), m.filters[at]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.stream.BufferLimit = [2]int{1 << 20, 1 << 20}
+		m.stream.Init(chain, m)
+		m.run()
+		m.check()
+		m.stream.Clear()
+		if t.Failed() {
+			t.Fatalf("seed %d, %d filters:\n%s", seed, n, bytes.Join(asBytes(m.log), []byte("\n")))
+		}
+	}
+	if n := loop.Arena().Leased(); n != leased {
+		t.Errorf("%d bytes are leased in the end, %d before", n, leased)
+	}
+}
+
+func asBytes(list []string) [][]byte {
+	var out [][]byte
+	for _, s := range list {
+		out = append(out, []byte(s))
+	}
+	return out
+}
