@@ -151,6 +151,9 @@ func (s *Stream) Reopen(d Direction) { s.halves[d].ended, s.halves[d].endDone = 
 // MarkReceived notes that the source of direction d has ended, where nothing of it is passed on any more.
 func (s *Stream) MarkReceived(d Direction) { s.halves[d].ended = true }
 
+// Expire ends the tokens given out so far: the stream is answered, and who lets go of it now is too late.
+func (s *Stream) Expire() { s.token++ }
+
 // Token returns the token of this life of the stream.
 func (s *Stream) Token() Token { return s.token }
 

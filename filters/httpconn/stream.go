@@ -357,6 +357,7 @@ func (s *stream) finish() {
 	m.chain.Destroy(&s.Stream)
 	if s.replied && s.discardable() {
 		s.discarding = true
+		s.Expire()
 		for ; s.pauses > 0; s.pauses-- { // whoever wanted that is gone
 			c.io.ResumeRead()
 		}
