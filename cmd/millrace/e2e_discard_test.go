@@ -1,21 +1,12 @@
 package main
 
-import (
-	"net"
-	"testing"
-)
+import "testing"
 
 // TestConnectionGoesOnAfterRefusedBody: a short body whose request is answered by the proxy is thrown away, also when
 // reading had been paused for the upstream, and the connection carries the next request.
 func TestConnectionGoesOnAfterRefusedBody(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := ln.Addr().String()
-	_ = ln.Close()
-	p := startProxy(t, oneRoute(dead, "", "", ""))
+	p := startProxy(t, oneRoute(closedPort(t), "", "", ""))
 	t.Run("end of the client", func(t *testing.T) {
 		c := dial(t, p.addr(""))
 		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")

@@ -51,8 +51,30 @@ func manyHosts(hosts, extra, route, cluster string) string {
 	return strings.Replace(oneRoute("HOST", extra, route, cluster), `["HOST"]`, hosts, 1)
 }
 
-// closedPort returns an address that refuses connections.
-func closedPort(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
+// closedPort returns an address that refuses connections: bound, so that nobody else gets it, but not listening.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	_, addr := boundSocket(t)
+	return addr
+}
+
+// boundSocket returns a socket that does not listen yet, and its address.
+func boundSocket(t *testing.T) (fd int, addr string) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd, fmt.Sprintf("127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
+}
 
 // once is an origin that takes a request's head and answers with text, then ends the connection.
 func once(answer string) func(c *rawConn) {
@@ -164,22 +186,10 @@ func TestUpstreamFailures(t *testing.T) {
 // TestConnectTimeout: a host whose backlog is full neither accepts nor refuses.
 func TestConnectTimeout(t *testing.T) {
 	t.Parallel()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
+	fd, addr := boundSocket(t)
 	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	sa, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := fmt.Sprintf("127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
 	for full := false; !full; { // fill the backlog
 		c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
 		if full = err != nil; !full {
