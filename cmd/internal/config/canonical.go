@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,29 +18,53 @@ import (
 // Hash returns a number for a part of a decoded tree (a struct, slice or map,
 // or a pointer to one). Parts with equal meaning, defaults included, have equal
 // hashes in every run and process: a reload leaves alone what hashes the same.
-func Hash(part any) uint64 {
-	sum := sha256.Sum256(Marshal(part))
+func Hash(part any) uint64 { return HashText(Marshal(part)) }
+
+// HashText is Hash of the part whose canonical text it is given.
+func HashText(text []byte) uint64 {
+	sum := sha256.Sum256(text)
 	return binary.BigEndian.Uint64(sum[:])
 }
 
 // Marshal returns the canonical text of a part of a decoded tree: fields in the
 // order of their structs, map keys sorted, defaults written out, fields left
 // out that are zero and have no default. Decoding the text gives the part again.
-func Marshal(part any) []byte {
+func Marshal(part any) []byte { return marshal(part, nil) }
+
+// A Span is where a part stands in the text of a whole: text[From:To].
+type Span struct{ From, To int }
+
+// MarshalSpans is Marshal that also tells where the structs of the given types stand, by their
+// addresses. So the text of a large tree need not be written again for the hash of each of its parts.
+func MarshalSpans(part any, types ...reflect.Type) (text []byte, spans map[any]Span) {
+	m := &marks{types, map[any]Span{}}
+	return marshal(part, m), m.spans
+}
+
+func marshal(part any, m *marks) []byte {
 	v := reflect.ValueOf(part)
 	if !v.IsValid() {
 		return []byte("null")
 	}
 	s := jsoniter.NewStream(sorted, nil, 512)
-	writer{s}.value(planOf(v.Type()), v)
+	writer{s, m}.value(planOf(v.Type()), v)
 	return s.Buffer()
+}
+
+// marks are the spans of structs of some types.
+type marks struct {
+	types []reflect.Type
+	spans map[any]Span
 }
 
 // sorted writes free JSON with its names in order.
 var sorted = jsoniter.Config{SortMapKeys: true}.Froze()
 
 // A writer writes decoded values as canonical text.
-type writer struct{ *jsoniter.Stream }
+type writer struct {
+	*jsoniter.Stream
+	marks *marks // nil if nobody wants to know
+}
 
 // value writes v.
 func (w writer) value(t *typePlan, v reflect.Value) {
@@ -73,7 +98,11 @@ func (w writer) value(t *typePlan, v reflect.Value) {
 			w.value(t.elem, v.Elem())
 		}
 	case kindStruct:
+		from := w.Buffered()
 		w.fields(t, v)
+		if m := w.marks; m != nil && v.CanAddr() && slices.Contains(m.types, v.Type()) {
+			m.spans[v.Addr().Interface()] = Span{from, w.Buffered()}
+		}
 	}
 }
 

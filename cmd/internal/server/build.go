@@ -1,9 +1,8 @@
 package server
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -20,24 +19,30 @@ import (
 // taken from it. Nothing is changed but cluster ids, which are handed out for good, and the logs that were
 // opened: discard closes them if the snapshot comes to nothing.
 func (s *Server) build(cfg *config.Config) (*control.Snapshot, error) {
-	text := config.Marshal(cfg)
-	sum := sha256.Sum256(text) // config.Hash, without writing the text twice
+	text, spans := config.MarshalSpans(cfg, reflect.TypeFor[upstream.Config](), reflect.TypeFor[route.Config]())
+	hash := func(part any) uint64 {
+		at, ok := spans[part]
+		if !ok {
+			panic(fmt.Sprintf("BUG: server: a %T is not in the text of its configuration", part))
+		}
+		return config.HashText(text[at.From:at.To])
+	}
 	next := &control.Snapshot{
-		Hash: binary.BigEndian.Uint64(sum[:]), JSON: text, LoadedAt: time.Now(), DrainTime: cfg.DrainTime,
+		Hash: config.HashText(text), JSON: text, LoadedAt: time.Now(), DrainTime: cfg.DrainTime,
 	}
 	if s.opt.DrainTime > 0 {
 		next.DrainTime = s.opt.DrainTime
 	}
 	prev := s.snapshot.Load()
 	for i := range cfg.Clusters {
-		c, err := s.buildCluster(&cfg.Clusters[i], prev.Cluster(cfg.Clusters[i].Name))
+		c, err := s.buildCluster(&cfg.Clusters[i], prev.Cluster(cfg.Clusters[i].Name), hash)
 		if err != nil {
 			return nil, err
 		}
 		next.AddCluster(c)
 	}
 	for i := range cfg.Listeners {
-		l, err := s.buildListener(&cfg.Listeners[i], prev.Listener(cfg.Listeners[i].Name), next)
+		l, err := s.buildListener(&cfg.Listeners[i], prev.Listener(cfg.Listeners[i].Name), next, hash)
 		if err != nil {
 			discard(next, prev)
 			return nil, fmt.Errorf("listener %q: %w", cfg.Listeners[i].Name, err)
@@ -47,12 +52,16 @@ func (s *Server) build(cfg *config.Config) (*control.Snapshot, error) {
 	return next, nil
 }
 
+// hashOf returns the hash of a cluster's or a route table's configuration: config.Hash of it, taken
+// from the text of the whole.
+type hashOf func(part any) uint64
+
 // buildCluster returns the cluster of a configuration, the old one if nothing differs.
-func (s *Server) buildCluster(cfg *upstream.Config, old *control.Cluster) (*control.Cluster, error) {
-	hash := config.Hash(cfg)
+func (s *Server) buildCluster(cfg *upstream.Config, old *control.Cluster, hash hashOf) (*control.Cluster, error) {
+	h := hash(cfg)
 	var prev *upstream.Cluster
 	if old != nil {
-		if old.Hash == hash {
+		if old.Hash == h {
 			return old, nil
 		}
 		prev = old.Cluster
@@ -61,7 +70,7 @@ func (s *Server) buildCluster(cfg *upstream.Config, old *control.Cluster) (*cont
 	if err != nil {
 		return nil, err
 	}
-	return &control.Cluster{Cluster: c, Hash: hash}, nil
+	return &control.Cluster{Cluster: c, Hash: h}, nil
 }
 
 // clusterID returns the id of a cluster name: the same for as long as the process lives, since
@@ -76,7 +85,7 @@ func (s *Server) clusterID(name string) upstream.ClusterID {
 }
 
 // buildListener returns the listener of a configuration, the old one if nothing differs.
-func (s *Server) buildListener(cfg *config.Listener, old *control.Listener, next *control.Snapshot) (*control.Listener, error) {
+func (s *Server) buildListener(cfg *config.Listener, old *control.Listener, next *control.Snapshot, hash hashOf) (*control.Listener, error) {
 	chain := cfg.FilterChains[0].Filters
 	http, ok := chain[len(chain)-1].Config.(*httpconn.Config)
 	if !ok {
@@ -95,7 +104,7 @@ func (s *Server) buildListener(cfg *config.Listener, old *control.Listener, next
 		Open:            new(atomic.Int64),
 	}
 	l.SocketHash = config.Hash(&socketPart{cfg.EnableReusePort, cfg.TCPBacklogSize, cfg.TCPKeepalive})
-	l.RouteHash = config.Hash(&http.RouteConfig)
+	l.RouteHash = hash(&http.RouteConfig)
 	l.ChainHash = chainHash(cfg, http)
 	if old != nil {
 		if sameChain(old, l) && old.RouteHash == l.RouteHash {

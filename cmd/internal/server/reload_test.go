@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/cmd/internal/config"
 	"millrace/cmd/internal/control"
 )
 
@@ -389,5 +390,29 @@ func TestRetiredChainsLeaveNoMemory(t *testing.T) {
 	reload(50, 250)
 	if grown := (heap() - before) / 200; grown > 4<<10 {
 		t.Errorf("each reload leaves %d bytes behind", grown)
+	}
+}
+
+// TestPartHashes: hashes taken from the text of the whole are those of the parts.
+func TestPartHashes(t *testing.T) {
+	r := start(t, whole(nil))
+	cfg := r.config(whole([]string{says("a", "127.0.0.1:0", "x", "", ""), forwards("b", "127.0.0.1:0", "web", "")},
+		cluster("web", "127.0.0.1:1"), cluster("more", "127.0.0.1:2")))
+	next, err := r.build(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.Hash != config.Hash(cfg) {
+		t.Errorf("hash %x of the whole, want %x", next.Hash, config.Hash(cfg))
+	}
+	for i, c := range next.Clusters {
+		if want := config.Hash(&cfg.Clusters[i]); c.Hash != want {
+			t.Errorf("cluster %q: hash %x, want %x", c.Name, c.Hash, want)
+		}
+	}
+	for _, l := range next.Listeners {
+		if want := config.Hash(&l.HTTP.RouteConfig); l.RouteHash != want {
+			t.Errorf("listener %q: hash %x of the routes, want %x", l.Name, l.RouteHash, want)
+		}
 	}
 }
