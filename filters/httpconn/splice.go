@@ -66,8 +66,8 @@ func (s *stream) spliceRequest(n int64) {
 	}
 }
 
-// OnSplice implements engine.Handler: n bytes of the request have passed by.
-func (c *conn) OnSplice(n int64, done, eof bool) {
+// OnSplice implements engine.Handler: n bytes of the request have passed by. OnEOF follows an end.
+func (c *conn) OnSplice(n int64, done, _ bool) {
 	s := c.stream
 	if s == nil {
 		return
@@ -86,10 +86,7 @@ func (c *conn) OnSplice(n int64, done, eof bool) {
 	if span.span > 0 && span.left == 0 {
 		c.m.chain.Terminal().SplicedRequest(&s.Stream, span.span)
 	}
-	switch {
-	case c.codec.RequestDone() && !s.tunnel:
+	if c.codec.RequestDone() && !s.tunnel {
 		s.onData(nil, true)
-	case eof:
-		c.OnEOF()
 	}
 }
