@@ -46,6 +46,9 @@ func ParseAddr(s string) (Addr, error) {
 		return Addr{}, fmt.Errorf("address is empty; write an address such as \"127.0.0.1:80\"")
 	}
 	colon := strings.LastIndexByte(s, ':')
+	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
+		return Addr{}, fmt.Errorf("address %q is a port alone; write %q", s, ":"+s)
+	}
 	if colon < 0 {
 		return Addr{}, fmt.Errorf("address %q has no port; write %q", s, s+":80")
 	}

@@ -133,7 +133,7 @@ func TestDecodeErrors(t *testing.T) {
 			f.json:1:41: limit.qq: duplicate field (first given at f.json:1:32)`},
 		{"filters", `{"filters": [{"name": "bufer"}, {"name": "compressor"}, {"nam": "buffer"}, {}, {"name": 3}, "router", {"name": "router"}]}`, `
 			f.json:1:23: filters[0].name: unknown http filter "bufer"; did you mean "buffer"?
-			f.json:1:42: filters[1].name: unknown http filter "compressor"; want "buffer", "health_check" or "router"
+			f.json:1:42: filters[1].name: unknown http filter "compressor"; not supported yet: compression; want "buffer", "health_check" or "router"
 			f.json:1:58: filters[2].nam: unknown field; did you mean "name"?
 			f.json:1:76: filters[3].name: required field is missing
 			f.json:1:89: filters[4].name: want a string, got 3

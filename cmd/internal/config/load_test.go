@@ -59,7 +59,7 @@ func TestLoadErrors(t *testing.T) {
 			`edge.json:2:14: listeners[1].address: listener ":81" is defined twice (listeners[0].name at edge.json:1:25)`},
 		{"addresses", `{"admin": {"address": "localhost:1"}, "listeners": [{"address": "80", ` + hcmFilters + `}, {"address": "::1:80", ` + hcmFilters + `}]}`, `
 			edge.json:1:23: admin.address: address "localhost:1": "localhost" is not an IP address; names are not resolved here, write the address
-			edge.json:1:65: listeners[0].address: address "80" has no port; write "80:80"
+			edge.json:1:65: listeners[0].address: address "80" is a port alone; write ":80"
 			edge.json:1:134: listeners[1].address: address "::1:80": an IPv6 address needs brackets; write "[::1]:80"`},
 		{"no filters", `{"listeners": [{"address": ":80"}, {"address": ":81", "filter_chains": [{"filters": []}]}]}`, `
 			edge.json:1:16: listeners[0]: listener has no filters; give "filters", or one entry in "filter_chains"
@@ -76,7 +76,7 @@ func TestLoadErrors(t *testing.T) {
 			edge.json:1:71: listeners[0].tcp_keepalive.keepalive_time: 1.5s is not a number of whole seconds
 			edge.json:1:103: listeners[0].tcp_keepalive.keepalive_interval: "10h" is out of range 0s to 9h`},
 		{"what is not there yet", `{"runtime": {}, "listeners": [{"address": ":80", "protocol": "udp", ` + hcmFilters + `}]}`, `
-			edge.json:1:2: runtime: unknown field; known fields are admin, node, concurrency, drain_time, listeners or clusters
+			edge.json:1:2: runtime: unknown field; not supported yet: runtime values
 			edge.json:1:50: listeners[0].protocol: unknown field; known fields are name, address, filters, filter_chains, per_connection_buffer_limit_bytes, tcp_backlog_size, max_connections_to_accept_per_socket_event, enable_reuse_port, tcp_keepalive, drain_type or connection_limit`},
 		{"everything at once", `{
   // Six mistakes, one run.
@@ -89,8 +89,8 @@ func TestLoadErrors(t *testing.T) {
   "clusters": [{"name": "web1", "hosts": ["a:1"]}, /* trailing */],
 }`, `
 			edge.json:3:3: listners: unknown field; "listeners" is given already
-			edge.json:6:33: listeners[0].filters[0].config.stat_prefix: want a string, got 1
-			edge.json:6:50: listeners[0].filters[0].config.codec_type: unknown value "http2"; did you mean "http1"?
+			edge.json:6:33: listeners[0].filters[0].config.stat_prefix: want a string, got 1; put it in quotes
+			edge.json:6:50: listeners[0].filters[0].config.codec_type: unknown value "http2"; not supported yet: HTTP/2; want "auto" or "http1"
 			edge.json:6:79: listeners[0].filters[0].config.match.target: unknown cluster "web"; did you mean "web1"? (clusters[0].name at edge.json:9:25)
 			edge.json:7:14: listeners[1].name: listener "a" is defined twice (listeners[0].name at edge.json:5:14)
 			edge.json:9:43: clusters[0].hosts[0]: address "a:1": "a" is not an IP address; names are not resolved here, write the address`},

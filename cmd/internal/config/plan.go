@@ -85,8 +85,9 @@ type rules struct {
 	hasMin, hasMax bool
 	min, max       float64 // sizes in bytes, durations in nanoseconds
 	enum           []string
-	nonEmpty       bool // a required string
-	counts         bool // min and max count elements
+	nonEmpty       bool   // a required string
+	counts         bool   // min and max count elements
+	inner          string // the field Envoy wraps the value in, for messages, or ""
 }
 
 // inside returns the rules of the elements of a slice or map: a count is the
@@ -284,6 +285,9 @@ func (r *planner) newField(name string, owner reflect.Type, f reflect.StructFiel
 	}
 	leaf := fp.typ.leaf()
 	fp.rules = newRules(leaf, f)
+	if inner, ok := strings.CutPrefix(fp.v3, name+"."); ok && !strings.Contains(inner, ".") {
+		fp.rules.inner = inner
+	}
 	fp.rules.nonEmpty = fp.required && fp.typ.kind == kindString
 	isNumber := leaf.kind == kindInt || leaf.kind == kindFloat || leaf.kind == kindDuration
 	fp.rules.counts = fp.typ.kind >= kindSlice && !isNumber

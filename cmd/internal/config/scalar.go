@@ -60,6 +60,9 @@ func (t *typePlan) setToken(v reflect.Value, k token, r *rules) *problem {
 	}
 	switch t.kind {
 	case kindBool:
+		if k.kind == '"' && (k.text == "true" || k.text == "false") {
+			return &problem{"want true or false, got " + k.String(), "leave out the quotes"}
+		}
 		if k.kind != 't' && k.kind != 'f' {
 			return wrongKind("true or false", k)
 		}
@@ -134,6 +137,9 @@ func setInt(v reflect.Value, k token, r *rules) *problem {
 	case k.kind != '0':
 		if r.unit == "bytes" {
 			return wrongKind(`a size such as 65536 or "64KiB"`, k)
+		}
+		if code := codeNames[k.text]; code != "" {
+			return &problem{"want a whole number, got " + k.String(), "write " + code}
 		}
 		return wrongKind("a whole number", k)
 	case strings.ContainsAny(k.text, ".eE"):
@@ -227,6 +233,9 @@ func floatRange(r *rules) string {
 
 // setString reads a string, one of a list where there is one.
 func setString(v reflect.Value, k token, r *rules) *problem {
+	if k.kind == '0' {
+		return &problem{"want a string, got " + k.String(), "put it in quotes"}
+	}
 	if k.kind != '"' {
 		return wrongKind("a string", k)
 	}

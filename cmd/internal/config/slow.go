@@ -102,7 +102,7 @@ func (d *slowDecoder) object(hv *hujson.Value, obj *hujson.Object, t *typePlan, 
 	case kindMap:
 		d.entries(hv, obj, t, ru, v, path)
 	default:
-		d.fail(hv.StartOffset, path, problem{text: "want " + t.wanted(ru) + ", got an object"})
+		d.fail(hv.StartOffset, path, problem{"want " + t.wanted(ru) + ", got an object", objectHint(obj, ru.inner)})
 	}
 }
 
@@ -165,8 +165,13 @@ func (d *slowDecoder) fields(hv *hujson.Value, obj *hujson.Object, t *typePlan, 
 		d.value(&m.Value, f.typ, &f.rules, dst, at)
 	})
 	for i := range t.fields {
-		if f := &t.fields[i]; f.required && !seen.has(i) && !meant[f.name] {
-			d.fail(hv.StartOffset, joinName(path, f.name), problem{text: "required field is missing"})
+		f := &t.fields[i]
+		switch at := joinName(path, f.name); {
+		case !f.required || seen.has(i):
+		case !meant[f.name]:
+			d.fail(hv.StartOffset, at, problem{text: "required field is missing"})
+		case len(d.src.errs) < MaxErrors: // misnamed: what is wrong with its default is no news
+			d.src.broken = append(d.src.broken, at)
 		}
 	}
 	d.reg.fillAbsent(t, v, seen)
@@ -193,6 +198,18 @@ func (t *typePlan) unknownHint(name string, obj *hujson.Object) (hint, field str
 		if strings.HasPrefix(f.v3, name+".") {
 			parts = append(parts, f.name)
 		}
+	}
+	if alias := aliasOf(name, free); alias != "" {
+		return fmt.Sprintf("it is called %q here", alias), alias
+	}
+	if hint := laterHint(name); hint != "" && len(parts) == 0 {
+		return hint, ""
+	}
+	switch name {
+	case "typed_config":
+		return `write its fields, without "@type", in its place`, ""
+	case "@type":
+		return "leave it out", ""
 	}
 	if near := nearest(name, free); near != "" {
 		return "did you mean " + quote(near) + "?", near
@@ -278,7 +295,7 @@ func filterHint(name string, known []string) string {
 	if last := name[strings.LastIndexByte(name, '.')+1:]; slices.Contains(known, last) {
 		return "it is called " + quote(last) + " here"
 	}
-	return nearHint(name, known)
+	return nearHint(name[strings.LastIndexByte(name, '.')+1:], known)
 }
 
 // describe names a value for a message.

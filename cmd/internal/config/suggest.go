@@ -8,8 +8,14 @@ import (
 // listMax is the most names a hint lists when none is near.
 const listMax = 12
 
-// nearHint suggests the nearest of the known names, or lists them.
+// nearHint suggests the known name that was probably meant, or lists them.
 func nearHint(name string, known []string) string {
+	if alias := aliasOf(name, known); alias != "" {
+		return "it is called " + quote(alias) + " here"
+	}
+	if hint := laterHint(name); hint != "" {
+		return hint + listHint("; want ", known, quote)
+	}
 	if near := nearest(name, known); near != "" {
 		return "did you mean " + quote(near) + "?"
 	}
