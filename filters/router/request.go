@@ -204,13 +204,19 @@ func (rq *request) keep(b []byte) bool {
 		return true
 	}
 	rq.cluster.Stats.RetryAbandoned.Inc()
-	rq.keepBody, rq.retries = false, 0
-	rq.body.Free(s.Loop().Arena())
+	rq.retries = 0
+	rq.dropBody()
 	if rq.state == stateSent || rq.state == stateResponding {
 		return true
 	}
 	s.ReplyWith(keptTooMuchReply)
 	return false
+}
+
+// dropBody keeps no body any more: there will be no other try.
+func (rq *request) dropBody() {
+	rq.keepBody = false
+	rq.body.Free(rq.router.loop.Arena())
 }
 
 // OnReady implements pool.Owner: the connection is there.
@@ -242,6 +248,7 @@ func (rq *request) OnResponseHead(end bool) {
 		return
 	}
 	rq.countResponse(h.Status)
+	rq.dropBody()
 	rq.state, rq.respHead = stateResponding, true
 	rq.tryDeadline = 0
 	if rq.x.Upgraded() { // a tunnel may last
