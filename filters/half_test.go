@@ -280,7 +280,7 @@ func TestHalfModel(t *testing.T) {
 	}
 	t.Cleanup(loop.Close)
 	leased := loop.Arena().Leased()
-	for seed := range uint64(4_000) {
+	for seed := range uint64(2_000) {
 		m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 0)), loop: loop, d: Direction(seed % 2), holder: -1}
 		chain := NewChain(noTerminal{})
 		n := m.rng.IntN(5)

@@ -128,14 +128,22 @@ func (w *world) dial(from string) *client {
 	return &client{c, w, bufio.NewReader(c)}
 }
 
-// ask sends a request, or a part of one, waits for the end of a stream, and reads the response.
+// ask sends a request, waits for the end of a stream, and reads the response.
 func (c *client) ask(text string) *http.Response {
 	c.w.t.Helper()
+	return c.answerTo(text, true)
+}
+
+// answerTo is ask for a request that may have been sent already: then text is its method.
+func (c *client) answerTo(text string, send bool) *http.Response {
+	c.w.t.Helper()
 	n := len(c.w.term.ended)
-	if _, err := c.Write([]byte(text)); err != nil {
-		c.w.t.Fatal(err)
+	if send {
+		if _, err := c.Write([]byte(text)); err != nil {
+			c.w.t.Fatal(err)
+		}
+		c.w.tl.Until(func() bool { return len(c.w.term.ended) > n })
 	}
-	c.w.tl.Until(func() bool { return len(c.w.term.ended) > n })
 	method, _, _ := strings.Cut(text, " ")
 	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
 	if err != nil {
