@@ -115,6 +115,10 @@ var definitions = []definition{
 		parse: parsePath,
 		usage: "%PATH(WQ:ORIG_OR_PATH)%, with WQ or NQ for with or without the query, and ORIG, PATH or ORIG_OR_PATH",
 	},
+	{
+		name: "QUERY_PARAM", operator: operator{bytes: queryParam},
+		parse: parseQueryParam, needsArg: true, usage: "%QUERY_PARAM(NAME)% or %QUERY_PARAM(NAME):LENGTH%",
+	},
 
 	// Route and cluster.
 	{name: "ROUTE_NAME", operator: operator{str: func(_ *operator, r *Record) string { return r.RouteName }}},
@@ -193,6 +197,17 @@ var definitions = []definition{
 		parse:    parseMask, usage: maskUsage,
 	},
 	{name: "DOWNSTREAM_LOCAL_PORT", operator: operator{number: addressPort, addr: downstreamLocal}},
+	{name: "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", operator: operator{build: address, addr: downstreamLocal}},
+	{
+		name:     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
+		operator: operator{build: addressIP, addr: downstreamLocal},
+		parse:    parseMask, usage: maskUsage,
+	},
+	{name: "DOWNSTREAM_DIRECT_LOCAL_PORT", operator: operator{number: addressPort, addr: downstreamLocal}},
+	{
+		name:     "FILTER_CHAIN_NAME",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.FilterChain }},
+	},
 	{
 		name:     "REQUESTED_SERVER_NAME",
 		operator: operator{str: func(_ *operator, r *Record) string { return r.RequestedServerName }},
@@ -221,13 +236,12 @@ var envoyOnly = []string{
 	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
 	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
 	"BYTES_RETRANSMITTED", "PACKETS_RETRANSMITTED", "CUSTOM_FLAGS", "GRPC_STATUS", "GRPC_STATUS_NUMBER",
-	"LOCAL_REPLY_BODY", "FILTER_CHAIN_NAME", "QUERY_PARAM", "QUERY_PARAMS", "STREAM_INFO_REQ",
+	"LOCAL_REPLY_BODY", "QUERY_PARAMS", "STREAM_INFO_REQ",
 	"VIRTUAL_CLUSTER_NAME", "UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
 	"UPSTREAM_HOST_NAMES_ATTEMPTED", "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
 	"UPSTREAM_CONNECTION_IDS_ATTEMPTED", "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
 	"UPSTREAM_DETECTED_CLOSE_TYPE", "UPSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
-	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
-	"DOWNSTREAM_DIRECT_LOCAL_PORT", "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+	"DOWNSTREAM_TRANSPORT_FAILURE_REASON",
 	"DOWNSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_DETECTED_CLOSE_TYPE", "DOWNSTREAM_TLS_SESSION_ID",
 	"DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION", "DOWNSTREAM_LOCAL_SUBJECT",
 	"DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER", "DOWNSTREAM_LOCAL_URI_SAN",

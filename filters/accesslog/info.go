@@ -73,6 +73,8 @@ type Record struct {
 
 	// RouteName and VirtualHost are the names from the configuration, or empty.
 	RouteName, VirtualHost string
+	// FilterChain is the name of the listener's filter chain, or empty.
+	FilterChain string
 	// RequestedServerName is the SNI of a TLS downstream.
 	RequestedServerName string
 	// ConnectionDetails tells why the downstream connection was ended by us.

@@ -119,6 +119,31 @@ func parsePath(o *operator, arg string) error {
 	return nil
 }
 
+// parseQueryParam reads the name of a parameter, which is compared as it was sent.
+func parseQueryParam(o *operator, arg string) error {
+	if strings.ContainsAny(arg, "&=#") || !ascii.All([]byte(arg), ascii.Target) {
+		return fmt.Errorf("no query parameter can be called %q", arg)
+	}
+	o.text = arg
+	return nil
+}
+
+// queryParam returns the value of the first parameter of that name, as it was sent.
+func queryParam(o *operator, r *Record) []byte {
+	if r.Request == nil {
+		return nil
+	}
+	_, query, _ := bytes.Cut(r.Request.Path(), []byte("?"))
+	for len(query) > 0 {
+		var param []byte
+		param, query, _ = bytes.Cut(query, []byte("&"))
+		if name, value, _ := bytes.Cut(param, []byte("=")); string(name) == o.text {
+			return value
+		}
+	}
+	return nil
+}
+
 func requestField(o *operator, r *Record) []byte {
 	if r.Request == nil {
 		return nil

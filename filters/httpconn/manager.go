@@ -37,6 +37,8 @@ type Deps struct {
 	Log *accesslog.Logger
 	// Formats render header values with operators, by route.FormatID.
 	Formats []*accesslog.Format
+	// FilterChain is the name of the listener's filter chain, for access logs. May be empty.
+	FilterChain string
 	// BufferLimit is the most bytes a stream keeps of each body. 0 means 1 MiB.
 	BufferLimit int
 	// Gate admits connections and hears of their end. May be nil.
@@ -67,6 +69,7 @@ type Manager struct {
 	chain       *filters.Chain
 	log         *accesslog.Logger
 	bufferLimit int
+	filterChain string
 	gate        Gate
 	draining    *atomic.Bool
 
@@ -104,8 +107,8 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 	m := &Manager{
 		loop: d.Loop, cfg: cfg, opt: opt, chain: d.Chain, routes: d.Routes,
 		log: d.Log, gate: d.Gate, formats: d.Formats, draining: d.Draining, limits: codec.DefaultLimits(),
-		scratch: make([]byte, 0, 4096),
-		stats:   stats.Register[managerStats](d.Stats, d.Scope),
+		scratch: make([]byte, 0, 4096), filterChain: d.FilterChain,
+		stats: stats.Register[managerStats](d.Stats, d.Scope),
 	}
 	if m.bufferLimit = d.BufferLimit; m.bufferLimit == 0 {
 		m.bufferLimit = bufferLimitBytes

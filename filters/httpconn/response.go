@@ -188,6 +188,7 @@ func (s *stream) describe() *accesslog.Record {
 		r.RouteName = s.Route.Name
 		r.VirtualHost = s.Route.VirtualHost.Name
 	}
+	r.FilterChain = m.filterChain
 	r.DirectRemote = s.conn.io.RemoteAddr()
 	r.Remote = r.DirectRemote
 	if s.client.IsValid() && s.client != r.DirectRemote.NetIP() {

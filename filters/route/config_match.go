@@ -36,7 +36,7 @@ type ConnectMatcherConfig struct{}
 type FractionConfig struct {
 	// Value in percent, 0 to 100, with four decimals.
 	Value float64 `json:"value" unit:"percent" required:"true" v3:"default_value"`
-	// RuntimeKey names a runtime value that overrides it.
+	// RuntimeKey names a runtime value that overrides it. There are none yet, so value holds.
 	RuntimeKey string `json:"runtime_key"`
 }
 

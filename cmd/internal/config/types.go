@@ -91,7 +91,7 @@ type Listener struct {
 
 // FilterChain is one chain of network filters.
 type FilterChain struct {
-	// Name of the chain, for logs and the admin port.
+	// Name of the chain, for access logs (%FILTER_CHAIN_NAME%).
 	Name string `json:"name"`
 	// Filters of the chain, in order. The last one must end the chain, as http_connection_manager does.
 	Filters []filters.Config `json:"filters" filter:"network" required:"true"`

@@ -47,6 +47,7 @@ type Listener struct {
 	// routes.
 	SocketHash, ChainHash, RouteHash uint64
 
+	ChainName       string // of its filter chain, or ""
 	BufferLimit     int
 	ConnectionLimit int64
 	DrainOnlyModify bool // drain_type modify_only

@@ -153,6 +153,9 @@ func (s *Server) restartNeeded(cfg *config.Config) (warnings []string) {
 	if was, now := adminAddress(was), adminAddress(cfg); was != now {
 		warn("admin.address", was, now)
 	}
+	if was, now := adminRest(was), adminRest(cfg); was != now {
+		warn("admin", was, now)
+	}
 	if s.opt.Concurrency == 0 && was.Concurrency != cfg.Concurrency {
 		warn("concurrency", was.Concurrency, cfg.Concurrency)
 	}
@@ -168,4 +171,13 @@ func adminAddress(cfg *config.Config) string {
 		return "none"
 	}
 	return cfg.Admin.Address
+}
+
+// adminRest returns the other settings of the admin port as text, those of none without one.
+func adminRest(cfg *config.Config) string {
+	a := cfg.Admin
+	if a == nil {
+		a = &config.Admin{}
+	}
+	return fmt.Sprintf("hosts %q, allow_paths %q, pprof %v", a.Hosts, a.AllowPaths, a.Pprof)
 }

@@ -97,6 +97,7 @@ func (s *Server) buildListener(cfg *config.Listener, old *control.Listener, next
 	}
 	l := &control.Listener{
 		Name: cfg.Name, Address: cfg.Address, Socket: control.SocketKey(cfg.Name, addr), HTTP: http,
+		ChainName:       cfg.FilterChains[0].Name,
 		BufferLimit:     cfg.PerConnectionBufferLimitBytes,
 		ConnectionLimit: int64(cfg.ConnectionLimit),
 		DrainOnlyModify: cfg.DrainType == "modify_only",

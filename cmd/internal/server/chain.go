@@ -48,6 +48,7 @@ func (w *worker) newServing(l *control.Listener) (*serving, error) {
 			Loop: w.loop, Chain: chain, Routes: l.Routes.Table, Formats: l.Routes.Formats,
 			Log: accesslog.NewLogger(l.Logs, w.loop.Index()), Scope: scope, Stats: register,
 			Gate: w.newGate(l, register), Draining: w.server.drainFlag(l), BufferLimit: l.BufferLimit,
+			FilterChain: l.ChainName,
 		})
 	}
 	if err != nil {

@@ -196,7 +196,10 @@ func (s *Server) load() (cfg *config.Config, warnings []string, err error) {
 		warnings = append(warnings, e.Error())
 	}
 	if s.opt.AdminAddress != "" {
-		cfg.Admin = &config.Admin{Address: s.opt.AdminAddress}
+		if cfg.Admin == nil {
+			cfg.Admin = &config.Admin{}
+		}
+		cfg.Admin.Address = s.opt.AdminAddress // the rest stays: what may be asked for, and by which name
 	}
 	return cfg, warnings, nil
 }
