@@ -134,8 +134,7 @@ func (c *conn) OnEOF() {
 	c.eof = true
 	s := c.stream
 	if s == nil {
-		c.m.stats.CxDestroyRemote.Inc()
-		c.closeNow()
+		c.closeEnded()
 		return
 	}
 	ev := &c.m.ev
@@ -213,10 +212,6 @@ func (c *conn) idle() {
 	if c.piped {
 		c.piped = false
 		c.io.ResumeRead()
-	}
-	if c.eof {
-		c.closeNow()
-		return
 	}
 	if c.isOld() {
 		c.m.stats.CxMaxDuration.Inc()
@@ -324,12 +319,10 @@ func (c *conn) closeAbruptly() {
 	c.io.Reset()
 }
 
-// closeNow ends the connection at once.
-func (c *conn) closeNow() {
-	if c.closed {
-		return
-	}
+// closeEnded ends a connection whose peer has ended it between two requests, after what is queued has gone.
+func (c *conn) closeEnded() {
+	c.m.stats.CxDestroyRemote.Inc()
 	c.closed = true
 	c.m.forget(c)
-	c.io.Close()
+	c.io.CloseLinger(0)
 }
