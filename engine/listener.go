@@ -133,9 +133,15 @@ func (ls *Listener) Detach() int {
 // DrainAndClose goes on accepting until nothing is queued and at least d has passed, then
 // closes. With d 0 it accepts what is queued now and closes at once. Closing one socket
 // of a SO_REUSEPORT group resets what is queued on it: if there is a successor, Detach.
+//
+// New connections are turned away from the start: the socket drops the packets that ask for them, their
+// peers ask again, and find a successor or nobody. So d is the time that handshakes under way have.
 func (ls *Listener) DrainAndClose(d time.Duration) {
 	if ls.gone {
 		return
+	}
+	if !ls.unix {
+		_ = sys.DropSyns(ls.fd) // without it there is a moment in which connections are lost
 	}
 	if d > 0 {
 		ls.loop.wheel.Set(&ls.drain, ls.loop.now+int64(d))
@@ -144,14 +150,9 @@ func (ls *Listener) DrainAndClose(d time.Duration) {
 	ls.drainNow()
 }
 
-// drainNow accepts what is queued, then closes. Closing a socket resets what is queued on it, so
-// nothing may join the queue between the last accept and the close: the socket drops the packets of
-// new connections, whose peers try again and find a successor, or nobody.
+// drainNow accepts what is queued, then closes.
 func (ls *Listener) drainNow() {
 	l := ls.loop
-	if !ls.unix {
-		_ = sys.DropPackets(ls.fd) // without it there is a moment in which connections are lost
-	}
 	for left := backlogDefault; left > 0 && !ls.gone && l.Conns() < l.cfg.ConnsMax; left-- {
 		if !ls.acceptOne() {
 			break

@@ -77,7 +77,8 @@ func (s *Server) Drain() {
 		each(s, func(w *worker) error { w.drain(); return nil })
 		return nil
 	})
-	for end := time.Now().Add(limit); err == nil && time.Now().Before(end) && s.openConns() > 0; {
+	begun := time.Now()
+	for err == nil && time.Since(begun) < limit && (time.Since(begun) < 2*socketLinger || s.openConns() > 0) {
 		select {
 		case <-time.After(drainPoll):
 		case <-s.quit:

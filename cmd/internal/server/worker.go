@@ -52,6 +52,10 @@ type registration struct {
 	gone  bool
 }
 
+// socketLinger is how long a listening socket that is not wanted any more takes connections whose handshake
+// has begun.
+const socketLinger = 100 * time.Millisecond
+
 func newWorker(s *Server, loop *engine.Loop) *worker {
 	w := &worker{
 		server: s, loop: loop, done: make(chan struct{}),
@@ -170,7 +174,7 @@ func (w *worker) dropSockets() {
 	}
 	for key, ls := range w.sockets {
 		if !used[key] {
-			ls.DrainAndClose(0)
+			ls.DrainAndClose(socketLinger)
 			delete(w.sockets, key)
 		}
 	}
@@ -243,7 +247,7 @@ func (w *worker) sweepClusters(now time.Time) {
 // stopListening closes the listening sockets after the last queued connection. The chains go on.
 func (w *worker) stopListening() {
 	for key, ls := range w.sockets {
-		ls.DrainAndClose(0)
+		ls.DrainAndClose(socketLinger)
 		delete(w.sockets, key)
 	}
 }

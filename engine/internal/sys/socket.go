@@ -72,10 +72,24 @@ func SetInt(fd, level, option, value int) syscall.Errno {
 	return errno
 }
 
-// DropPackets makes a socket drop every packet that comes for it, by a filter that keeps none of them.
-func DropPackets(fd int) syscall.Errno {
-	keepNothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
-	program := unix.SockFprog{Len: 1, Filter: &keepNothing}
+// tcpFlags is where a TCP header has its flags, flagSyn and flagAck are two of them. RFC 9293 section 3.1
+const (
+	tcpFlags = 13
+	flagSyn  = 0x02
+	flagAck  = 0x10
+)
+
+// DropSyns makes a listening socket drop the packets that ask for a new connection, by a filter that
+// passes all others: handshakes that have begun go on. Accepted sockets inherit it, which does no harm.
+func DropSyns(fd int) syscall.Errno {
+	filter := [...]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpFlags},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: flagSyn | flagAck},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: flagSyn, Jt: 0, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		uintptr(unsafe.Pointer(&program)), unsafe.Sizeof(program), 0)
 	return errno
