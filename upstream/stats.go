@@ -3,6 +3,7 @@ package upstream
 import (
 	"slices"
 
+	"millrace/codec"
 	"millrace/engine/stats"
 )
 
@@ -25,10 +26,12 @@ type ClusterStats struct {
 	CxDestroyLocalActive  stats.Counter `stat:"upstream_cx_destroy_local_with_active_rq" help:"connections closed by us during a request"`
 	CxDestroyRemoteActive stats.Counter `stat:"upstream_cx_destroy_remote_with_active_rq" help:"connections closed by the host during a request"`
 	CxProtocolError       stats.Counter `stat:"upstream_cx_protocol_error" help:"connections closed because of what the host sent"`
-	CxMaxRequests         stats.Counter `stat:"upstream_cx_max_requests" help:"connections closed at max_requests_per_connection"`
-	CxNoneHealthy         stats.Counter `stat:"upstream_cx_none_healthy" help:"requests for which there was no host"`
-	CxRxBytes             stats.Counter `stat:"upstream_cx_rx_bytes_total" help:"bytes received"`
-	CxTxBytes             stats.Counter `stat:"upstream_cx_tx_bytes_total" help:"bytes sent"`
+	// Broken says which rule it was, by the name of the access log's detail.
+	Broken        stats.Enum[codec.Reason] `stat:"upstream_cx_protocol_error." help:"connections closed because the host broke this rule"`
+	CxMaxRequests stats.Counter            `stat:"upstream_cx_max_requests" help:"connections closed at max_requests_per_connection"`
+	CxNoneHealthy stats.Counter            `stat:"upstream_cx_none_healthy" help:"requests for which there was no host"`
+	CxRxBytes     stats.Counter            `stat:"upstream_cx_rx_bytes_total" help:"bytes received"`
+	CxTxBytes     stats.Counter            `stat:"upstream_cx_tx_bytes_total" help:"bytes sent"`
 
 	CxConnectMs stats.Histogram `stat:"upstream_cx_connect_ms" unit:"us" help:"time to open a connection"`
 	CxLengthMs  stats.Histogram `stat:"upstream_cx_length_ms" unit:"us" help:"life of a connection"`

@@ -509,6 +509,7 @@ func TestEmptyLineFlood(t *testing.T) {
 	c.wantHead("HTTP/1.1 400 Bad Request\r\n", "connection: close\r\n")
 	c.rest()
 	p.wantStat("http.e2e.downstream_cx_protocol_error", 1)
+	p.wantStat("http.e2e.downstream_cx_protocol_error.http1.too_many_empty_lines", 1)
 	p.wantStat("http.e2e.downstream_cx_active", 0)
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -160,6 +161,14 @@ func TestSmugglingCorpus(t *testing.T) {
 	defer o.mu.Unlock()
 	for _, text := range o.problems {
 		t.Error(text)
+	}
+	byRule := int64(0)
+	for _, m := range regexp.MustCompile(`(?m)^http\.e2e\.downstream_cx_protocol_error\.\S+: (\d+)$`).FindAllStringSubmatch(p.adminGet("/stats"), -1) {
+		n, _ := strconv.ParseInt(m[1], 10, 64) // digits
+		byRule += n
+	}
+	if n := p.stat("http.e2e.downstream_cx_protocol_error"); n == 0 || byRule != n {
+		t.Errorf("%d protocol errors, %d of them by rule", n, byRule)
 	}
 	p.wantStat("http.e2e.downstream_cx_active", 0)
 	p.wantStat("http.e2e.downstream_rq_active", 0)

@@ -126,7 +126,7 @@ func TestUpstreamFailures(t *testing.T) {
 		{name: "garbage", serve: once("SSH-2.0-OpenSSH_9.6\r\n\r\n"), status: "502 Bad Gateway",
 			body:  "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
 			log:   "502 UPE " + resetPrefix + "{protocol_error} 1",
-			stats: map[string]int64{"upstream_cx_protocol_error": 1, "upstream_rq_502": 1}},
+			stats: map[string]int64{"upstream_cx_protocol_error": 1, "upstream_cx_protocol_error.http1.invalid_status_line": 1, "upstream_rq_502": 1}},
 		{name: "bad status", serve: once("HTTP/1.1 20x OK\r\n\r\n"), status: "502 ", log: "502 UPE " + resetPrefix + "{protocol_error} 1"},
 		{name: "two lengths", serve: once("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), status: "502 ",
 			log: "502 UPE " + resetPrefix + "{protocol_error} 1"},

@@ -110,6 +110,7 @@ func (c *conn) dropStream(s *stream) {
 // refuse answers what the codec could not read, and ends the connection.
 func (c *conn) refuse(s *stream, err *codec.Error) {
 	c.m.stats.CxProtocolError.Inc()
+	c.m.stats.Broken.Inc(err.Reason)
 	if s.headSeen { // inside a body: there is no telling where the next request begins
 		s.Info.Flags |= accesslog.FlagDownstreamProtocolError
 		if s.Started(filters.Response) {

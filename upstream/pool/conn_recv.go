@@ -11,7 +11,7 @@ func (c *conn) OnData(b []byte) int {
 	for n < len(b) {
 		x := c.x
 		if x == nil || !x.headSent { // bytes nobody asked for
-			c.pool.cluster.Stats.CxProtocolError.Inc()
+			c.countBroken(codec.ReasonUnsolicited)
 			c.fail(closeRemote, ConnectionTermination)
 			return len(b)
 		}
@@ -29,7 +29,7 @@ func (c *conn) OnData(b []byte) int {
 		used, err := c.client.Feed(b[n:], ev)
 		n += used
 		if err != nil {
-			c.pool.cluster.Stats.CxProtocolError.Inc()
+			c.countBroken(err.Reason)
 			c.fail(closeLocal, ProtocolError)
 			return len(b)
 		}
@@ -49,6 +49,12 @@ func (c *conn) OnData(b []byte) int {
 		}
 	}
 	return n
+}
+
+// countBroken counts the rule that the host broke.
+func (c *conn) countBroken(why codec.Reason) {
+	c.pool.cluster.Stats.CxProtocolError.Inc()
+	c.pool.cluster.Stats.Broken.Inc(why)
 }
 
 // handle passes on an event that does not end the response.
@@ -89,7 +95,7 @@ func (c *conn) finish(ev *codec.Event, rest int) {
 // answered before it had taken the whole request, nor when it sent more than the answer.
 func (c *conn) keep(rest int) bool {
 	if rest > 0 {
-		c.pool.cluster.Stats.CxProtocolError.Inc()
+		c.countBroken(codec.ReasonUnsolicited)
 		return false
 	}
 	return !c.ended && c.client.Reusable() && c.ec.Buffered() == 0 && !c.isSpent() && !c.isOld()

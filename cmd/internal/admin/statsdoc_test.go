@@ -167,6 +167,8 @@ func docRow(name, kind string, tag reflect.StructTag) docStat {
 		}
 	case "GaugeFunc":
 		kind = "Gauge"
+	case "Enum":
+		name, kind = name+"<rule>", "Counter"
 	case "Codes":
 		name, kind = name+"<code>, "+name+"<n>xx, "+name+"completed", "Counter"
 	}
@@ -180,6 +182,8 @@ func typeName(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.SelectorExpr:
 		return e.Sel.Name
+	case *ast.IndexExpr: // stats.Enum[codec.Reason]
+		return typeName(e.X)
 	case *ast.Ident:
 		return e.Name
 	}
