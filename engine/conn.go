@@ -72,6 +72,7 @@ const (
 	flagInData                       // inside OnData
 	flagReset                        // closes with a reset
 	flagFed                          // feeder is set
+	flagEager                        // FailAtReset
 )
 
 // cannotRead is what keeps a readable conn from being read.
@@ -178,6 +179,12 @@ func (c *Conn) SetBatch(on bool) {
 	c.flags &^= flagBatch
 }
 
+// FailAtReset makes a reset by the peer, or a write that fails, end c at once, although bytes that came
+// before it have not been taken. It is for conns whose peer asks and waits for the answer: what a
+// paused handler has not looked at is of no use when the answer cannot be sent. Without it a paused
+// conn hears of a reset only when everything before it has been read.
+func (c *Conn) FailAtReset() { c.flags |= flagEager }
+
 // Fd returns the file descriptor, for socket options. It stays the conn's.
 func (c *Conn) Fd() int { return int(c.fd) }
 
@@ -228,7 +235,7 @@ func (c *Conn) onHup(bits uint32) {
 		return
 	}
 	switch {
-	case c.flags&flagEOF != 0:
+	case c.flags&(flagEOF|flagEager) != 0:
 		c.failSocket(CloseReset)
 	case c.flags&(flagPaused|flagStuck) != 0 && c.kept == nil && sys.Unread(int(c.fd)) == 0:
 		// Nothing is left to be read, so there is no point in waiting for ResumeRead.

@@ -148,7 +148,7 @@ func (c *Conn) breakWrite(errno syscall.Errno) {
 	}
 	paused := c.flags&(flagPaused|flagStuck|flagSplice) != 0
 	switch {
-	case c.flags&(flagEOF|flagLinger) != 0,
+	case c.flags&(flagEOF|flagLinger|flagEager) != 0,
 		paused && c.kept == nil && sys.Unread(int(c.fd)) == 0:
 		c.fail(CloseReset, errno)
 	default:

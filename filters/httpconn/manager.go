@@ -128,6 +128,7 @@ func (m *Manager) OnAccept(io *engine.Conn) engine.Handler {
 	c := m.newConn()
 	*c = conn{m: m, io: io, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}
 	c.codec.Reset(&m.limits)
+	io.FailAtReset()
 	if c.next = m.conns; c.next != nil {
 		c.next.prev = c
 	}
