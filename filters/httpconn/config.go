@@ -34,7 +34,7 @@ type Config struct {
 	AppendXForwardedPort bool `json:"append_x_forwarded_port" default:"false"`
 	// InternalAddressConfig says which client addresses are internal.
 	InternalAddressConfig InternalAddressConfig `json:"internal_address_config"`
-	// Via is appended to the via field in both directions, as "1.1 <via>". Default: nothing.
+	// Via is appended to the via field in both directions, as "1.1 <via>", or "1.0 <via>" of what came in HTTP/1.0. Default: nothing.
 	Via string `json:"via"`
 
 	// GenerateRequestID gives requests an x-request-id, a random UUID.

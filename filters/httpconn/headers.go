@@ -33,10 +33,21 @@ func (s *stream) prepareRequest() bool {
 	s.addForwarded()
 	s.sanitize()
 	s.requestID()
-	if m.opt.via != nil {
-		h.AppendTo(codec.FieldVia, m.opt.via)
-	}
+	s.addVia(&h.Fields, h.Version)
 	return true
+}
+
+// addVia notes that a message went through here: "Each member of the Via field value represents a proxy or
+// gateway that has forwarded the message", with the protocol it was received in.
+// RFC 9110 section 7.6.3
+func (s *stream) addVia(f *codec.Fields, version uint8) {
+	switch o := &s.m.opt; {
+	case o.via == nil:
+	case version == codec.Version10:
+		f.AppendTo(codec.FieldVia, o.via10)
+	default:
+		f.AppendTo(codec.FieldVia, o.via)
+	}
 }
 
 // checkUnderscores applies headers_with_underscores_action.
@@ -320,9 +331,7 @@ func (s *stream) finishResponseHead() {
 	if !h.Has(codec.FieldDate) && h.Status >= 200 {
 		h.Add(codec.FieldDate, m.date())
 	}
-	if m.opt.via != nil {
-		h.AppendTo(codec.FieldVia, m.opt.via)
-	}
+	s.addVia(&h.Fields, h.Version)
 	if m.cfg.AlwaysSetRequestIDInResponse {
 		h.Set(codec.FieldXRequestID, s.Request.Get(codec.FieldXRequestID))
 	}

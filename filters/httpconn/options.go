@@ -10,7 +10,7 @@ import (
 type options struct {
 	server      []byte // value of the server field, nil to pass the upstream's through
 	serverWhere serverTransformation
-	via         []byte // "1.1 name", nil for none
+	via, via10  []byte // "1.1 name" and "1.0 name", nil for none
 	internal    []netip.Prefix
 	underscores underscoreAction
 	slashes     escapedSlashAction
@@ -57,7 +57,7 @@ func newOptions(cfg *Config) (o options, err error) {
 		o.serverWhere, o.server = serverPassThrough, nil
 	}
 	if cfg.Via != "" {
-		o.via = []byte("1.1 " + cfg.Via)
+		o.via, o.via10 = []byte("1.1 "+cfg.Via), []byte("1.0 "+cfg.Via)
 	}
 	switch cfg.HeadersWithUnderscoresAction {
 	case "reject_request":
