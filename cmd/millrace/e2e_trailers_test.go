@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -40,4 +44,34 @@ func TestTrailersOfRetriesStayApart(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+}
+
+// TestLogOfUpstream: what an access log tells of the connection to the host and of the trailers it sent.
+func TestLogOfUpstream(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	const response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n"
+	p := startProxy(t, oneRoute(rawOrigin(t, func(c *rawConn) {
+		for head := c.head(); head != ""; head = c.head() {
+			if strings.HasPrefix(head, "GET /plain ") {
+				c.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				continue
+			}
+			c.send(response)
+		}
+	}), fmt.Sprintf(`"access_log": [{"path": %q, "flush_interval": "5ms",
+	 "format": "%%UPSTREAM_CONNECTION_ID%% %%UPSTREAM_WIRE_BYTES_SENT%% %%UPSTREAM_WIRE_BYTES_RECEIVED%% %%TRAILER(x-sum)%% %%RESPONSE_TRAILERS_BYTES%%"}]`, path), "", ""))
+	c := dial(t, p.addr(""))
+	c.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\nGET /plain HTTP/1.1\r\nHost: a\r\n\r\n")
+	c.wantHead("200 OK")
+	c.bytes(len("2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n"))
+	c.wantHead("200 OK", "ontent-Length: 0")
+	want := regexp.MustCompile(fmt.Sprintf(`^([1-9]\d*) [1-9]\d* %d 7 6\n([1-9]\d*) [1-9]\d* 38 - 0\n$`, len(response)))
+	var text []byte
+	if !eventually(func() bool { text, _ = os.ReadFile(path); return strings.Count(string(text), "\n") == 2 }) {
+		t.Fatalf("log %q, want two lines", text)
+	}
+	if m := want.FindSubmatch(text); m == nil || string(m[1]) != string(m[2]) {
+		t.Errorf("log %q, want %s with one connection", text, want)
+	}
 }

@@ -160,6 +160,14 @@ var definitions = []definition{
 		name:     "UPSTREAM_TRANSPORT_FAILURE_REASON",
 		operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamTransportFailure }},
 	},
+	{
+		name:     "UPSTREAM_WIRE_BYTES_SENT",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.UpstreamWireSent, true }},
+	},
+	{
+		name:     "UPSTREAM_WIRE_BYTES_RECEIVED",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.UpstreamWireReceived, true }},
+	},
 	{name: "UPSTREAM_LOCAL_ADDRESS", operator: operator{build: address, addr: upstreamLocal}},
 	{
 		name:     "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
@@ -230,8 +238,7 @@ var definitions = []definition{
 // envoyOnly lists Envoy's operators that nothing here can fill, so that the message about
 // one can say so.
 var envoyOnly = []string{
-	"ROUNDTRIP_DURATION", "DOWNSTREAM_HANDSHAKE_DURATION", "UPSTREAM_WIRE_BYTES_SENT",
-	"UPSTREAM_WIRE_BYTES_RECEIVED", "DOWNSTREAM_WIRE_BYTES_SENT", "DOWNSTREAM_WIRE_BYTES_RECEIVED",
+	"ROUNDTRIP_DURATION", "DOWNSTREAM_HANDSHAKE_DURATION", "DOWNSTREAM_WIRE_BYTES_SENT", "DOWNSTREAM_WIRE_BYTES_RECEIVED",
 	"UPSTREAM_HEADER_BYTES_SENT", "UPSTREAM_HEADER_BYTES_RECEIVED",
 	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
 	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",

@@ -50,7 +50,7 @@ func newRecord() *Record {
 		Protocol: codec.Version11, UpstreamProtocol: codec.Version11, RouteName: "cart", VirtualHost: "shop", FilterChain: "main",
 		Remote: addr("203.0.113.9:0"), DirectRemote: addr("192.0.2.1:40000"), Local: addr("198.51.100.2:8080"),
 		UpstreamRemote: addr("10.0.0.1:80"), UpstreamLocal: addr("10.0.0.9:51000"),
-		ConnID: 77, UpstreamConnID: 78, StreamID: 123456789,
+		UpstreamWireSent: 165, UpstreamWireReceived: 1324, ConnID: 77, UpstreamConnID: 78, StreamID: 123456789,
 	}
 }
 
@@ -125,6 +125,7 @@ func TestOperators(t *testing.T) {
 		{"%UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_REMOTE_PORT%", "10.0.0.1:80 80"},
 		{"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(16)%", "203.0.113.9 203.0.0.0/16"},
 		{"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", "192.0.2.1:40000 198.51.100.2:8080 8080"},
+		{"%UPSTREAM_WIRE_BYTES_SENT% %UPSTREAM_WIRE_BYTES_RECEIVED%", "165 1324"},
 		{"%DOWNSTREAM_DIRECT_LOCAL_ADDRESS% %DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_LOCAL_PORT%", "198.51.100.2:8080 198.51.100.2 8080"},
 		{"%FILTER_CHAIN_NAME%", "main"},
 		{"%CONNECTION_ID% %STREAM_ID% %REQUESTED_SERVER_NAME%", "77 0d9b1a7e-4c2f-4f2a-9d57-7a3b5c6d7e8f -"},

@@ -87,6 +87,9 @@ type Record struct {
 	// UpstreamRemote and UpstreamLocal are the addresses of the last attempt's connection.
 	UpstreamRemote, UpstreamLocal engine.Addr
 
+	// UpstreamWireSent and UpstreamWireReceived are the bytes of the last attempt, heads and framing included.
+	UpstreamWireSent, UpstreamWireReceived uint64
+
 	// ConnID is the number of the downstream connection in this process, UpstreamConnID that of the upstream one.
 	ConnID, UpstreamConnID uint64
 	// StreamID is a number drawn for the stream: Stream.Random.

@@ -89,8 +89,9 @@ type Manager struct {
 	input    route.Input
 	record   accesslog.Record
 	trailers codec.Fields
-	values   []byte // header values of the response or request being changed
-	scratch  []byte // for values that are put together
+	sent     *codec.Fields // trailers of the response that is ending, for the log
+	values   []byte        // header values of the response or request being changed
+	scratch  []byte        // for values that are put together
 	dateSec  int64
 	dateText []byte
 	connID   uint64

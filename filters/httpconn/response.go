@@ -146,7 +146,10 @@ func (s *stream) sendData(b []byte, end bool) {
 func (s *stream) sendTrailers(t *codec.Fields) {
 	c := s.conn
 	c.io.Staged(c.codec.AppendTrailers(c.io.Stage(), 0, t))
+	m := s.m
+	m.sent = t
 	s.endResponse()
+	m.sent = nil
 }
 
 // endResponse is where the last byte of the response has been written or queued. It is the end of a tunnel too:
@@ -180,6 +183,7 @@ func (s *stream) describe() *accesslog.Record {
 	if s.outgoing {
 		r.Response = &s.Response
 	}
+	r.ResponseTrailers = m.sent
 	now := m.loop.Now()
 	r.End = now
 	r.StartUnix = m.loop.Unix() - (now - s.Info.Start)

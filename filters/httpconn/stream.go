@@ -354,6 +354,7 @@ func (s *stream) finish() {
 	if m.log.Enabled() {
 		s.log()
 	}
+	m.sent = nil
 	m.chain.Destroy(&s.Stream)
 	if s.replied && s.discardable() {
 		s.discarding = true

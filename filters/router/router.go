@@ -203,4 +203,8 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	rec.UpstreamRemote = rq.host.Addr
 	rec.UpstreamProtocol = codec.Version11
 	rec.UpstreamLocal = rq.x.LocalAddr()
+	if id := rq.x.ConnID(); id != 0 {
+		rec.UpstreamConnID = uint64(id)<<8 | uint64(r.loop.Index())
+	}
+	rec.UpstreamWireSent, rec.UpstreamWireReceived = rq.x.BytesSent(), rq.x.BytesReceived()
 }

@@ -41,6 +41,7 @@ type conn struct {
 	ended    bool // the host finished sending
 	backedUp bool // the exchange saw Full, OnWriteLow has not come
 	requests uint32
+	id       uint32 // number of the connection on this loop
 
 	createdAt int64 // loop clock, ns
 	idleSince int64
@@ -50,7 +51,9 @@ type conn struct {
 
 // newConn counts a connection of p. open or forget follows.
 func newConn(p *Pool) *conn {
-	c := &conn{pool: p, createdAt: p.cluster.loop.Now()}
+	t := p.cluster.table
+	t.conns++
+	c := &conn{pool: p, id: t.conns, createdAt: p.cluster.loop.Now()}
 	c.client.Reset(&p.settings.limits)
 	p.conns++
 	p.connecting++
@@ -86,6 +89,7 @@ func (c *conn) attach(x *Exchange) {
 	c.state, c.x = connActive, x
 	x.state, x.pool, x.conn = exchangeActive, c.pool, c
 	x.last, x.lastToken = c.ec, c.ec.Token()
+	x.connID = c.id
 	x.reused = c.requests > 0
 	x.headSent, x.pauses = false, 0
 	x.bytesOut, x.bytesIn = c.ec.BytesOut(), c.ec.BytesIn()

@@ -79,9 +79,14 @@ type Exchange struct {
 	reused   bool   // the connection carried a request before
 	headSent bool   // SendHead was called
 	pauses   uint16 // PauseRead without ResumeRead
+	connID   uint32 // of the conn of the last lease
 	bytesOut uint64 // active: the conn's count when leased; after: what this exchange sent
 	bytesIn  uint64 // likewise
 }
+
+// ConnID is the number of the connection among those of the loop, 0 before there was one. Still valid
+// after the end.
+func (x *Exchange) ConnID() uint32 { return x.connID }
 
 // Active reports whether the exchange has a connection.
 func (x *Exchange) Active() bool { return x.state == exchangeActive }

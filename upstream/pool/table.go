@@ -12,7 +12,8 @@ type Table struct {
 	newBalancer func(*upstream.Cluster) upstream.Balancer
 	clusters    []*Cluster
 	draining    bool
-	ended       bool // the loop ends: nothing more is opened
+	ended       bool   // the loop ends: nothing more is opened
+	conns       uint32 // begun so far, which numbers them
 
 	// event is lent to each Feed: one does for all connections, since the loop never calls a
 	// handler from inside another.
