@@ -77,7 +77,7 @@ type Record struct {
 	FilterChain string
 	// RequestedServerName is the SNI of a TLS downstream.
 	RequestedServerName string
-	// ConnectionDetails tells why the downstream connection was ended by us.
+	// ConnectionDetails tells why a network filter ended the downstream connection.
 	ConnectionDetails string
 
 	// Remote is the trusted address of the client, DirectRemote the peer of the connection.
