@@ -90,6 +90,10 @@ func TestCurl(t *testing.T) {
 	}
 	p.wantStat("http.e2e.downstream_cx_active", 0)
 	p.wantStat("http.e2e.downstream_rq_active", 0)
+	for _, name := range []string{"completed", "2xx", "3xx", "4xx"} {
+		p.wantStat("listener.127.0.0.1_0.http.e2e.downstream_rq_"+name, p.stat("http.e2e.downstream_rq_"+name))
+	}
+	p.wantStat("listener.127.0.0.1_0.http.e2e.downstream_rq_3xx", 1)
 }
 
 // TestWrk: load from a tool that is not ours, through the proxy to nginx, and no request fails.

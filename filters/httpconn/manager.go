@@ -47,6 +47,8 @@ type Deps struct {
 	Stats stats.Registrar
 	// Scope is where the manager's own counters go: "http.<stat_prefix>.".
 	Scope stats.Scope
+	// ListenerScope is where responses are counted by listener: "listener.<address>.http.<stat_prefix>.".
+	ListenerScope stats.Scope
 	// Draining is set while the process drains: responses then say Connection: close. May be nil.
 	Draining *atomic.Bool
 }
@@ -96,7 +98,8 @@ type Manager struct {
 	dateText []byte
 	connID   uint64
 
-	stats *managerStats
+	stats         *managerStats
+	listenerStats *listenerStats
 }
 
 // NewManager returns a manager for one filter chain on one loop.
@@ -110,6 +113,8 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 		log: d.Log, gate: d.Gate, formats: d.Formats, draining: d.Draining, limits: codec.DefaultLimits(),
 		scratch: make([]byte, 0, 4096), filterChain: d.FilterChain,
 		stats: stats.Register[managerStats](d.Stats, d.Scope),
+
+		listenerStats: stats.Register[listenerStats](d.Stats, d.ListenerScope),
 	}
 	if m.bufferLimit = d.BufferLimit; m.bufferLimit == 0 {
 		m.bufferLimit = bufferLimitBytes

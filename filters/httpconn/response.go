@@ -106,6 +106,7 @@ func (s *stream) sendHead(end bool) {
 	s.Info.ResponseHeadBytes = uint32(len(buf) - n)
 	c.io.Staged(buf)
 	m.stats.countStatus(h.Status)
+	m.listenerStats.countStatus(h.Status)
 	switch {
 	case end:
 		s.endResponse()

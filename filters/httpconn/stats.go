@@ -75,3 +75,31 @@ func (m *managerStats) countStatus(status int) {
 		m.Rq5xx.Inc()
 	}
 }
+
+// listenerStats counts the responses of one manager for one listener on one loop:
+// "listener.<address>.http.<stat_prefix>.".
+type listenerStats struct {
+	RqCompleted stats.Counter `stat:"downstream_rq_completed" help:"responses sent"`
+	Rq1xx       stats.Counter `stat:"downstream_rq_1xx" help:"1xx responses sent"`
+	Rq2xx       stats.Counter `stat:"downstream_rq_2xx" help:"2xx responses sent"`
+	Rq3xx       stats.Counter `stat:"downstream_rq_3xx" help:"3xx responses sent"`
+	Rq4xx       stats.Counter `stat:"downstream_rq_4xx" help:"4xx responses sent"`
+	Rq5xx       stats.Counter `stat:"downstream_rq_5xx" help:"5xx responses sent"`
+}
+
+// countStatus counts a response by its class.
+func (l *listenerStats) countStatus(status int) {
+	l.RqCompleted.Inc()
+	switch status / 100 {
+	case 1:
+		l.Rq1xx.Inc()
+	case 2:
+		l.Rq2xx.Inc()
+	case 3:
+		l.Rq3xx.Inc()
+	case 4:
+		l.Rq4xx.Inc()
+	case 5:
+		l.Rq5xx.Inc()
+	}
+}

@@ -52,6 +52,7 @@ var statScopes = map[string]string{
 	"filters/accesslog.WriterStats":      "filesystem.",
 	"filters/l7.corsStats":               "http.<stat_prefix>.cors.",
 	"filters/l7.healthCheckStats":        "http.<stat_prefix>.health_check.",
+	"filters/httpconn.listenerStats":     "listener.<address>.http.<stat_prefix>.",
 	"cmd/internal/server.listenerStats":  "listener.<address>.",
 	"cmd/internal/server.listenerCounts": "listener_manager.",
 	"cmd/internal/server.clusterCounts":  "cluster_manager.",

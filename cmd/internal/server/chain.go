@@ -48,7 +48,7 @@ func (w *worker) newServing(l *control.Listener) (*serving, error) {
 			Loop: w.loop, Chain: chain, Routes: l.Routes.Table, Formats: l.Routes.Formats,
 			Log: accesslog.NewLogger(l.Logs, w.loop.Index()), Scope: scope, Stats: register,
 			Gate: w.newGate(l, register), Draining: w.server.drainFlag(l), BufferLimit: l.BufferLimit,
-			FilterChain: l.ChainName,
+			FilterChain: l.ChainName, ListenerScope: stats.ListenerHTTPScope(l.Address, l.HTTP.StatPrefix),
 		})
 	}
 	if err != nil {
