@@ -109,7 +109,7 @@ func printDemo(e *env, s *server.Server, origins []string) {
   curl -i %s/slow        takes 2 s, the route allows one: 504
   curl -i %s/nobody      a cluster nobody listens for: 503
   curl -o /dev/null %s/big/64    64 MiB through the proxy
-  curl %s/stats?usedonly    counters; /help lists the admin port
+  curl '%s/stats?usedonly'    counters; /help lists the admin port
 
 Control-C ends it.
 `, at, admin, strings.Join(origins, " "), at, at, at, at, at, at, at, admin)

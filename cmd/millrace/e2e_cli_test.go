@@ -333,7 +333,7 @@ func TestDemo(t *testing.T) {
 		"/big/64":         {200, ""},
 		"/stats?usedonly": {200, "http.demo.downstream_rq_total: "},
 	}
-	urls := regexp.MustCompile(`curl .*?(http://[^/\s]+)(/\S*)`).FindAllStringSubmatch(text.String(), -1)
+	urls := regexp.MustCompile(`curl .*?(http://[^/\s]+)(/[^\s']*)`).FindAllStringSubmatch(text.String(), -1)
 	if len(urls) != len(want) {
 		t.Errorf("the demonstration prints %d URLs, this test knows %d:\n%s", len(urls), len(want), text.String())
 	}

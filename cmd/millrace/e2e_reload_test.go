@@ -247,7 +247,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 // collectedRSS returns the resident memory after a collection that gives free pages back.
 func (p *proxy) collectedRSS() int64 {
 	p.t.Helper()
-	p.adminPost("/memory/collect")
+	p.adminPost("/memory/collect?release")
 	return p.rss()
 }
 

@@ -66,7 +66,9 @@ func endpoints() []endpoint {
 			{"level", "the new level", oneOf{"", "debug", "info", "warn", "warning", "error"}},
 		}, (*Server).logging, func(d *Deps) bool { return d.LogLevel != nil }, false},
 		{"/memory", get, "memory of the process and its collections", nil, (*Server).memory, nil, false},
-		{"/memory/collect", post, "run a garbage collection and wait for it", nil, (*Server).collect, nil, false},
+		{"/memory/collect", post, "run a garbage collection and wait for it", []param{
+			{"release", "give free memory back to the system too", onOff},
+		}, (*Server).collect, nil, false},
 		{"/quitquitquit", post, "end the process", nil, (*Server).quit, func(d *Deps) bool { return d.Quit != nil }, false},
 		{"/ready", get, "200 if the server is live, else 503", nil, (*Server).ready, func(d *Deps) bool { return d.State != nil }, false},
 		{"/reload", post, "load the configuration again and tell what changed", []param{formatParam}, (*Server).reload, func(d *Deps) bool { return d.Reload != nil }, false},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
@@ -149,7 +150,11 @@ func (j *jsonPage) collections(m *Memory) {
 // collect is /memory/collect. Benchmarks use it to measure what is really held.
 func (s *Server) collect(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	debug.FreeOSMemory() // a collection, and what is free goes back to the kernel
+	if isSet(r, "release") {
+		debug.FreeOSMemory() // collects too
+	} else {
+		runtime.GC()
+	}
 	took := time.Since(start)
 	j := newJSON(w, r, indented)
 	defer j.done()
