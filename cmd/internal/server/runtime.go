@@ -25,12 +25,10 @@ const (
 
 // tuneRuntime prepares the runtime for n locked loops.
 //
-// GOMAXPROCS lies above the number of loops, so that collections, the control goroutine and handshakes
-// have processors of their own, and near a multiple of four, so that the collector uses whole
-// workers instead of fractions of the loops'.
+// GOMAXPROCS lies above the number of loops, see goProcessors.
 func tuneRuntime(n int) {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(4 * ((n + 1 + 2) / 3))
+		runtime.GOMAXPROCS(goProcessors(n, processors))
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -39,6 +37,15 @@ func tuneRuntime(n int) {
 		debug.SetMemoryLimit(max(limit-outsideHeapBytes, limit/2))
 	}
 	raiseFiles()
+}
+
+// goProcessors returns GOMAXPROCS for n loops on so many cores: above the number of loops, so that
+// collections, the control goroutine and handshakes have a processor of their own. Where cores are
+// left over it is near a multiple of four, so that the collector uses whole workers instead of fractions of the
+// loops'; but never more than there are cores, since every processor marks during a collection, and those without
+// a core take it from a loop. docs/decisions/0004-garbage-collection.md
+func goProcessors(n, cores int) int {
+	return max(n+1, min(4*((n+3)/3), cores))
 }
 
 // raiseFiles raises the soft limit of open files to the hard one.
