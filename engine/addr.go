@@ -152,15 +152,6 @@ func (a Addr) WithPort(port uint16) Addr {
 	return a
 }
 
-// WithIP returns the IP address ip with the port of a: the client a proxy before us told of.
-// An invalid ip changes nothing.
-func (a Addr) WithIP(ip netip.Addr) Addr {
-	if !ip.IsValid() {
-		return a
-	}
-	return AddrFrom(ip.WithZone(""), a.inet.port, 0)
-}
-
 // Path returns the path of a unix socket, "" otherwise.
 func (a Addr) Path() string { return a.path }
 

@@ -80,11 +80,8 @@ func TestAddrParts(t *testing.T) {
 	if got := mapped.String(); got != "10.0.0.1:80" {
 		t.Errorf("an IPv4-mapped address is shown as %q", got)
 	}
-	if got := mapped.WithPort(81).WithIP(netip.MustParseAddr("::1")).String(); got != "[::1]:81" {
-		t.Errorf("WithPort, WithIP = %q", got)
-	}
-	if got := mapped.WithIP(netip.Addr{}); got != mapped {
-		t.Errorf("WithIP of nothing = %v", got)
+	if got := mapped.WithPort(81).String(); got != "10.0.0.1:81" {
+		t.Errorf("WithPort = %q", got)
 	}
 	if got := engine.UnixAddr("@x"); got.Path() != "@x" || got.NetIP().IsValid() || got.String() != "unix:@x" {
 		t.Errorf("UnixAddr = %v", got)

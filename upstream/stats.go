@@ -43,7 +43,6 @@ type ClusterStats struct {
 	RqPendingOverflow     stats.Counter `stat:"upstream_rq_pending_overflow" help:"requests refused at max_pending_requests or max_requests"`
 	RqPendingFailureEject stats.Counter `stat:"upstream_rq_pending_failure_eject" help:"waiting requests failed by a connection that did not open"`
 	RqCancelled           stats.Counter `stat:"upstream_rq_cancelled" help:"requests given up while waiting for a connection"`
-	RqMaintenance         stats.Counter `stat:"upstream_rq_maintenance_mode" help:"requests refused in maintenance mode"`
 	RqTimeout             stats.Counter `stat:"upstream_rq_timeout" help:"requests without a response in time"`
 	RqPerTryTimeout       stats.Counter `stat:"upstream_rq_per_try_timeout" help:"tries without a response in time"`
 	RqRxReset             stats.Counter `stat:"upstream_rq_rx_reset" help:"requests ended by the host"`
