@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,7 +154,8 @@ func origin(t *testing.T, text string) string {
 	return srv.Listener.Addr().String()
 }
 
-// openSockets returns the inodes of the process's sockets.
+// openSockets returns the inodes of the process's sockets that are not connected to anybody: connections
+// of the test's own clients may end at any time. The value says whether the socket listens.
 func openSockets(t *testing.T) map[string]bool {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")
@@ -158,21 +163,41 @@ func openSockets(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	m := map[string]bool{}
-	for _, fd := range fds {
-		if to, err := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); err == nil && strings.HasPrefix(to, "socket:") {
-			m[to] = true
+	for _, entry := range fds {
+		to, err := os.Readlink(filepath.Join("/proc/self/fd", entry.Name()))
+		if err != nil || !strings.HasPrefix(to, "socket:") {
+			continue
+		}
+		fd, _ := strconv.Atoi(entry.Name())
+		if _, err := syscall.Getpeername(fd); err == syscall.ENOTCONN {
+			listens, _ := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
+			m[to] = listens == 1
 		}
 	}
 	return m
 }
 
-// quietSockets waits until no connection is open, and returns how many sockets there are.
-func (r *running) quietSockets() int {
+// quietSockets waits until no connection is open, and returns the sockets there are.
+func (r *running) quietSockets() map[string]bool {
 	r.t.Helper()
 	if !eventually(func() bool { return r.downstreamConns() == 0 }) {
 		r.t.Fatal("connections stay open")
 	}
-	return len(openSockets(r.t))
+	return openSockets(r.t)
+}
+
+// wantNoNewSockets waits until no socket is open that was not there before.
+func (r *running) wantNoNewSockets(before map[string]bool) {
+	r.t.Helper()
+	var left []string
+	if !eventually(func() bool {
+		now := openSockets(r.t)
+		maps.DeleteFunc(now, func(s string, _ bool) bool { _, had := before[s]; return had })
+		left = slices.Sorted(maps.Keys(now))
+		return len(left) == 0
+	}) {
+		r.t.Errorf("still open: %v", left)
+	}
 }
 
 // downstreamConns counts what the loops hold open, besides upstream connections.
