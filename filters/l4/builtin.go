@@ -1,0 +1,29 @@
+package l4
+
+import "millrace/filters"
+
+// Builtin lists every listener filter and every network filter but http_connection_manager, in the order in which
+// a listener usually has them.
+func Builtin() []filters.NetworkSpec {
+	return []filters.NetworkSpec{}
+}
+
+// spec makes one line of the table.
+func spec[C, S any](kind, name string, share func(*C, *filters.SharedEnv) (*S, error),
+	build func(*C, *S, *filters.NetworkEnv) (any, error), doc string) filters.NetworkSpec {
+	s := filters.Network(kind, name, share, build)
+	s.Doc = doc
+	return s
+}
+
+// terminal marks a line of the table as the end of a chain.
+func terminal(s filters.NetworkSpec) filters.NetworkSpec {
+	s.Terminal = true
+	return s
+}
+
+// udp marks a line of the table as one for UDP listeners.
+func udp(s filters.NetworkSpec) filters.NetworkSpec {
+	s.UDP = true
+	return s
+}
