@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"io"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -136,6 +137,16 @@ func (w *Wire) Established() {
 	c.loop.markReady(c)
 }
 
+// ReadAgain makes Transport.Read be called again, in the same turn unless the handler has paused, although the socket
+// may have nothing new: a transport that answered ErrWouldBlock for a reason of its own, such as a filter that
+// waits for an answer, has something again. Called on the loop.
+func (w *Wire) ReadAgain() {
+	if !w.gone() {
+		w.more = true
+		w.conn.loop.markReady(w.conn)
+	}
+}
+
 // Fail ends the conn because its transport cannot go on, such as after a handshake that
 // failed on another goroutine. What is on the wire already is flushed if the socket takes it
 // now: the alert that says why. Called on the loop.
@@ -216,6 +227,11 @@ func (c *Conn) wireEnd(err error) {
 	case err == io.EOF:
 		c.wire.more = true // told after ResumeRead
 	default:
+		if errno := syscall.Errno(0); errors.As(err, &errno) { // of the socket, through the transport
+			c.wire.err = err
+			c.fail(CloseReset, errno)
+			return
+		}
 		c.wire.Fail(err)
 	}
 }

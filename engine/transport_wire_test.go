@@ -1,0 +1,107 @@
+package engine_test
+
+import (
+	"net"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/engine"
+	"millrace/engine/enginetest"
+)
+
+// holdTransport is plain but for a gate that keeps it from reading.
+type holdTransport struct {
+	wire  *engine.Wire
+	holds bool
+	reads int
+}
+
+func (t *holdTransport) Handshake(w *engine.Wire) (bool, error) {
+	t.wire = w
+	return true, nil
+}
+
+func (t *holdTransport) Read(w *engine.Wire, dst []byte) (int, error) {
+	t.reads++
+	if t.holds {
+		return 0, engine.ErrWouldBlock
+	}
+	return w.Read(dst)
+}
+
+func (t *holdTransport) Write(w *engine.Wire, b []byte) error {
+	_, err := w.Write(b)
+	return err
+}
+func (t *holdTransport) CloseWrite(*engine.Wire) {}
+func (t *holdTransport) Close()                  {}
+
+func TestWireReadAgain(t *testing.T) {
+	t.Parallel()
+	l := enginetest.NewLoop(t)
+	rec := enginetest.NewRecorder()
+	c, peer := l.Pair(rec)
+	tr := &holdTransport{holds: true}
+	c.SetTransport(tr)
+	l.Settle()
+	peer.Write("abc")
+	peer.CloseWrite()
+	l.Settle()
+	rec.Want(t)
+	reads := tr.reads
+	l.Settle() // a transport that holds is not asked again and again
+	if tr.reads != reads {
+		t.Errorf("%d reads without an event", tr.reads-reads)
+	}
+	tr.wire.ReadAgain()
+	l.Settle()
+	rec.Want(t) // still held
+	tr.holds = false
+	c.PauseRead()
+	tr.wire.ReadAgain()
+	l.Settle()
+	rec.Want(t) // the handler does not want it now
+	c.ResumeRead()
+	l.Settle()
+	rec.Want(t, `data "abc"`, "eof")
+	c.Close()
+	tr.wire.ReadAgain() // does nothing to a conn that is gone
+	l.Settle()
+	rec.Want(t)
+}
+
+// TestWireReset: a reset of the socket is one for the handler too, whatever transport is between.
+func TestWireReset(t *testing.T) {
+	t.Parallel()
+	ls, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ls.Close()
+	l := enginetest.NewLoop(t)
+	rec := enginetest.NewRecorder()
+	addr := mustAddr(t, ls.Addr().String())
+	c, err := l.Dial(&addr, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetTransport(&holdTransport{})
+	var errno syscall.Errno
+	rec.CloseFunc = func(engine.CloseReason) { errno = c.Errno() }
+	other, err := ls.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Until(func() bool { return len(rec.Calls) == 1 })
+	if err := other.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	l.Until(func() bool { return len(rec.Calls) > 1 })
+	rec.Want(t, "connect", "close reset")
+	if errno != unix.ECONNRESET {
+		t.Errorf("Errno() = %v", errno)
+	}
+}
