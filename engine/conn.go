@@ -73,6 +73,9 @@ const (
 	flagReset                        // closes with a reset
 	flagFed                          // feeder is set
 	flagEager                        // FailAtReset
+	flagEOFDue                       // OnEOF is due: the handler before heard it
+	flagUpgrade                      // SetTransport was called inside OnData: what that leaves goes to the wire
+	flagPeerPath                     // Loop.peerPaths has the address of the peer
 )
 
 // cannotRead is what keeps a readable conn from being read.
@@ -85,9 +88,31 @@ func (c *Conn) Loop() *Loop { return c.loop }
 // one after the other.
 func (c *Conn) Token() Token { return Token{c.slot, c.gen} }
 
-// SetHandler makes h the owner of what happens from now on. Called inside OnData, the rest
-// of the bytes goes to h with the next ones.
-func (c *Conn) SetHandler(h Handler) { c.handler = h }
+// SetHandler makes h the owner of what happens from now on. It may be called from any call of the
+// handler before, and from outside.
+//
+// What is kept of the input, or what the OnData that calls it leaves, is shown to h later in the
+// same turn, without waiting for new bytes. If the peer has finished sending and was heard, OnEOF follows. While reading
+// is paused both wait for ResumeRead.
+//
+// All else stays as it is: the deadline, the watermarks, SetBatch, the count of PauseRead, a splice that
+// goes on, and calls that are due already (OnConnect, OnWriteLow, OnClose), which go to h. In OnAccept the handler returned wins.
+func (c *Conn) SetHandler(h Handler) {
+	c.loop.owner.assert()
+	if c.flags&(flagClosed|flagLinger) != 0 {
+		return
+	}
+	c.handler = h
+	if c.kept != nil || c.flags&flagInData != 0 {
+		c.flags |= flagOffer
+	}
+	if c.flags&flagEOF != 0 {
+		c.flags |= flagEOFDue
+	}
+	if c.flags&(flagOffer|flagEOFDue) != 0 {
+		c.loop.markReady(c)
+	}
+}
 
 // Connected reports whether c is open in both directions as far as connecting goes: it
 // was accepted, or the peer has accepted.
@@ -101,55 +126,6 @@ func (c *Conn) BytesIn() uint64 { return c.in }
 
 // BytesOut returns the bytes the socket has taken.
 func (c *Conn) BytesOut() uint64 { return c.outSum }
-
-// RemoteAddr returns the address of the peer. It is stored at accept.
-func (c *Conn) RemoteAddr() Addr {
-	if c.peer.family != familyUnix || c.flags&flagClosed != 0 {
-		return Addr{inet: c.peer}
-	}
-	var sa sys.Sockaddr
-	if sys.PeerAddr(int(c.fd), &sa) != 0 {
-		return Addr{inet: c.peer}
-	}
-	return addrFromKernel(&sa)
-}
-
-// LocalAddr returns the local address of c. It asks the kernel once.
-func (c *Conn) LocalAddr() Addr {
-	if c.local != nil {
-		return *c.local
-	}
-	if c.flags&flagClosed != 0 {
-		return Addr{}
-	}
-	a, err := LocalAddr(int(c.fd))
-	if err != nil {
-		return Addr{}
-	}
-	c.local = c.loop.intern(a)
-	return a
-}
-
-// localAddrsMax is how many local addresses a loop remembers. Accepted conns have few
-// between them, so that each need not hold its own.
-const localAddrsMax = 32
-
-// intern returns a pointer to a value equal to a, the same one for equal addresses as far
-// as possible.
-func (l *Loop) intern(a Addr) *Addr {
-	for _, p := range l.localAddrs {
-		if *p == a {
-			return p
-		}
-	}
-	p := &a
-	if len(l.localAddrs) < localAddrsMax {
-		l.localAddrs = append(l.localAddrs, p)
-	} else {
-		l.localAddrs[l.rng.IntN(localAddrsMax)] = p // dialled conns push each other out
-	}
-	return p
-}
 
 // SetDeadline arms OnTimeout for the time at of the loop's clock; 0 disarms it. Moving
 // the deadline to a later time costs one store.
@@ -276,6 +252,9 @@ func (c *Conn) runReady() {
 	if c.flags&flagOffer != 0 {
 		c.flags &^= flagOffer
 		c.offerKept()
+	}
+	if c.flags&(flagEOFDue|flagOffer|flagPaused) == flagEOFDue {
+		c.tellEOF()
 	}
 	if c.flags&flagWritable != 0 && (c.out != nil || c.feeder != nil) {
 		c.onWritable()

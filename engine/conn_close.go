@@ -89,7 +89,7 @@ func (c *Conn) CloseLinger(timeout time.Duration) {
 	c.endSplice()
 	c.handler = nil
 	c.dropKept()
-	c.flags &^= flagPaused | flagStuck | flagOffer | flagBatch | flagLowDue
+	c.flags &^= flagPaused | flagStuck | flagOffer | flagBatch | flagLowDue | flagEOFDue
 	c.flags |= flagLinger
 	if timeout <= 0 {
 		c.pauses = 1 // close as soon as the queue is flushed; see lingerFlushed
@@ -208,6 +208,7 @@ func (c *Conn) release() {
 	}
 	if c.wire != nil {
 		c.wire.t.Close()
+		c.wire.dropHead()
 	}
 	c.dropQueue()
 	c.dropKept()

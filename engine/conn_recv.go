@@ -50,8 +50,8 @@ func (c *Conn) read() {
 			c.flags &^= flagReadable
 		}
 		c.offer(buf[:front+n], front, front > keptCopyMax)
-		if c.flags&flagReadable == 0 {
-			return
+		if c.flags&flagReadable == 0 || c.wire != nil {
+			return // drained, or given a transport
 		}
 		if share -= n; share <= 0 {
 			l.stats.ReadShareHit.Inc()
@@ -88,6 +88,15 @@ func (c *Conn) onEOF() {
 	c.loop.endEvent()
 }
 
+// tellEOF tells a handler that came later.
+func (c *Conn) tellEOF() {
+	c.flags &^= flagEOFDue
+	if c.flags&(flagClosed|flagFailed|flagLinger) == 0 {
+		c.handler.OnEOF()
+		c.loop.endEvent()
+	}
+}
+
 // recv reads from the socket.
 func (c *Conn) recv(b []byte) (int, syscall.Errno) {
 	if c.loop.faults != nil {
@@ -102,14 +111,14 @@ func (c *Conn) recv(b []byte) (int, syscall.Errno) {
 // Hot path: guarded by BenchmarkEcho.
 func (c *Conn) offer(b []byte, front int, inBlock bool) {
 	l := c.loop
-	c.flags |= flagInData
+	c.flags = c.flags&^flagOffer | flagInData
 	n := c.handler.OnData(b)
 	c.flags &^= flagInData
 	if l.stage.owner != nil {
 		l.endEvent() // before anything b refers to moves
 	}
-	if c.flags&(flagClosed|flagLinger) != 0 {
-		c.dropKept() // the handler may have gone on to use b after it closed c
+	if c.flags&(flagClosed|flagLinger|flagUpgrade) != 0 {
+		c.offered(b, n, front, inBlock)
 		return
 	}
 	if n == len(b) && c.kept == nil {
@@ -122,6 +131,19 @@ func (c *Conn) offer(b []byte, front int, inBlock bool) {
 		n += c.spliceRest(b[n:])
 	}
 	c.keep(b, n, front, inBlock)
+}
+
+// offered is the end of offer for a conn that the handler has closed, or given a transport.
+func (c *Conn) offered(b []byte, n, front int, inBlock bool) {
+	if c.flags&(flagClosed|flagLinger) != 0 {
+		c.dropKept() // the handler may have gone on to use b after it closed c
+		return
+	}
+	if n < 0 || n > len(b) {
+		panic("BUG: engine: a handler consumed more than it was shown")
+	}
+	c.keep(b, n, front, inBlock)
+	c.upgrade()
 }
 
 // offerKept shows the kept bytes again, after ResumeRead.
@@ -270,7 +292,7 @@ func (c *Conn) ResumeRead() {
 	if c.kept != nil || c.flags&flagInData != 0 {
 		c.flags |= flagOffer
 	}
-	if c.flags&(flagOffer|flagReadable) != 0 || c.wire != nil && c.wire.more {
+	if c.flags&(flagOffer|flagReadable|flagEOFDue) != 0 || c.wire != nil && c.wire.more {
 		c.loop.markReady(c)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,22 @@ type ListenerOptions struct {
 	KeepAlive *KeepAlive
 	// UnixMode is the permission of a unix socket's file. 0 means 0660.
 	UnixMode uint32
+	// Transparent lets the listener have addresses that are not of this machine, and take
+	// connections to any that the packet filter (TPROXY) sends its way: Conn.LocalAddr is
+	// then where the client wanted to go. Needs CAP_NET_ADMIN or CAP_NET_RAW.
+	Transparent bool
+	// Freebind lets it bind an address that the machine does not have yet.
+	Freebind bool
+	// FastOpen is how many connections may wait whose data came with the first packet (TCP
+	// Fast Open, RFC 7413); 0 switches it off.
+	FastOpen int
+	// MPTCP makes it take multipath TCP (RFC 8684) as well as plain TCP.
+	MPTCP bool
+	// IPv4Compat makes "[::]:80" take IPv4 too, as ":80" does. Without it the address leaves IPv4 to
+	// "0.0.0.0:80".
+	IPv4Compat bool
+	// SocketOptions are set beside those above, in order.
+	SocketOptions []SocketOption
 }
 
 // KeepAlive says how the kernel probes silent connections. Zero fields mean the system's settings.
@@ -66,21 +83,47 @@ func listenOn(addr Addr, opts ListenerOptions) (int, error) {
 	if !addr.toKernel(&sa) {
 		return -1, errors.New("not an address to listen on")
 	}
+	fd, err := listenSocket(&addr, &opts)
+	if err != nil {
+		return -1, err
+	}
+	if err := bindAndListen(fd, &addr, &sa, &opts); err != nil {
+		sys.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// listenSocket makes the socket.
+func listenSocket(addr *Addr, opts *ListenerOptions) (int, error) {
+	if opts.MPTCP && !addr.IsUnix() {
+		fd, errno := sys.MPTCPSocket(addr.domain())
+		if errno != 0 {
+			return -1, fmt.Errorf("socket: %w (%s)", errno, needMPTCP)
+		}
+		return fd, nil
+	}
 	fd, errno := sys.Socket(addr.domain())
 	if errno != 0 {
 		return -1, fmt.Errorf("socket: %w", errno)
 	}
+	return fd, nil
+}
+
+// bindAndListen does the rest. sa is addr in the kernel's form.
+func bindAndListen(fd int, addr *Addr, sa *sys.Sockaddr, opts *ListenerOptions) error {
 	if err := setListenOptions(fd, addr, opts); err != nil {
-		sys.Close(fd)
-		return -1, err
+		return err
+	}
+	if err := setOptions(fd, opts.SocketOptions, SocketPrebind); err != nil {
+		return err
 	}
 	isFile := addr.IsUnix() && addr.path[0] != '@'
 	if isFile {
-		removeStaleSocket(addr.path, &sa)
+		removeStaleSocket(addr.path, sa)
 	}
-	if errno := sys.Bind(fd, &sa); errno != 0 {
-		sys.Close(fd)
-		return -1, fmt.Errorf("bind: %w", errno)
+	if errno := sys.Bind(fd, sa); errno != 0 {
+		return fmt.Errorf("bind: %w%s", errno, bindHint(errno))
 	}
 	if isFile {
 		mode := opts.UnixMode
@@ -88,66 +131,70 @@ func listenOn(addr Addr, opts ListenerOptions) (int, error) {
 			mode = 0o660
 		}
 		if err := os.Chmod(addr.path, os.FileMode(mode)); err != nil {
-			sys.Close(fd)
-			return -1, err
+			return err
 		}
+	}
+	if err := setOptions(fd, opts.SocketOptions, SocketBound); err != nil {
+		return err
 	}
 	backlog := opts.Backlog
 	if backlog == 0 {
 		backlog = backlogDefault
 	}
 	if errno := sys.Listen(fd, backlog); errno != 0 {
-		sys.Close(fd)
-		return -1, fmt.Errorf("listen: %w", errno)
+		return fmt.Errorf("listen: %w", errno)
 	}
-	return fd, nil
+	return setOptions(fd, opts.SocketOptions, SocketListening)
+}
+
+// bindHint says what an operator may do about a bind that failed.
+func bindHint(errno syscall.Errno) string {
+	switch errno {
+	case unix.EADDRNOTAVAIL:
+		return " (this machine does not have the address; \"freebind\" binds it all the same)"
+	case unix.EACCES:
+		return " (ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE)"
+	}
+	return ""
 }
 
 // setListenOptions sets what must be set before bind, and what accepted sockets inherit.
-func setListenOptions(fd int, addr Addr, opts ListenerOptions) error {
+func setListenOptions(fd int, addr *Addr, opts *ListenerOptions) error {
 	if addr.IsUnix() {
 		return nil
 	}
-	set := func(name string, level, option, value int) error {
-		if errno := sys.SetInt(fd, level, option, value); errno != 0 {
-			return fmt.Errorf("setsockopt %s: %w", name, errno)
-		}
-		return nil
-	}
-	err := set("SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	s := optionSetter{fd: fd, v6: addr.domain() == unix.AF_INET6}
+	s.int("SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, "")
 	if opts.ReusePort {
-		err = errors.Join(err, set("SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		s.int("SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "")
 	}
-	if addr.domain() == unix.AF_INET6 {
+	if s.v6 {
 		v6only := 1 // "[::]:80" leaves IPv4 to "0.0.0.0:80"; ":80" takes both
-		if addr.inet.family == familyAny {
+		if addr.inet.family == familyAny || opts.IPv4Compat {
 			v6only = 0
 		}
-		err = errors.Join(err, set("IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only))
+		s.int("IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only, "")
+	}
+	if opts.Transparent {
+		s.transparent()
+	}
+	if opts.Freebind {
+		s.freebind()
 	}
 	if !opts.Nagle {
 		// Accepted sockets inherit it, which saves a system call for each.
-		err = errors.Join(err, set("TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+		s.int("TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1, "")
 	}
-	if k := opts.KeepAlive; k != nil { // inherited likewise
-		err = errors.Join(err, set("SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
-		for _, o := range []struct {
-			name          string
-			option, value int
-		}{
-			{"TCP_KEEPCNT", unix.TCP_KEEPCNT, k.Probes},
-			{"TCP_KEEPIDLE", unix.TCP_KEEPIDLE, int(k.Idle / time.Second)},
-			{"TCP_KEEPINTVL", unix.TCP_KEEPINTVL, int(k.Interval / time.Second)},
-		} {
-			if o.value > 0 {
-				err = errors.Join(err, set(o.name, unix.IPPROTO_TCP, o.option, o.value))
-			}
-		}
+	if opts.KeepAlive != nil { // inherited likewise
+		s.keepAlive(opts.KeepAlive)
 	}
 	if opts.DeferAccept > 0 {
-		err = errors.Join(err, set("TCP_DEFER_ACCEPT", unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, opts.DeferAccept))
+		s.int("TCP_DEFER_ACCEPT", unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, opts.DeferAccept, "")
 	}
-	return err
+	if opts.FastOpen > 0 {
+		s.int("TCP_FASTOPEN", unix.IPPROTO_TCP, unix.TCP_FASTOPEN, opts.FastOpen, needFastOpen)
+	}
+	return s.err
 }
 
 // removeStaleSocket removes the file of a unix socket nobody listens on any more. Anything

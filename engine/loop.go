@@ -72,6 +72,7 @@ type Loop struct {
 	acceptFault    syscall.Errno // tests: what accept4 fails with
 
 	localAddrs []*Addr
+	peerPaths  map[uint32]Addr // by slot: peers that SetRemoteAddr says are unix sockets
 
 	panics panicBudget
 	stats  LoopStats

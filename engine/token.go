@@ -49,6 +49,7 @@ func (s *slab) lease() *Conn {
 
 // release frees the slot of c and ends its generation.
 func (s *slab) release(c *Conn) {
+	c.dropPeerPath()
 	// The loop stays: a handler that writes to a conn it was told is gone does no harm
 	// until the slot is used again.
 	*c = Conn{loop: c.loop, slot: c.slot, gen: c.gen + 1, fd: -1, flags: flagClosed}

@@ -42,20 +42,74 @@ type Transport interface {
 type Wire struct {
 	conn  *Conn
 	t     Transport
-	ready bool // the handshake is complete
-	more  bool // reading stopped before the transport would block
-	dials bool // OnConnect is due when the handshake is complete
-	shut  bool // CloseWrite was called
+	head  *keptData // read before there was a transport: Read begins with it
+	ready bool      // the handshake is complete
+	more  bool      // reading stopped before the transport would block
+	dials bool      // OnConnect is due when the handshake is complete
+	shut  bool      // CloseWrite was called
 	err   error
 }
 
-// SetTransport puts t between c and its socket. It must be called before the first byte
-// passes: in OnAccept, or after Dial. For a dialled conn OnConnect waits for the handshake.
+// SetTransport puts t between c and its socket, in OnAccept, after Dial, or later: what is kept of
+// the input by then, or what the OnData that calls it leaves, is the first that Wire.Read returns, and an end
+// that was seen follows it. What was written before leaves as it is. For a dialled conn OnConnect waits for the handshake.
+//
+// Precondition: c has no transport yet, and no splice goes on from or to it.
 func (c *Conn) SetTransport(t Transport) {
+	c.loop.owner.assert()
+	if c.flags&(flagClosed|flagFailed|flagLinger) != 0 {
+		t.Close()
+		return
+	}
+	if c.wire != nil || c.splice != nil || c.feeder != nil {
+		panic("BUG: engine: SetTransport on a conn that has a transport or a splice")
+	}
+	if c.loop.stage.owner == c {
+		c.loop.unstage(c)
+	}
 	c.wire = &Wire{conn: c, t: t, more: true, dials: c.flags&(flagConnecting|flagConnectDue) != 0}
-	c.flags &^= flagConnectDue
+	c.flags &^= flagConnectDue | flagStuck
+	if c.flags&flagInData != 0 {
+		c.flags |= flagUpgrade
+	} else {
+		c.upgrade()
+	}
 	if c.flags&flagConnecting == 0 {
 		c.loop.markReady(c)
+	}
+}
+
+// upgrade gives what is kept of the input to the transport, which comes before the handler now.
+func (c *Conn) upgrade() {
+	c.flags &^= flagUpgrade
+	if c.flags&(flagClosed|flagFailed) != 0 {
+		return
+	}
+	c.wire.head, c.kept = c.kept, nil
+	c.flags &^= flagOffer
+	if c.flags&flagEOF != 0 { // the transport reads it once more: the handler hears when it says so
+		c.flags &^= flagEOF | flagEOFDue
+		c.flags |= flagReadable | flagHup
+	}
+}
+
+// readHead reads what came before there was a transport.
+func (w *Wire) readHead(b []byte) int {
+	k := w.head
+	n := copy(b, k.bytes())
+	k.off, k.n = k.off+n, k.n-n
+	if k.n == 0 {
+		w.dropHead()
+	}
+	return n
+}
+
+// dropHead gives the block of the head back.
+func (w *Wire) dropHead() {
+	if k := w.head; k != nil {
+		w.head = nil
+		w.conn.loop.arena.Return(k.block)
+		w.conn.loop.freeKept(k)
 	}
 }
 
@@ -84,6 +138,8 @@ func (w *Wire) Read(b []byte) (int, error) {
 		return 0, nil
 	case w.gone():
 		return 0, io.ErrClosedPipe
+	case w.head != nil:
+		return w.readHead(b), nil
 	case c.flags&flagReadable == 0:
 		return 0, ErrWouldBlock
 	}
