@@ -1,0 +1,140 @@
+package hpack
+
+import "bytes"
+
+// Encoder compresses the header blocks of one direction of a connection.
+//
+// It finds what is in its table by a hash of 256 places that holds the newest entry of each hash: an entry that is
+// pushed out of its place by another is only found no more.
+type Encoder struct {
+	table  table
+	places []uint32 // number of an entry plus 1, by hash; 0 is none; nil until the first entry
+	// A change of the size is told at the start of the next block: the smallest since the last one, and the final one.
+	lowest  uint32
+	changed bool
+}
+
+// placesCount is the number of places of the hash. A table of 4096 bytes has at most 128 entries.
+const placesCount = 256
+
+// A Mode says what an Encoder may do with a field.
+type Mode uint8
+
+const (
+	// Index puts the field into the dynamic table: for values that come again on the connection.
+	Index Mode = iota
+	// Literal spells it out: for values that will not.
+	Literal
+	// NeverIndex spells it out and asks all who pass it on to do so too: for secrets.
+	NeverIndex
+)
+
+// NewEncoder returns an Encoder with a table of at most size bytes.
+func NewEncoder(size uint32) Encoder {
+	return Encoder{table: table{max: min(size, TableSizeDefault)}, lowest: TableSizeDefault, changed: size < TableSizeDefault}
+}
+
+// SetMax changes the size of the table: the smaller of what we want and the peer's SETTINGS_HEADER_TABLE_SIZE.
+func (e *Encoder) SetMax(size uint32) {
+	if size == e.table.max {
+		return
+	}
+	if !e.changed {
+		e.lowest = size
+	}
+	e.lowest = min(e.lowest, size)
+	e.changed = true
+	e.table.setMax(size)
+	if size == 0 {
+		e.places = nil
+	}
+}
+
+// Begin appends what must come in front of a header block.
+func (e *Encoder) Begin(dst []byte) []byte {
+	if !e.changed {
+		return dst
+	}
+	e.changed = false
+	if e.lowest < e.table.max {
+		dst = appendInteger(dst, 0x20, 5, e.lowest)
+	}
+	return appendInteger(dst, 0x20, 5, e.table.max)
+}
+
+// AppendStatic appends entry i of the static table, name and value.
+func (e *Encoder) AppendStatic(dst []byte, i int) []byte { return append(dst, 0x80|byte(i)) }
+
+// Append appends a field. name is in lower case; static is the first entry of the static table with that name, 0 if there is none
+// or the caller does not know.
+//
+// Hot path: BenchmarkEncode.
+func (e *Encoder) Append(dst []byte, static int, name, value []byte, mode Mode) []byte {
+	if mode != Index || len(name)+len(value)+entryOverhead > int(e.table.max) {
+		return e.appendLiteral(dst, static, name, value, mode)
+	}
+	h := hash(hash(hashStart, name), value)
+	if n, ok := e.find(h, name, value); ok {
+		return appendInteger(dst, 0x80, 7, uint32(StaticCount)+e.table.next-n)
+	}
+	e.insert(h, name, value)
+	if static != 0 {
+		dst = appendInteger(dst, 0x40, 6, uint32(static))
+	} else {
+		dst = appendText(append(dst, 0x40), name)
+	}
+	return appendText(dst, value)
+}
+
+// appendLiteral appends a field that does not go into the table.
+func (e *Encoder) appendLiteral(dst []byte, static int, name, value []byte, mode Mode) []byte {
+	first := byte(0)
+	if mode == NeverIndex {
+		first = 0x10
+	}
+	if static != 0 {
+		dst = appendInteger(dst, first, 4, uint32(static))
+	} else {
+		dst = appendText(append(dst, first), name)
+	}
+	return appendText(dst, value)
+}
+
+// find returns the number of an entry.
+func (e *Encoder) find(h uint32, name, value []byte) (n uint32, ok bool) {
+	if e.places == nil {
+		return 0, false
+	}
+	n = e.places[h%placesCount] - 1
+	if n-e.table.oldest >= e.table.len() { // gone, or none
+		return 0, false
+	}
+	gotName, gotValue := e.table.bytes(e.table.at(n))
+	return n, bytes.Equal(gotValue, value) && bytes.Equal(gotName, name)
+}
+
+func (e *Encoder) insert(h uint32, name, value []byte) {
+	if e.places == nil {
+		e.places = make([]uint32, placesCount)
+	}
+	e.table.insert(name, value)
+	e.places[h%placesCount] = e.table.next
+}
+
+const hashStart = 2166136261
+
+// hash is FNV-1a. A peer that makes values collide only loses compression.
+func hash(h uint32, b []byte) uint32 {
+	for _, c := range b {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h ^ h>>15
+}
+
+// appendText appends a string literal, in the shorter of the two forms.
+func appendText(dst, s []byte) []byte {
+	if n := huffmanLength(s); n < len(s) {
+		return appendHuffman(appendInteger(dst, 0x80, 7, uint32(n)), s)
+	}
+	return append(appendInteger(dst, 0, 7, uint32(len(s))), s...)
+}
