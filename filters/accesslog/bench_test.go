@@ -66,8 +66,13 @@ func everyOperator() string {
 		case d.needsArg:
 			arg = "(x-request-id?x-none)"
 		}
-		if d.name == "ENVIRONMENT" {
+		switch d.name {
+		case "ENVIRONMENT":
 			arg = "(HOME)"
+		case "DYNAMIC_METADATA":
+			arg = "(pp:x)"
+		case "METADATA":
+			arg = "(DYNAMIC:pp:x)"
 		}
 		text += "%" + d.name + arg + "% "
 	}

@@ -30,6 +30,8 @@ var definitions = []definition{
 	{name: "RESPONSE_DURATION", operator: between(pointStart, pointUpstreamFirstRx)},
 	{name: "RESPONSE_TX_DURATION", operator: between(pointUpstreamFirstRx, pointDownstreamLastTx)},
 	{name: "UPSTREAM_CONNECTION_POOL_READY_DURATION", operator: between(pointStart, pointUpstreamReady)},
+	{name: "ROUNDTRIP_DURATION", operator: absent()},
+	{name: "DOWNSTREAM_HANDSHAKE_DURATION", operator: absent()},
 	{
 		name: "COMMON_DURATION", operator: operator{number: duration},
 		parse: parseDuration, needsArg: true, usage: "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%",
@@ -48,7 +50,19 @@ var definitions = []definition{
 	{name: "DOWNSTREAM_HEADER_BYTES_RECEIVED", operator: operator{number: requestHeadBytes}},
 	{name: "RESPONSE_HEADERS_BYTES", operator: operator{number: responseHeadBytes}},
 	{name: "DOWNSTREAM_HEADER_BYTES_SENT", operator: operator{number: responseHeadBytes}},
+	{name: "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", operator: operator{number: requestHeadBytes}},
+	{name: "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", operator: operator{number: responseHeadBytes}},
 	{name: "RESPONSE_TRAILERS_BYTES", operator: operator{number: responseTrailersBytes}},
+	{
+		name:     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.WireReceived, true }},
+	},
+	{
+		name:     "DOWNSTREAM_WIRE_BYTES_SENT",
+		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.WireSent, true }},
+	},
+	{name: "BYTES_RETRANSMITTED", operator: operator{number: zero}},
+	{name: "PACKETS_RETRANSMITTED", operator: operator{number: zero}},
 
 	// Result.
 	{
@@ -79,7 +93,20 @@ var definitions = []definition{
 		name:     "RESPONSE_FLAGS_LONG",
 		operator: operator{build: func(dst []byte, _ *operator, r *Record) []byte { return r.Flags.AppendLong(dst) }},
 	},
-	{name: "ACCESS_LOG_TYPE", operator: operator{str: constant, text: "DownstreamEnd"}},
+	{name: "CUSTOM_FLAGS", operator: absent()},
+	{
+		name: "GRPC_STATUS", operator: operator{build: grpcStatus},
+		parse: parseGRPCStatus, usage: "%GRPC_STATUS%, or with CAMEL_STRING, SNAKE_STRING or NUMBER in parentheses",
+	},
+	{name: "GRPC_STATUS_NUMBER", operator: operator{number: grpcStatusNumber}},
+	{
+		name:     "LOCAL_REPLY_BODY",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.LocalReplyBody }},
+	},
+	{
+		name:     "ACCESS_LOG_TYPE",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.Type.String() }},
+	},
 
 	// Fields.
 	{
@@ -119,6 +146,10 @@ var definitions = []definition{
 		name: "QUERY_PARAM", operator: operator{bytes: queryParam},
 		parse: parseQueryParam, needsArg: true, usage: "%QUERY_PARAM(NAME)% or %QUERY_PARAM(NAME):LENGTH%",
 	},
+	{
+		name: "QUERY_PARAMS", operator: operator{bytes: queryParams},
+		parse: parseQueryParams, usage: "%QUERY_PARAMS% or %QUERY_PARAMS(ORIG):LENGTH%",
+	},
 
 	// Route and cluster.
 	{name: "ROUTE_NAME", operator: operator{str: func(_ *operator, r *Record) string { return r.RouteName }}},
@@ -152,6 +183,11 @@ var definitions = []definition{
 		name:     "UPSTREAM_CONNECTION_ID",
 		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.UpstreamConnID, r.UpstreamConnID != 0 }},
 	},
+	{name: "UPSTREAM_HOSTS_ATTEMPTED", operator: operator{build: attempted, attempt: attemptAddress}},
+	{name: "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", operator: operator{build: attempted, attempt: attemptIP}},
+	{name: "UPSTREAM_HOST_NAMES_ATTEMPTED", operator: operator{build: attempted, attempt: attemptName}},
+	{name: "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", operator: operator{build: attempted, attempt: attemptBareName}},
+	{name: "UPSTREAM_CONNECTION_IDS_ATTEMPTED", operator: operator{build: attempted, attempt: attemptConnID}},
 	{
 		name:     "UPSTREAM_REQUEST_ATTEMPT_COUNT",
 		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return uint64(r.Attempts), true }},
@@ -168,6 +204,19 @@ var definitions = []definition{
 		name:     "UPSTREAM_WIRE_BYTES_RECEIVED",
 		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.UpstreamWireReceived, true }},
 	},
+	{name: "UPSTREAM_HEADER_BYTES_SENT", operator: operator{number: upstreamHeadSent}},
+	{name: "UPSTREAM_HEADER_BYTES_RECEIVED", operator: operator{number: upstreamHeadReceived}},
+	{name: "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", operator: operator{number: upstreamHeadSent}},
+	{name: "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", operator: operator{number: upstreamHeadReceived}},
+	{
+		name:     "UPSTREAM_DETECTED_CLOSE_TYPE",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamCloseType.String() }},
+	},
+	{
+		name:     "UPSTREAM_LOCAL_CLOSE_REASON",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.UpstreamCloseReason }},
+	},
+	{name: "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID", operator: absent()},
 	{name: "UPSTREAM_LOCAL_ADDRESS", operator: operator{build: address, addr: upstreamLocal}},
 	{
 		name:     "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
@@ -205,13 +254,26 @@ var definitions = []definition{
 		parse:    parseMask, usage: maskUsage,
 	},
 	{name: "DOWNSTREAM_LOCAL_PORT", operator: operator{number: addressPort, addr: downstreamLocal}},
-	{name: "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", operator: operator{build: address, addr: downstreamLocal}},
+	{name: "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", operator: operator{build: address, addr: downstreamDirectLocal}},
 	{
 		name:     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
-		operator: operator{build: addressIP, addr: downstreamLocal},
+		operator: operator{build: addressIP, addr: downstreamDirectLocal},
 		parse:    parseMask, usage: maskUsage,
 	},
-	{name: "DOWNSTREAM_DIRECT_LOCAL_PORT", operator: operator{number: addressPort, addr: downstreamLocal}},
+	{name: "DOWNSTREAM_DIRECT_LOCAL_PORT", operator: operator{number: addressPort, addr: downstreamDirectLocal}},
+	{name: "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", operator: absent()},
+	{
+		name:     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.TransportFailure }},
+	},
+	{
+		name:     "DOWNSTREAM_DETECTED_CLOSE_TYPE",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.CloseType.String() }},
+	},
+	{
+		name:     "DOWNSTREAM_LOCAL_CLOSE_REASON",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.CloseReason }},
+	},
 	{
 		name:     "FILTER_CHAIN_NAME",
 		operator: operator{str: func(_ *operator, r *Record) string { return r.FilterChain }},
@@ -219,6 +281,18 @@ var definitions = []definition{
 	{
 		name:     "REQUESTED_SERVER_NAME",
 		operator: operator{str: func(_ *operator, r *Record) string { return r.RequestedServerName }},
+	},
+	{
+		name:     "TLS_JA3_FINGERPRINT",
+		operator: operator{str: func(_ *operator, r *Record) string { return r.JA3 }},
+	},
+	{
+		name: "DYNAMIC_METADATA", operator: operator{str: metadata},
+		parse: parseMetadata, needsArg: true, usage: "%DYNAMIC_METADATA(NAMESPACE:KEY)%",
+	},
+	{
+		name: "METADATA", operator: operator{str: metadata},
+		parse: parseTypedMetadata, needsArg: true, usage: "%METADATA(DYNAMIC:NAMESPACE:KEY)%",
 	},
 	{
 		name:     "CONNECTION_ID",
@@ -235,31 +309,33 @@ var definitions = []definition{
 	{name: "UNIQUE_ID", operator: operator{build: uniqueID}},
 }
 
+// tlsOperators are those on the certificates and sessions of TLS connections. There is no value as long as
+// connections are not TLS.
+var tlsOperators = []string{
+	"DOWNSTREAM_TLS_SESSION_ID", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
+	"DOWNSTREAM_LOCAL_SUBJECT", "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER",
+	"DOWNSTREAM_LOCAL_URI_SAN", "DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_LOCAL_DNS_SAN", "DOWNSTREAM_PEER_DNS_SAN",
+	"DOWNSTREAM_LOCAL_IP_SAN", "DOWNSTREAM_PEER_IP_SAN", "DOWNSTREAM_LOCAL_EMAIL_SAN", "DOWNSTREAM_PEER_EMAIL_SAN",
+	"DOWNSTREAM_LOCAL_OTHERNAME_SAN", "DOWNSTREAM_PEER_OTHERNAME_SAN",
+	"DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_PEER_SERIAL",
+	"DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START", "DOWNSTREAM_PEER_CERT_V_END",
+	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", "DOWNSTREAM_PEER_CHAIN_SERIALS",
+	"TLS_JA4_FINGERPRINT",
+	"UPSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION",
+	"UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_ISSUER", "UPSTREAM_PEER_CERT",
+	"UPSTREAM_PEER_CERT_V_START", "UPSTREAM_PEER_CERT_V_END",
+	"UPSTREAM_PEER_URI_SAN", "UPSTREAM_PEER_DNS_SAN", "UPSTREAM_PEER_IP_SAN",
+	"UPSTREAM_LOCAL_URI_SAN", "UPSTREAM_LOCAL_DNS_SAN", "UPSTREAM_LOCAL_IP_SAN",
+}
+
+// tlsDefinitions are what those names mean. The ones on the validity of a certificate take the format of a time.
+var tlsDefinitions = struct{ text, time definition }{
+	definition{operator: absent()}, definition{operator: absent(), parse: parseTime, usage: "%NAME% or %NAME(%Y-%m-%d)%"},
+}
+
 // envoyOnly lists Envoy's operators that nothing here can fill, so that the message about
 // one can say so.
 var envoyOnly = []string{
-	"ROUNDTRIP_DURATION", "DOWNSTREAM_HANDSHAKE_DURATION", "DOWNSTREAM_WIRE_BYTES_SENT", "DOWNSTREAM_WIRE_BYTES_RECEIVED",
-	"UPSTREAM_HEADER_BYTES_SENT", "UPSTREAM_HEADER_BYTES_RECEIVED",
-	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
-	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
-	"BYTES_RETRANSMITTED", "PACKETS_RETRANSMITTED", "CUSTOM_FLAGS", "GRPC_STATUS", "GRPC_STATUS_NUMBER",
-	"LOCAL_REPLY_BODY", "QUERY_PARAMS", "STREAM_INFO_REQ",
-	"VIRTUAL_CLUSTER_NAME", "UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
-	"UPSTREAM_HOST_NAMES_ATTEMPTED", "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
-	"UPSTREAM_CONNECTION_IDS_ATTEMPTED", "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
-	"UPSTREAM_DETECTED_CLOSE_TYPE", "UPSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
-	"DOWNSTREAM_TRANSPORT_FAILURE_REASON",
-	"DOWNSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_DETECTED_CLOSE_TYPE", "DOWNSTREAM_TLS_SESSION_ID",
-	"DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION", "DOWNSTREAM_LOCAL_SUBJECT",
-	"DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER", "DOWNSTREAM_LOCAL_URI_SAN",
-	"DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_LOCAL_DNS_SAN", "DOWNSTREAM_PEER_DNS_SAN",
-	"DOWNSTREAM_LOCAL_IP_SAN", "DOWNSTREAM_PEER_IP_SAN", "DOWNSTREAM_LOCAL_EMAIL_SAN",
-	"DOWNSTREAM_PEER_EMAIL_SAN", "DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_FINGERPRINT_1",
-	"DOWNSTREAM_PEER_SERIAL", "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START",
-	"DOWNSTREAM_PEER_CERT_V_END", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
-	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", "DOWNSTREAM_PEER_CHAIN_SERIALS", "TLS_JA3_FINGERPRINT",
-	"TLS_JA4_FINGERPRINT", "UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_ISSUER", "UPSTREAM_PEER_CERT",
-	"UPSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION", "DYNAMIC_METADATA",
-	"CLUSTER_METADATA", "UPSTREAM_METADATA", "METADATA", "FILTER_STATE", "UPSTREAM_FILTER_STATE",
+	"STREAM_INFO_REQ", "VIRTUAL_CLUSTER_NAME", "CLUSTER_METADATA", "UPSTREAM_METADATA", "FILTER_STATE", "UPSTREAM_FILTER_STATE",
 	"TRACE_ID", "COALESCE", "CEL", "TYPED_CEL",
 }

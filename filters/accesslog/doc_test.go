@@ -20,6 +20,16 @@ func TestDocs(t *testing.T) {
 			t.Errorf("docs/access-log.md lacks the operator %s", definitions[i].name)
 		}
 	}
+	for _, name := range envoyOnly {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/access-log.md does not say that %s is refused", name)
+		}
+	}
+	for _, name := range pointNames[:pointEnd] {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/access-log.md lacks the point %s", name)
+		}
+	}
 	for _, f := range flagNames {
 		if !strings.Contains(text, "| "+f.short+" | "+f.long+" |") {
 			t.Errorf("docs/access-log.md lacks the flag %s", f.short)

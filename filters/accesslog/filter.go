@@ -12,6 +12,9 @@ type filter struct {
 	value  uint64 // of comparisons
 	flags  Flags
 	header headerMatch
+	set    uint64 // of log types and gRPC codes: a bit for each
+	not    bool   // everything but set
+	pair   metadataMatch
 	share  uint64 // of sample: a record is logged if its draw is below; see shareOf
 	all    bool   // of sample: every record
 	parts  []filter
@@ -27,6 +30,9 @@ const (
 	filterFlags
 	filterHeader
 	filterSample
+	filterType
+	filterGRPC
+	filterMetadata
 	filterAnd
 	filterOr
 )
@@ -59,6 +65,12 @@ func newFilter(c *FilterConfig) (f filter, err error) {
 		f.header, err = newHeaderMatch(c.Header)
 	case c.Sample != nil:
 		f = filter{kind: filterSample, share: shareOf(c.Sample.Percent), all: c.Sample.Percent >= 100}
+	case c.LogType != nil:
+		f = filter{kind: filterType, set: c.LogType.mask(), not: c.LogType.Exclude}
+	case c.GRPCStatus != nil:
+		f = filter{kind: filterGRPC, set: c.GRPCStatus.mask(), not: c.GRPCStatus.Exclude}
+	case c.Metadata != nil:
+		f = filter{kind: filterMetadata, pair: metadataMatch(*c.Metadata)}
 	case c.And != nil:
 		f.kind = filterAnd
 		f.parts, err = newFilters(c.And)
@@ -94,6 +106,26 @@ func (c *FlagsConfig) mask() Flags {
 	return mask
 }
 
+// mask returns the types that are named.
+func (c *LogTypeConfig) mask() (mask uint64) {
+	for _, name := range c.Types {
+		if t, ok := parseType(name); ok {
+			mask |= 1 << t
+		}
+	}
+	return mask
+}
+
+// mask returns the codes that are named.
+func (c *GRPCStatusConfig) mask() (mask uint64) {
+	for _, name := range c.Statuses {
+		if code, ok := parseGRPCName(name); ok {
+			mask |= 1 << code
+		}
+	}
+	return mask
+}
+
 // match reports whether r is logged.
 func (f *filter) match(r *Record) bool {
 	switch f.kind {
@@ -111,6 +143,12 @@ func (f *filter) match(r *Record) bool {
 		return f.header.match(r)
 	case filterSample:
 		return f.all || mix(r.StreamID) < f.share
+	case filterType:
+		return f.set>>r.Type&1 != 0 != f.not
+	case filterGRPC:
+		return f.set>>grpcFilterCode(r)&1 != 0 != f.not
+	case filterMetadata:
+		return f.pair.match(r)
 	case filterAnd:
 		for i := range f.parts {
 			if !f.parts[i].match(r) {
@@ -219,4 +257,16 @@ func (m *headerMatch) holds(v []byte) bool {
 		return bytes.Contains(v, m.value)
 	}
 	panic("BUG: accesslog: unknown header match")
+}
+
+// A metadataMatch looks at one value of the metadata.
+type metadataMatch MetadataConfig
+
+// match reports whether the value is the wanted one.
+func (m *metadataMatch) match(r *Record) bool {
+	v, ok := r.Metadata[m.Namespace][m.Key]
+	if !ok {
+		return m.MatchIfNotFound
+	}
+	return (m.Value == "" || v == m.Value) != m.Invert
 }

@@ -2,6 +2,8 @@ package accesslog
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // FilterConfig says which streams get a line. Exactly one field is given.
@@ -18,6 +20,12 @@ type FilterConfig struct {
 	Header *HeaderConfig `json:"header" v3:"header_filter.header"`
 	// Sample logs a share of the streams.
 	Sample *SampleConfig `json:"sample" v3:"runtime_filter"`
+	// LogType wants one of the moments at which a line is written.
+	LogType *LogTypeConfig `json:"log_type" v3:"log_type_filter"`
+	// GRPCStatus wants one of the gRPC status codes.
+	GRPCStatus *GRPCStatusConfig `json:"grpc_status" v3:"grpc_status_filter"`
+	// Metadata wants a value of the metadata.
+	Metadata *MetadataConfig `json:"metadata" v3:"metadata_filter"`
 	// And wants all of its filters, of which there are two or more.
 	And []FilterConfig `json:"and" v3:"and_filter.filters"`
 	// Or wants one of its filters, of which there are two or more.
@@ -63,6 +71,37 @@ type SampleConfig struct {
 	Percent float64 `json:"percent" unit:"percent" required:"true" v3:"percent_sampled"`
 }
 
+// LogTypeConfig names types of lines, as ACCESS_LOG_TYPE prints them.
+type LogTypeConfig struct {
+	// Types are names such as "TcpConnectionEnd", "DownstreamEnd" or "NotSet", the log of a listener.
+	Types []string `json:"types" required:"true"`
+	// Exclude logs all but these. Default: false.
+	Exclude bool `json:"exclude"`
+}
+
+// GRPCStatusConfig names gRPC status codes. A stream without a gRPC status has the one that its HTTP status stands for, and
+// one without that is UNKNOWN, as in Envoy.
+type GRPCStatusConfig struct {
+	// Statuses are names such as "UNAVAILABLE".
+	Statuses []string `json:"statuses" required:"true"`
+	// Exclude logs all but these. Default: false.
+	Exclude bool `json:"exclude"`
+}
+
+// MetadataConfig wants a value of the metadata that filters have set.
+type MetadataConfig struct {
+	// Namespace of the value, such as "envoy.filters.listener.proxy_protocol".
+	Namespace string `json:"namespace" required:"true" v3:"matcher.filter"`
+	// Key of the value.
+	Key string `json:"key" required:"true" v3:"matcher.path"`
+	// Value it has to have. Default: any.
+	Value string `json:"value" v3:"matcher.value"`
+	// Invert turns the result around for values that are there. Default: false.
+	Invert bool `json:"invert" v3:"matcher.invert"`
+	// MatchIfNotFound is the result without such a value. Default: true.
+	MatchIfNotFound bool `json:"match_if_not_found" default:"true"`
+}
+
 // FilterDepthMax is how deep and- and or-filters may be nested.
 const FilterDepthMax = 16
 
@@ -71,7 +110,7 @@ func (c *FilterConfig) Validate(report func(path, problem, hint string)) {
 	switch given := c.given(); {
 	case given == 0:
 		report("", "no filter is given", "give one of status_code, duration, not_health_check, "+
-			"response_flags, header, sample, and, or; leave filter out to log everything")
+			"response_flags, header, sample, log_type, grpc_status, metadata, and, or; leave filter out to log everything")
 	case given > 1:
 		report("", fmt.Sprintf("%d filters are given", given), `join them with "and" or "or"`)
 	}
@@ -93,6 +132,30 @@ func (c *FlagsConfig) Validate(report func(path, problem, hint string)) {
 			report(fmt.Sprintf("flags[%d]", i), fmt.Sprintf("unknown response flag %q", name), "see docs/access-log.md")
 		}
 	}
+}
+
+// Validate reports unknown types.
+func (c *LogTypeConfig) Validate(report func(path, problem, hint string)) {
+	for i, name := range c.Types {
+		if _, ok := parseType(name); !ok {
+			report(fmt.Sprintf("types[%d]", i), fmt.Sprintf("unknown type %q", name), "write one of "+strings.Join(typeNames[:], ", "))
+		}
+	}
+}
+
+// Validate reports unknown codes.
+func (c *GRPCStatusConfig) Validate(report func(path, problem, hint string)) {
+	for i, name := range c.Statuses {
+		if _, ok := parseGRPCName(name); !ok {
+			report(fmt.Sprintf("statuses[%d]", i), fmt.Sprintf("unknown gRPC status %q", name), "write a name such as UNAVAILABLE")
+		}
+	}
+}
+
+// parseType returns the type of that name.
+func parseType(name string) (Type, bool) {
+	i := slices.Index(typeNames[:], name)
+	return Type(max(i, 0)), i >= 0
 }
 
 // Validate reports a bad name and matches that exclude one another.
@@ -118,7 +181,7 @@ func (c *FilterConfig) given() int {
 	n := 0
 	for _, given := range []bool{
 		c.StatusCode != nil, c.Duration != nil, c.NotHealthCheck != nil, c.ResponseFlags != nil,
-		c.Header != nil, c.Sample != nil, c.And != nil, c.Or != nil,
+		c.Header != nil, c.Sample != nil, c.LogType != nil, c.GRPCStatus != nil, c.Metadata != nil, c.And != nil, c.Or != nil,
 	} {
 		if given {
 			n++

@@ -43,6 +43,7 @@ func newRecord() *Record {
 			UpstreamLastTx: base + ms(3), UpstreamFirstRx: base + ms(14), UpstreamLastRx: base + ms(15),
 			DownstreamFirstTx: base + ms(14), DownstreamLastTx: base + ms(16),
 			RequestBytes: 5, ResponseBytes: 1234, RequestHeadBytes: 160, ResponseHeadBytes: 90, Status: 200,
+			WireReceived: 171, WireSent: 1345, UpstreamBodyRx: base + ms(14) + ms(1)/2,
 			Attempts: 1, Details: "via_upstream", Cluster: "web", UpstreamHost: "10.0.0.1:80",
 		},
 		Request: req, Response: resp,
@@ -51,6 +52,9 @@ func newRecord() *Record {
 		Remote: addr("203.0.113.9:0"), DirectRemote: addr("192.0.2.1:40000"), Local: addr("198.51.100.2:8080"),
 		UpstreamRemote: addr("10.0.0.1:80"), UpstreamLocal: addr("10.0.0.9:51000"),
 		UpstreamWireSent: 165, UpstreamWireReceived: 1324, ConnID: 77, UpstreamConnID: 78, StreamID: 123456789,
+		UpstreamHeadSent: 158, UpstreamHeadReceived: 88,
+		Attempted: []Attempt{{Host: "b\"c:80", Addr: addr("10.0.0.2:80")}, {Host: "10.0.0.1:80", Addr: addr("10.0.0.1:80"), ConnID: 78}},
+		Metadata:  map[string]map[string]string{"pp": {"PP2_TYPE_AUTHORITY": `a"b`}},
 	}
 }
 
@@ -130,6 +134,17 @@ func TestOperators(t *testing.T) {
 		{"%FILTER_CHAIN_NAME%", "main"},
 		{"%CONNECTION_ID% %STREAM_ID% %REQUESTED_SERVER_NAME%", "77 0d9b1a7e-4c2f-4f2a-9d57-7a3b5c6d7e8f -"},
 		{"tab\there\n", "tab\there"},
+		{"%DOWNSTREAM_WIRE_BYTES_RECEIVED% %DOWNSTREAM_WIRE_BYTES_SENT% %DOWNSTREAM_HEADER_BYTES_SENT%", "171 1345 90"},
+		{"%UPSTREAM_HEADER_BYTES_SENT% %UPSTREAM_HEADER_BYTES_RECEIVED% %BYTES_RETRANSMITTED%", "158 88 0"},
+		{"%COMMON_DURATION(US_CX_BEG:US_CX_END)% %COMMON_DURATION(US_RX_BODY_BEG:US_RX_END:us)%", "- 500"},
+		{"%ROUNDTRIP_DURATION% %DOWNSTREAM_HANDSHAKE_DURATION% %COMMON_DURATION(DS_RX_BEG:US_HS_END)%", "- - -"},
+		{"%QUERY_PARAMS% %QUERY_PARAMS(ORIG):4%", "item=7 item"},
+		{"%UPSTREAM_HOSTS_ATTEMPTED% %UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT%", "10.0.0.2:80,10.0.0.1:80 10.0.0.2,10.0.0.1"},
+		{"%UPSTREAM_HOST_NAMES_ATTEMPTED% %UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT%", "b_c:80,10.0.0.1:80 b_c,10.0.0.1"},
+		{"%UPSTREAM_CONNECTION_IDS_ATTEMPTED%", "78"},
+		{"%DYNAMIC_METADATA(pp:PP2_TYPE_AUTHORITY)% %DYNAMIC_METADATA(pp:x)% %METADATA(DYNAMIC:pp:PP2_TYPE_AUTHORITY):3%", "a\\x22b - a\\x22b"},
+		{"%DOWNSTREAM_TLS_CIPHER% %DOWNSTREAM_PEER_CERT_V_START(%Y)% %TLS_JA3_FINGERPRINT%", "- - -"},
+		{"%GRPC_STATUS% %GRPC_STATUS_NUMBER% %LOCAL_REPLY_BODY% %CUSTOM_FLAGS%", "- - - -"},
 	} {
 		t.Run(tt.format, func(t *testing.T) {
 			t.Parallel()
@@ -171,7 +186,13 @@ func TestFormatErrors(t *testing.T) {
 	for _, tt := range []struct{ format, want string }{
 		{"%RESPONSE_CDOE%", `unknown operator "RESPONSE_CDOE"; did you mean %RESPONSE_CODE%?`},
 		{"%NOTHING_LIKE_IT%", "docs/access-log.md lists the operators"},
-		{"%DOWNSTREAM_TLS_VERSION%", "is Envoy's, but nothing here gives it a value"},
+		{"%TRACE_ID%", "is Envoy's, but nothing here gives it a value"},
+		{"%DOWNSTREAM_TLS_VERSION(x)%", "takes no argument"},
+		{"%DOWNSTREAM_PEER_CERT_V_END(%Q)%", "unknown conversion %Q"},
+		{"%GRPC_STATUS(x)%", `unknown form "x"`},
+		{"%QUERY_PARAMS(x)%", `unknown argument "x"`},
+		{"%DYNAMIC_METADATA(a)%", `"a" is not a namespace and a key`},
+		{"%METADATA(CLUSTER:a:b)%", `no metadata of type "CLUSTER" here`},
 		{"%REQ%", `operator "REQ" needs an argument; write %REQ(NAME)%`},
 		{"%REQ(:STATUS)%", `there is no ":status"`},
 		{"%RESP(:STATUS)%", "the status is %RESPONSE_CODE%"},

@@ -14,10 +14,13 @@ type point uint8
 const (
 	pointStart point = iota
 	pointRequestEnd
+	pointUpstreamConnect
 	pointUpstreamReady
+	pointUpstreamHandshake
 	pointUpstreamFirstTx
 	pointUpstreamLastTx
 	pointUpstreamFirstRx
+	pointUpstreamBodyRx
 	pointUpstreamLastRx
 	pointDownstreamFirstTx
 	pointDownstreamLastTx
@@ -25,15 +28,18 @@ const (
 	pointCount
 )
 
-// pointNames are the names COMMON_DURATION takes. A connection from the pool is there at once, so
-// the end of connecting is known and its beginning is not.
+// pointNames are the names COMMON_DURATION takes. A connection from the pool is there at once: the end of connecting
+// is known and its beginning did not come. Nor does the end of a handshake, as long as upstream connections have none.
 var pointNames = [pointCount]string{
 	pointStart:             "DS_RX_BEG",
 	pointRequestEnd:        "DS_RX_END",
+	pointUpstreamConnect:   "US_CX_BEG",
 	pointUpstreamReady:     "US_CX_END",
+	pointUpstreamHandshake: "US_HS_END",
 	pointUpstreamFirstTx:   "US_TX_BEG",
 	pointUpstreamLastTx:    "US_TX_END",
 	pointUpstreamFirstRx:   "US_RX_BEG",
+	pointUpstreamBodyRx:    "US_RX_BODY_BEG",
 	pointUpstreamLastRx:    "US_RX_END",
 	pointDownstreamFirstTx: "DS_TX_BEG",
 	pointDownstreamLastTx:  "DS_TX_END",
@@ -46,14 +52,20 @@ func (p point) at(r *Record) int64 {
 		return r.Start
 	case pointRequestEnd:
 		return r.RequestEnd
+	case pointUpstreamConnect:
+		return r.UpstreamConnect
 	case pointUpstreamReady:
 		return r.UpstreamReady
+	case pointUpstreamHandshake:
+		return 0
 	case pointUpstreamFirstTx:
 		return r.UpstreamFirstTx
 	case pointUpstreamLastTx:
 		return r.UpstreamLastTx
 	case pointUpstreamFirstRx:
 		return r.UpstreamFirstRx
+	case pointUpstreamBodyRx:
+		return r.UpstreamBodyRx
 	case pointUpstreamLastRx:
 		return r.UpstreamLastRx
 	case pointDownstreamFirstTx:

@@ -144,6 +144,26 @@ func queryParam(o *operator, r *Record) []byte {
 	return nil
 }
 
+// parseQueryParams reads the only form there is: as sent.
+func parseQueryParams(_ *operator, arg string) error {
+	if arg != "" && arg != "ORIG" {
+		return fmt.Errorf("unknown argument %q", arg)
+	}
+	return nil
+}
+
+// queryParams returns the whole query, as it was sent.
+func queryParams(_ *operator, r *Record) []byte {
+	if r.Request == nil {
+		return nil
+	}
+	path := r.Request.Path()
+	if i := bytes.IndexByte(path, '?'); i >= 0 && i < len(path)-1 {
+		return path[i+1:]
+	}
+	return nil
+}
+
 func requestField(o *operator, r *Record) []byte {
 	if r.Request == nil {
 		return nil

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 
 	"millrace/codec"
 	"millrace/engine"
@@ -18,6 +17,18 @@ func requestHeadBytes(_ *operator, r *Record) (uint64, bool) { return uint64(r.R
 func responseHeadBytes(_ *operator, r *Record) (uint64, bool) {
 	return uint64(r.ResponseHeadBytes), true
 }
+
+func upstreamHeadSent(_ *operator, r *Record) (uint64, bool) { return uint64(r.UpstreamHeadSent), true }
+
+func upstreamHeadReceived(_ *operator, r *Record) (uint64, bool) {
+	return uint64(r.UpstreamHeadReceived), true
+}
+
+// zero is the value of what only QUIC counts.
+func zero(*operator, *Record) (uint64, bool) { return 0, true }
+
+// absent is an operator that never has a value: what it prints does not exist here.
+func absent() operator { return operator{str: constant} }
 
 // responseTrailersBytes is what names and values take, without the framing.
 func responseTrailersBytes(_ *operator, r *Record) (uint64, bool) {
@@ -73,6 +84,7 @@ const (
 	downstreamRemote addressChoice = iota
 	downstreamDirect
 	downstreamLocal
+	downstreamDirectLocal
 	upstreamRemote
 	upstreamLocal
 )
@@ -83,6 +95,11 @@ func (o *operator) address(r *Record) *engine.Addr {
 		return &r.DirectRemote
 	case downstreamLocal:
 		return &r.Local
+	case downstreamDirectLocal:
+		if r.DirectLocal.IsZero() {
+			return &r.Local
+		}
+		return &r.DirectLocal
 	case upstreamRemote:
 		return &r.UpstreamRemote
 	case upstreamLocal:
@@ -93,8 +110,9 @@ func (o *operator) address(r *Record) *engine.Addr {
 
 // address appends address and port. The path of a unix socket is the peer's choice, and
 // escaped in the way that holds in text and in JSON.
-func address(dst []byte, o *operator, r *Record) []byte {
-	a := o.address(r)
+func address(dst []byte, o *operator, r *Record) []byte { return appendAddress(dst, o.address(r)) }
+
+func appendAddress(dst []byte, a *engine.Addr) []byte {
 	if a.IsUnix() {
 		return appendUnixPath(dst, a)
 	}
@@ -104,13 +122,8 @@ func address(dst []byte, o *operator, r *Record) []byte {
 // addressIP appends the address without its port, or the network it is in with a mask.
 func addressIP(dst []byte, o *operator, r *Record) []byte {
 	a := o.address(r)
-	switch {
-	case a.IsZero():
-		return dst
-	case a.IsUnix():
-		return appendUnixPath(dst, a)
-	case o.prefix < 0:
-		return a.AppendIP(dst)
+	if o.prefix < 0 || a.IsZero() || a.IsUnix() {
+		return appendIP(dst, a)
 	}
 	ip := a.NetIP().WithZone("")
 	network, err := ip.Prefix(min(o.prefix, ip.BitLen()))
@@ -118,6 +131,17 @@ func addressIP(dst []byte, o *operator, r *Record) []byte {
 		return dst
 	}
 	return network.AppendTo(dst)
+}
+
+// appendIP appends the address without its port.
+func appendIP(dst []byte, a *engine.Addr) []byte {
+	switch {
+	case a.IsZero():
+		return dst
+	case a.IsUnix():
+		return appendUnixPath(dst, a)
+	}
+	return a.AppendIP(dst)
 }
 
 // appendUnixPath appends the path, percent-encoded where a log would have to escape it.
@@ -151,14 +175,6 @@ func parseMask(o *operator, arg string) error {
 	}
 	o.prefix = int(bits)
 	return nil
-}
-
-// withoutPort takes the port off a name of a host.
-func withoutPort(name string) string {
-	if i := strings.LastIndexByte(name, ':'); i > 0 && !strings.HasPrefix(name, "unix:") {
-		return name[:i]
-	}
-	return name
 }
 
 // streamID prints the request id, or the number of the stream if there is none.

@@ -2,7 +2,9 @@ package accesslog
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // An operator is one %OPERATOR% of a format with its argument. It gets its value in exactly one of
@@ -28,6 +30,8 @@ type operator struct {
 	to      point         //
 	unit    int64         // of durations, in nanoseconds
 	addr    addressChoice // of addresses
+	attempt attemptChoice // of attempts
+	space   string        // of metadata: the namespace; text is the key
 	noQuery bool          // of paths: without the query
 }
 
@@ -151,7 +155,13 @@ func definitionOf(name string) *definition {
 			return &definitions[i]
 		}
 	}
-	return nil
+	switch {
+	case !slices.Contains(tlsOperators, name):
+		return nil
+	case strings.Contains(name, "_CERT_V_"):
+		return &tlsDefinitions.time
+	}
+	return &tlsDefinitions.text
 }
 
 // unknownOperator explains a name that is not in the table.
