@@ -71,6 +71,8 @@ type Loop struct {
 	shortListeners int
 	acceptFault    syscall.Errno // tests: what accept4 fails with
 
+	packets *packetLoop // nil until the first UDP socket
+
 	localAddrs []*Addr
 	peerPaths  map[uint32]Addr // by slot: peers that SetRemoteAddr says are unix sockets
 
@@ -186,6 +188,9 @@ func (l *Loop) end() {
 			sys.Close(ls.Detach())
 		}
 	}
+	if l.packets != nil {
+		l.packets.end()
+	}
 	l.slab.each(func(c *Conn) {
 		c.flags &^= flagFailed
 		c.fail(CloseLoopEnd, 0)
@@ -249,6 +254,9 @@ func (l *Loop) Turn(wait time.Duration) error {
 	l.startReady()
 	l.finishSteps()
 	l.reap()
+	if l.packets != nil {
+		l.packets.reap()
+	}
 	l.stats.noteArena(l.arena)
 	return nil
 }
@@ -302,7 +310,7 @@ func epollError(errno syscall.Errno) error {
 // kernel has to tell.
 func (l *Loop) Pending() bool {
 	return len(l.nextReady)+len(l.refires)+l.ready.len()+l.notices.len()+l.dirty.len()+len(l.tasks) > 0 ||
-		l.mail.local != nil || l.stop.Load()
+		l.mail.local != nil || l.packets.pending() || l.stop.Load()
 }
 
 // timeoutMs returns how long to sleep: until the next timer, at most wait.

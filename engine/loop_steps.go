@@ -47,6 +47,9 @@ func (l *Loop) runSteps() {
 		switch l.step {
 		case stepEvents:
 			l.runEvents()
+			if l.packets != nil {
+				l.packets.run()
+			}
 		case stepPosted:
 			l.runPosted()
 		case stepTimers:
@@ -57,6 +60,9 @@ func (l *Loop) runSteps() {
 			l.settle()
 		case stepFlush:
 			l.flushBatches()
+			if l.packets != nil {
+				l.packets.flushAll()
+			}
 		}
 		l.step++
 	}
@@ -92,6 +98,11 @@ func (l *Loop) runEvents() {
 func (l *Loop) otherEvent(slot, gen uint32) {
 	if slot == slotWake {
 		return // the eventfd is edge-triggered and never read
+	}
+	if slot&slotPacket != 0 {
+		l.current = nil
+		l.packets.event(slot&^(slotListener|slotPacket), gen, l.events[l.eventAt-1].Events)
+		return
 	}
 	i := slot &^ slotListener
 	if i >= uint32(len(l.listeners)) || l.listeners[i] == nil || l.listeners[i].gen != gen {
