@@ -59,6 +59,30 @@ const (
 	ReasonSwitching      // a 101 nobody asked for
 	ReasonInformational  // Limits.InformationalCount
 
+	// HTTP/2.
+	ReasonPreface           // not the connection preface
+	ReasonFrame             // a frame that may not come here, or is not made as it has to be
+	ReasonFrameSize         // of a wrong length, or above SETTINGS_MAX_FRAME_SIZE
+	ReasonStreamID          // a stream that cannot be opened, or is not open
+	ReasonStreamClosed      // a frame for a stream that has ended
+	ReasonCompression       // HPACK
+	ReasonFlowControl       // a window exceeded, or one above 2^31-1
+	ReasonSettings          // a value that is out of range
+	ReasonSettingsTimeout   // SETTINGS were not acknowledged in time
+	ReasonPseudoField       // unknown, repeated, missing, or behind other fields
+	ReasonConnectionField   // Connection and its like, or TE other than trailers
+	ReasonBodyLength        // the body has another length than Content-Length says
+	ReasonTrailersEnd       // trailers that do not end the stream
+	ReasonTooManyStreams    // SETTINGS_MAX_CONCURRENT_STREAMS
+	ReasonContinuations     // more CONTINUATION frames than the limit
+	ReasonResetFlood        // streams reset too often, by the peer or because of it
+	ReasonEmptyFrames       // frames without content, one after the other
+	ReasonPingFlood         // more PING than the traffic explains
+	ReasonSettingsFlood     // likewise SETTINGS
+	ReasonPriorityFlood     // likewise PRIORITY and PRIORITY_UPDATE
+	ReasonWindowUpdateFlood // likewise WINDOW_UPDATE
+	ReasonUnknownFlood      // likewise frames of unknown types
+
 	reasonCount
 )
 
@@ -99,6 +123,28 @@ var reasonNames = [reasonCount]string{
 	ReasonUnsolicited:           "http1.unsolicited_response",
 	ReasonSwitching:             "http1.unexpected_switching_protocols",
 	ReasonInformational:         "http1.too_many_informational",
+	ReasonPreface:               "http2.invalid_preface",
+	ReasonFrame:                 "http2.invalid_frame",
+	ReasonFrameSize:             "http2.invalid_frame_size",
+	ReasonStreamID:              "http2.invalid_stream_id",
+	ReasonStreamClosed:          "http2.stream_closed",
+	ReasonCompression:           "http2.compression_error",
+	ReasonFlowControl:           "http2.flow_control_error",
+	ReasonSettings:              "http2.invalid_settings",
+	ReasonSettingsTimeout:       "http2.settings_timeout",
+	ReasonPseudoField:           "http2.invalid_pseudo_header",
+	ReasonConnectionField:       "http2.connection_specific_header",
+	ReasonBodyLength:            "http2.content_length_mismatch",
+	ReasonTrailersEnd:           "http2.trailers_without_end_stream",
+	ReasonTooManyStreams:        "http2.too_many_streams",
+	ReasonContinuations:         "http2.continuation_flood",
+	ReasonResetFlood:            "http2.too_many_resets",
+	ReasonEmptyFrames:           "http2.inbound_empty_frames_flood",
+	ReasonPingFlood:             "http2.inbound_ping_frames_flood",
+	ReasonSettingsFlood:         "http2.inbound_settings_frames_flood",
+	ReasonPriorityFlood:         "http2.inbound_priority_frames_flood",
+	ReasonWindowUpdateFlood:     "http2.inbound_window_update_frames_flood",
+	ReasonUnknownFlood:          "http2.inbound_unknown_frames_flood",
 }
 
 // String returns the name of the access-log detail.

@@ -12,10 +12,11 @@ const (
 	EventData                      // a piece of a body, in Data
 	EventTrailers                  // the trailer section is complete, in Trailers; always the end
 	EventReset                     // the peer gave a stream up (HTTP/2)
-	EventGoAway                    // the peer starts no more streams (HTTP/2)
+	EventGoAway                    // the peer takes no more streams; those above Stream it has not processed (HTTP/2)
+	EventWindow                    // the peer takes more data of Stream, or with Stream 0 of all of them (HTTP/2)
 )
 
-var eventKindNames = [...]string{"none", "head", "data", "trailers", "reset", "goaway"}
+var eventKindNames = [...]string{"none", "head", "data", "trailers", "reset", "goaway", "window"}
 
 // String returns the kind in lower case.
 func (k EventKind) String() string {
@@ -30,8 +31,13 @@ func (k EventKind) String() string {
 type Event struct {
 	Kind   EventKind
 	Stream StreamID
+	// Slot is a small number that no other open stream of the connection has: an index for what the caller
+	// keeps of its streams. HTTP/1: 0.
+	Slot uint32
 	// End says that the message is complete with this event.
 	End bool
+	// Code is the error code of an EventReset or EventGoAway (RFC 9113 section 7).
+	Code uint32
 	// Data is the piece of an EventData. It aliases the bytes fed. Empty when only the end is told,
 	// as after the last chunk of a body without trailers.
 	Data []byte

@@ -37,6 +37,7 @@ type RequestHead struct {
 	path       Span
 	authority  Span
 	scheme     Span
+	protocol   Span
 }
 
 // Reset empties h for the next request.
@@ -44,7 +45,7 @@ func (h *RequestHead) Reset() {
 	h.Fields.Reset()
 	h.ContentLength, h.Version = -1, Version11
 	h.Chunked, h.KeepAlive, h.Expect100, h.Upgrade = false, false, false, false
-	h.method, h.methodName, h.path, h.authority, h.scheme = MethodOther, Span{}, Span{}, Span{}, Span{}
+	h.method, h.methodName, h.path, h.authority, h.scheme, h.protocol = MethodOther, Span{}, Span{}, Span{}, Span{}, Span{}
 }
 
 // Method returns the method, or MethodOther.
@@ -142,6 +143,20 @@ func (h *RequestHead) Scheme() []byte {
 	}
 	return h.span(h.scheme)
 }
+
+// Protocol returns the :protocol of an extended CONNECT (RFC 8441), nil if there was none.
+func (h *RequestHead) Protocol() []byte {
+	if h.protocol.Len == 0 {
+		return nil
+	}
+	return h.span(h.protocol)
+}
+
+// SetProtocol makes a CONNECT an extended one, or with "" a plain one. p is copied.
+func (h *RequestHead) SetProtocol(p []byte) { h.protocol = h.appendBytes(p) }
+
+// SetProtocolSpan tells where the :protocol lies in the buffer. For codecs.
+func (h *RequestHead) SetProtocolSpan(s Span) { h.protocol = s }
 
 // BodyNone reports whether the request has no body.
 func (h *RequestHead) BodyNone() bool { return h.ContentLength <= 0 && !h.Chunked }
