@@ -24,7 +24,7 @@ func TestSuiteIsSound(t *testing.T) {
 			t.Errorf("%s: %d connections, %d bytes, %d entries; want some of each", s.name, s.conns, s.body, len(s.entries))
 		}
 		for _, e := range s.entries {
-			if e.loops < 1 || !slices.Contains([]string{millrace, nginx, nginxStock, haproxy, floorRelay}, e.peer) {
+			if e.loops < 1 || !slices.Contains([]string{millrace, nginx, nginxStock, nginxLarge, haproxy, haproxyAuto, floorRelay}, e.peer) {
 				t.Errorf("%s: entry %+v names no peer or no loops", s.name, e)
 			}
 		}
@@ -41,7 +41,7 @@ func TestSuiteIsSound(t *testing.T) {
 
 func TestEveryMetricHasAName(t *testing.T) {
 	t.Parallel()
-	for _, m := range []measure{cpuPerRequest, idleMemory, latency} {
+	for _, m := range []measure{cpuPerRequest, idleMemory, latency, cpuPerMiB} {
 		for _, metric := range m.metrics() {
 			if metricName(metric) == metric {
 				t.Errorf("metric %s has no name for its column", metric)

@@ -23,10 +23,16 @@ var floorSource []byte
 //go:embed backend/origin.c
 var originSource []byte
 
+//go:embed bytes/bytes.c
+var bytesSource []byte
+
 // tools are the programs besides the peers, by the Debian package that has them.
 var tools = []struct{ binary, pkg string }{
 	{"wrk", "wrk"}, {"h2load", "nghttp2-client"}, {"cc", "gcc libc6-dev"}, {"taskset", "util-linux"},
 }
+
+// streamPackage has the module with which nginx carries TCP and UDP.
+const streamPackage = "libnginx-mod-stream"
 
 // install installs what is missing and returns what still is.
 func install(peers []compare.Peer, mayInstall bool) (missing []string, err error) {
@@ -59,6 +65,12 @@ func lacking(peers []compare.Peer) (missing, packages []string) {
 		if _, err := p.Path(); err != nil && p.Package != "" && !slices.Contains(packages, p.Package) {
 			missing = append(missing, p.Name)
 			packages = append(packages, p.Package)
+		}
+	}
+	for _, p := range peers {
+		if p.Binary == nginx && p.Carries(compare.TCP) != nil && !slices.Contains(packages, streamPackage) {
+			missing = append(missing, "the stream module of nginx")
+			packages = append(packages, streamPackage)
 		}
 	}
 	return missing, packages

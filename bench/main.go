@@ -24,6 +24,7 @@ type options struct {
 	run        *regexp.Regexp
 	rounds     int
 	duration   time.Duration
+	bulk       int64 // bytes of a long transfer
 	peers      []string
 	millrace   string
 	out        string
@@ -79,7 +80,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.origin, "origin", "raw", "what answers behind the proxies: raw (backend/origin.c) or nginx")
 	fs.StringVar(&o.proxyCores, "proxy-cores", proxy, "`list` of cores for the proxy")
 	fs.StringVar(&o.loadCores, "load-cores", load, "`list` of cores for load and origin")
-	fs.BoolVar(&o.quick, "quick", false, "three rounds of one second: a first look, not a result")
+	fs.BoolVar(&o.quick, "quick", false, "three rounds of one second, and a tenth of long transfers: a first look, not a result")
 	fs.BoolVar(&o.install, "install", false, "install missing peers and tools with apt-get")
 	fs.BoolVar(&o.ahead, "ahead", false, "put the benchmark before the work of other sessions on this machine (root)")
 	fs.BoolVar(&o.noisy, "noisy", false, "keep latency runs that other work on the machine disturbed: good for trying out, not for a result")
@@ -92,8 +93,9 @@ func parseFlags(args []string) (options, error) {
 	if *peers != "" {
 		o.peers = strings.Split(*peers, ",")
 	}
+	o.bulk = bulkBytes
 	if o.quick {
-		o.rounds, o.duration = 3, time.Second
+		o.rounds, o.duration, o.bulk = 3, time.Second, bulkBytes/10
 	}
 	if o.rounds < 1 || o.duration < time.Second {
 		return o, fmt.Errorf("%d rounds of %v; want at least one of 1s", o.rounds, o.duration)
@@ -181,8 +183,27 @@ func (r *runner) prepare() ([]compare.Peer, error) {
 	if len(found) == 0 {
 		return nil, fmt.Errorf("no peer to run of %q", r.opts.peers)
 	}
+	if r.bytes, err = compile(r.dir, "bytes", bytesSource); err != nil {
+		return nil, err
+	}
+	if r.plain, err = r.startPlainOrigin(); err != nil {
+		return nil, err
+	}
 	_, r.origin, err = r.startOrigin()
 	return found, err
+}
+
+// startPlainOrigin runs the origin of plain TCP and UDP on the load's cores and returns its port.
+func (r *runner) startPlainOrigin() (int, error) {
+	ports, err := freePorts(1)
+	if err != nil {
+		return 0, err
+	}
+	p, err := r.group.Start("plain origin", r.opts.loadCores, r.dir, r.bytes, "origin", fmt.Sprint(ports[0]))
+	if err != nil {
+		return 0, err
+	}
+	return ports[0], r.waitReady(p, func() error { return askBytes(compare.TCP, ports[0], probeBytes) })
 }
 
 // startOrigin runs a server to be behind the proxies, on the load's cores, and returns its port.
@@ -199,7 +220,8 @@ func (r *runner) startOrigin() (*proc.Proc, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	return p, ports[0], r.waitReady(p, fmt.Sprintf("http://127.0.0.1:%d/128", ports[0]), 128)
+	url := fmt.Sprintf("http://127.0.0.1:%d/%d", ports[0], probeBytes)
+	return p, ports[0], r.waitReady(p, func() error { return askOnce(url, probeBytes) })
 }
 
 func (r *runner) originCommand(port int) ([]string, error) {
@@ -210,10 +232,13 @@ func (r *runner) originCommand(port int) ([]string, error) {
 	return []string{bin, fmt.Sprint(port)}, err
 }
 
-// bodies lists the sizes that the scenarios ask for.
+// bodies lists the sizes that the scenarios ask for in HTTP.
 func bodies(all []scenario) []int {
 	var out []int
 	for _, s := range all {
+		if s.traffic != compare.HTTP {
+			continue
+		}
 		out = append(out, s.body)
 	}
 	slices.Sort(out)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"millrace/bench/compare"
 	"millrace/bench/load"
 	"millrace/bench/proc"
 )
@@ -104,12 +105,39 @@ func (r *runner) measureCPU(s scenario, st *station) (sample, error) {
 	}, nil
 }
 
+// measureBulk carries one long answer and divides the CPU time of the process by its mebibytes.
+func (r *runner) measureBulk(_ scenario, st *station) (sample, error) {
+	before, err := r.readAccounts(st)
+	if err != nil {
+		return nil, err
+	}
+	b := load.Bytes{Program: r.bytes, Role: load.BytesBulk, Port: st.site.Port, Answer: r.opts.bulk}
+	res, err := r.runTool(b.Role, b.Args(), load.ParseBytes)
+	if err != nil {
+		return nil, err
+	}
+	after, err := r.readAccounts(st)
+	if err != nil {
+		return nil, err
+	}
+	cpu, by := after.since(before)
+	n := float64(r.opts.bulk) / mib
+	return sample{
+		metricMiBCPU:    micros(cpu.Sum()) / n,
+		metricMiBUser:   micros(cpu.User) / n,
+		metricMiBSystem: micros(cpu.System) / n,
+		metricMiBRate:   n / res.Elapsed.Seconds(),
+		metricBusy:      100 * cpu.Sum().Seconds() / res.Elapsed.Seconds(),
+		metricOthers:    by.others,
+	}, nil
+}
+
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // measureIdle opens the scenario's connections in another process and divides the growth of resident memory by them.
 func (r *runner) measureIdle(s scenario, st *station) (sample, error) {
 	warm := s
-	warm.tool, warm.conns = "wrk", saturationConns
+	warm.conns = saturationConns
 	if _, err := r.saturate(warm, st, warmup); err != nil {
 		return nil, err
 	}
@@ -117,7 +145,7 @@ func (r *runner) measureIdle(s scenario, st *station) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	holder, err := r.child(childIdle, childConfig{Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns})
+	holder, err := r.holdIdle(s, st)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +164,15 @@ func (r *runner) measureIdle(s scenario, st *station) (sample, error) {
 		metricBaseMiB:   float64(base) / mib,
 		metricFullMiB:   float64(full) / mib,
 	}, nil
+}
+
+// holdIdle starts the process that opens idle connections.
+func (r *runner) holdIdle(s scenario, st *station) (*proc.Proc, error) {
+	if s.traffic == compare.HTTP {
+		return r.child(childIdle, childConfig{Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns})
+	}
+	b := load.Bytes{Program: r.bytes, Role: load.BytesIdle, Port: st.site.Port, Connections: s.conns}
+	return r.group.Start(b.Role, r.opts.loadCores, r.dir, b.Args()...)
 }
 
 // settledRSS waits until resident memory has come to rest, at most settleWait, and returns it.

@@ -10,9 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"millrace/bench/compare"
+	"millrace/bench/load"
 	"millrace/bench/proc"
 )
 
@@ -31,8 +35,8 @@ func newTestRunner(t *testing.T, originPort int, peers ...compare.Peer) *runner 
 func TestPeersDoTheSameWork(t *testing.T) {
 	t.Parallel()
 	for _, p := range compare.Builtin("../bin/millrace", "") {
-		if p.Config == nil {
-			continue // the floor
+		if p.Config == nil || p.Name == nginxLarge {
+			continue // not for HTTP
 		}
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
@@ -93,7 +97,7 @@ func TestFloorAndOrigin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newTestRunner(t, ports[0], compare.Builtin("", floorBin)[4])
+	r := newTestRunner(t, ports[0], builtinPeer(t, floorRelay, floorBin))
 	if _, err := r.group.Start("origin", "", dir, originBin, fmt.Sprint(ports[0])); err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +144,89 @@ func TestOriginOfNginx(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []int{128, 65536} {
-		if err := r.waitReady(p, fmt.Sprintf("http://127.0.0.1:%d/%d", ports[0], size), size); err != nil {
+		url := fmt.Sprintf("http://127.0.0.1:%d/%d", ports[0], size)
+		if err := r.waitReady(p, func() error { return askOnce(url, size) }); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// builtinPeer returns a peer of the table.
+func builtinPeer(t *testing.T, name, floor string) compare.Peer {
+	t.Helper()
+	all := compare.Builtin("../bin/millrace", floor)
+	i := slices.IndexFunc(all, func(p compare.Peer) bool { return p.Name == name })
+	if i < 0 {
+		t.Fatalf("no peer %q", name)
+	}
+	return all[i]
+}
+
+// TestBytes: the program for plain bytes in each of its roles, through each peer that carries them.
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("cc"); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	floorBin, err := compile(dir, floorRelay, floorSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := compile(dir, "bytes", bytesSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{nginx, nginxStock, nginxLarge, haproxy, haproxyAuto, floorRelay} {
+		for _, traffic := range []compare.Traffic{compare.TCP, compare.UDP} {
+			t.Run(fmt.Sprintf("%s-%d", name, traffic), func(t *testing.T) {
+				t.Parallel()
+				p := builtinPeer(t, name, floorBin)
+				if _, err := p.Path(); err != nil {
+					t.Skip(err)
+				}
+				if err := p.Carries(traffic); err != nil {
+					t.Skip(err)
+				}
+				driveBytes(t, p, program, traffic)
+			})
+		}
+	}
+}
+
+func driveBytes(t *testing.T, p compare.Peer, program string, traffic compare.Traffic) {
+	r := newTestRunner(t, 0, p)
+	r.bytes = program
+	var err error
+	if r.plain, err = r.startPlainOrigin(); err != nil {
+		t.Fatal(err)
+	}
+	s := scenario{traffic: traffic, body: 1000, conns: 4}
+	st, err := r.start(s, entry{label: p.Name, peer: p.Name, loops: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles := []string{load.BytesKept, load.BytesChurn, load.BytesBulk}
+	if traffic == compare.UDP {
+		roles = []string{load.BytesUDP}
+	} else if err := askBytes(traffic, st.site.Port, 3<<20+5); err != nil {
+		t.Error(err)
+	}
+	for _, s.tool = range roles {
+		if res, err := r.saturate(s, st, 50*time.Millisecond); err != nil || res.Errors > 0 {
+			t.Errorf("%s: %+v, %v", s.tool, res, err)
+		}
+	}
+	if traffic == compare.UDP {
+		return
+	}
+	holder, err := r.holdIdle(s, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(readyWait); !strings.HasSuffix(holder.Output(), childReady); time.Sleep(pollEvery) {
+		if holder.Exited() || time.Now().After(end) {
+			t.Fatalf("idle connections were not opened: %s", holder.Output())
 		}
 	}
 }

@@ -118,6 +118,7 @@ var chartOf = map[measure]struct {
 }{
 	cpuPerRequest: {"benchmarks-cpu.svg", "CPU time of the proxy for each request (less is better)", "µs", []string{metricUser, metricSystem}, []string{"user", "system"}},
 	idleMemory:    {"benchmarks-memory.svg", "Resident memory of an idle connection (less is better)", "bytes", []string{metricIdleBytes}, nil},
+	cpuPerMiB:     {"benchmarks-bulk.svg", "CPU time of the proxy for each MiB of a long transfer (less is better)", "µs", []string{metricMiBUser, metricMiBSystem}, []string{"user", "system"}},
 	latency:       {"benchmarks-latency.svg", "99th percentile of latency at a fixed rate (less is better)", "µs", []string{metricP99}, nil},
 }
 
@@ -176,7 +177,7 @@ func (f *finished) markdown(charts map[string]report.Chart) string {
 	for _, part := range []struct {
 		measure measure
 		title   string
-	}{{cpuPerRequest, "CPU time of a request"}, {idleMemory, "Memory of an idle connection"}, {latency, "Latency at a fixed rate"}} {
+	}{{cpuPerRequest, "CPU time of a request"}, {cpuPerMiB, "CPU time of a long transfer"}, {idleMemory, "Memory of an idle connection"}, {latency, "Latency at a fixed rate"}} {
 		f.section(&b, part.measure, part.title, charts)
 	}
 	return b.String()
@@ -208,6 +209,10 @@ const method = `## How it is measured
   removes hop-by-hop fields, writes no access log, and has limits and buffers that the load does not reach. The configs are in
   ` + "`bench/compare/config.go`" + `. nginx has 16 KiB response buffers, as HAProxy does; nginx-stock has those it ships with. The floor is a
   C program that only reads and sends: what the kernel charges for moving the bytes.
+- **Plain TCP and UDP.** One program (` + "`bench/bytes/bytes.c`" + `) is origin and load: requests of 128 bytes over kept connections, each after the last answer, or a
+  connection for each; it throws answers away inside the kernel, so that it does not become the limit. HAProxy is in mode tcp. Where answers are long, nginx reads 64 KiB at a time
+  (nginx-stock the 16 KiB it ships with, nginx-256k as much as the floor), and HAProxy splices all of them through pipes of 1 MiB (haproxy-auto has the option splice-auto, which waits for a stream). Where they are short there is nothing
+  to tune: nginx and HAProxy are as they ship, with splice-auto.
 - **CPU time, not throughput.** The proxy has a core of its own, one loop, worker or thread; load and origin have another. What is compared is the
   CPU time of the proxy's processes (the scheduler's clock, nanoseconds) divided by the requests answered. User and system time are its division by
   the timer's ticks. Requests a second depend on what else the machine does, and are printed for information. Where the proxy's

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ const (
 	readyWait  = 10 * time.Second      // for a server to answer after its start
 	pollEvery  = 20 * time.Millisecond // while waiting for something to be ready
 	warmup     = time.Second           // load before the first measured round
+	warmupBulk = 256 << 20             // bytes of a long transfer before the first measured one
 	errorShare = 0.001                 // of requests; more make a run worthless
 )
 
@@ -30,6 +32,8 @@ type runner struct {
 	dir      string // temporary, for configs and compiled programs
 	self     string // this binary, which is also the open-loop load and the holder of idle connections
 	origin   int    // its port
+	plain    int    // port of the origin of plain bytes, on TCP and UDP
+	bytes    string // the program that is this origin, and its load
 	peers    map[string]compare.Peer
 	progress io.Writer
 }
@@ -54,12 +58,15 @@ func (st *station) url(body int) string {
 
 // run carries out one scenario with the peers that are there.
 func (r *runner) run(s scenario) (outcome, error) {
-	s.entries = r.present(s.entries)
-	o := outcome{scenario: s, rounds: map[string][]sample{}}
+	var missing []string
+	s.entries, missing = r.present(s)
+	o := outcome{scenario: s, rounds: map[string][]sample{}, notes: missing}
 	if len(s.entries) == 0 {
 		return o, nil
 	}
 	switch s.measure {
+	case cpuPerMiB:
+		return o, r.alternate(&o, slower(r.opts.rounds), func([]*station) (meter, error) { return r.measureBulk, nil })
 	case cpuPerRequest:
 		return o, r.alternate(&o, r.opts.rounds, func([]*station) (meter, error) { return r.measureCPU, nil })
 	case latency:
@@ -73,15 +80,20 @@ func (r *runner) run(s scenario) (outcome, error) {
 // slower is the number of rounds of scenarios whose runs are long: half, but three where that many were asked for.
 func slower(rounds int) int { return max(rounds/2, min(rounds, 3)) }
 
-// present keeps the entries whose peers can be run.
-func (r *runner) present(entries []entry) []entry {
-	var out []entry
-	for _, e := range entries {
-		if _, ok := r.peers[e.peer]; ok {
-			out = append(out, e)
+// present keeps the entries whose peers can be run, and says why one that is there cannot.
+func (r *runner) present(s scenario) (entries []entry, notes []string) {
+	for _, e := range s.entries {
+		p, ok := r.peers[e.peer]
+		if !ok {
+			continue
 		}
+		if err := p.Carries(s.traffic); err != nil {
+			notes = append(notes, fmt.Sprintf("without %s: %v", e.label, err))
+			continue
+		}
+		entries = append(entries, e)
 	}
-	return out
+	return entries, notes
 }
 
 // alternate starts every entry, warms it up, and measures them in turn, forwards and backwards, so that whatever
@@ -174,7 +186,7 @@ func (r *runner) start(s scenario, e entry) (*station, error) {
 		return nil, err
 	}
 	st := &station{entry: e, peer: r.peers[e.peer], site: compare.Site{
-		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.origin, Loops: e.loops, Routes: s.routes,
+		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.originOf(s.traffic), Loops: e.loops, Routes: s.routes, Traffic: s.traffic,
 	}}
 	argv, err := st.peer.Write(st.site)
 	if err != nil {
@@ -187,27 +199,70 @@ func (r *runner) start(s scenario, e entry) (*station, error) {
 	if st.proc, err = r.group.Start(e.label, cores, dir, argv...); err != nil {
 		return nil, err
 	}
-	if err := r.waitReady(st.proc, st.url(s.body), s.body); err != nil {
+	if err := r.waitReady(st.proc, st.ask(s.body)); err != nil {
 		st.proc.Stop()
 		return nil, err
 	}
 	return st, nil
 }
 
-// waitReady asks until a server answers 200 with a body of the right size.
-func (r *runner) waitReady(p *proc.Proc, url string, body int) error {
+func (r *runner) originOf(t compare.Traffic) int {
+	if t == compare.HTTP {
+		return r.origin
+	}
+	return r.plain
+}
+
+// ask is one question to a peer, in its traffic, that the origin answers.
+func (st *station) ask(body int) func() error {
+	if st.site.Traffic == compare.HTTP {
+		return func() error { return askOnce(st.url(body), body) }
+	}
+	return func() error { return askBytes(st.site.Traffic, st.site.Port, body) }
+}
+
+// waitReady asks until a server answers.
+func (r *runner) waitReady(p *proc.Proc, ask func() error) error {
 	var last error
 	for end := time.Now().Add(readyWait); time.Now().Before(end) && r.ctx.Err() == nil; time.Sleep(pollEvery) {
 		if p.Exited() {
 			return fmt.Errorf("%s ended at its start: %s", p.Name, p.Output())
 		}
-		if last = askOnce(url, body); last == nil {
+		if last = ask(); last == nil {
 			return nil
 		}
 	}
 	return fmt.Errorf("%s does not answer: %w: %s", p.Name, last, p.Output())
 }
 
+// askBytes asks for so many plain bytes and looks at each of them.
+func askBytes(t compare.Traffic, port, body int) error {
+	network := "tcp"
+	if t == compare.UDP {
+		network = "udp"
+	}
+	c, err := net.Dial(network, fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	if _, err := c.Write(load.BytesRequest(body)); err != nil {
+		return err
+	}
+	got := make([]byte, body)
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if want := load.BytesAnswer(body); !bytes.Equal(got, want) {
+		return fmt.Errorf("%d bytes came that differ from the answer", body)
+	}
+	return nil
+}
+
+// askOnce expects 200 with a body of the right size.
 func askOnce(url string, body int) error {
 	cl := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := cl.Get(url)
@@ -227,12 +282,29 @@ func askOnce(url string, body int) error {
 
 // saturate runs the scenario's closed-loop tool once.
 func (r *runner) saturate(s scenario, st *station, d time.Duration) (load.Result, error) {
+	if s.traffic != compare.HTTP {
+		return r.saturateBytes(s, st, d)
+	}
 	shape := load.Shape{URL: st.url(s.body), Connections: s.conns, Streams: s.streams, Headers: s.headers, Duration: d}
 	args, parse := load.WrkArgs, load.ParseWrk
 	if s.tool == "h2load" {
 		args, parse = load.H2loadArgs, load.ParseH2load
 	}
-	p, err := r.group.Start(s.tool, r.opts.loadCores, r.dir, args(shape)...)
+	return r.runTool(s.tool, args(shape), parse)
+}
+
+// saturateBytes does the same with plain bytes. A long transfer is short when it only warms up.
+func (r *runner) saturateBytes(s scenario, st *station, d time.Duration) (load.Result, error) {
+	b := load.Bytes{Program: r.bytes, Role: s.tool, Port: st.site.Port, Connections: s.conns, Answer: int64(s.body), Duration: d}
+	if s.tool == load.BytesBulk {
+		b.Answer = warmupBulk
+	}
+	return r.runTool(s.tool, b.Args(), load.ParseBytes)
+}
+
+// runTool runs a load to its end and reads its report.
+func (r *runner) runTool(name string, argv []string, parse func(string) (load.Result, error)) (load.Result, error) {
+	p, err := r.group.Start(name, r.opts.loadCores, r.dir, argv...)
 	if err != nil {
 		return load.Result{}, err
 	}

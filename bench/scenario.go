@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+
+	"millrace/bench/compare"
+	"millrace/bench/load"
 )
 
 // A measure is what a scenario finds out.
@@ -13,6 +16,7 @@ const (
 	cpuPerRequest measure = iota // CPU time of the proxy for each request, under saturation
 	idleMemory                   // resident memory of an idle connection
 	latency                      // percentiles at a fixed rate below saturation
+	cpuPerMiB                    // CPU time of the proxy for each mebibyte of one long transfer
 )
 
 // A disturbance is what happens to a proxy once a second while its latency is measured.
@@ -29,7 +33,8 @@ type scenario struct {
 	name    string
 	about   string // what happens, for the report
 	measure measure
-	tool    string // wrk or h2load; the other measures bring their own load
+	traffic compare.Traffic
+	tool    string // wrk, h2load, or a role of the load of bytes; the other measures bring their own
 	body    int    // bytes of the origin's answer
 	conns   int
 	streams int      // at once on each connection, h2load only
@@ -60,6 +65,8 @@ type target struct {
 const (
 	saturationConns  = 64
 	idleConns        = 9000
+	probeBytes       = 128 // answered by an origin of plain bytes when it is asked whether it is there
+	bulkBytes        = 10 << 30
 	saturationShare  = 0.6 // of the slowest peer's saturation: the rate at which latency is measured
 	tableRoutes      = 10000
 	scalingCores     = 4 // from here on two loops and their load have cores of their own
@@ -80,10 +87,16 @@ const (
 	metricSetAside   = "set_aside_pct"
 	metricOffered    = "offered_per_s"
 	metricReconnects = "reconnects"
+	metricMiBCPU     = "cpu_us_per_mib"
+	metricMiBUser    = "user_us_per_mib"
+	metricMiBSystem  = "system_us_per_mib"
+	metricMiBRate    = "mib_per_s"
 	millrace         = "millrace"
 	nginx            = "nginx"
 	nginxStock       = "nginx-stock" // with the response buffers it ships with, which matters to larger bodies
+	nginxLarge       = "nginx-256k"  // reads 256 KiB of a tunnel at a time
 	haproxy          = "haproxy"
+	haproxyAuto      = "haproxy-auto" // with option splice-auto, as most installations that splice have it
 	floorRelay       = "floor"
 )
 
@@ -120,7 +133,7 @@ func suite(proxyCores string) []scenario {
 	bodies := each(millrace, nginx, nginxStock, haproxy, floorRelay)
 	tail := each(millrace, nginx, floorRelay)
 	noWorse := []target{atMost(metricP99, nginx, 1), atMost(metricP999, nginx, 1)}
-	return []scenario{
+	http := []scenario{
 		{
 			name: "http1-128", about: "64 kept connections, 128-byte body", measure: cpuPerRequest,
 			tool: "wrk", body: 128, conns: saturationConns, entries: all,
@@ -149,7 +162,7 @@ func suite(proxyCores string) []scenario {
 		},
 		{
 			name: "http1-idle-memory", about: fmt.Sprintf("%d idle kept connections, each used once", idleConns), measure: idleMemory,
-			body: 128, conns: idleConns, entries: all,
+			tool: "wrk", body: 128, conns: idleConns, entries: all,
 			targets: []target{atMost(metricIdleBytes, "", 560), atMost(metricIdleBytes, nginx, 1)},
 		},
 		{
@@ -165,6 +178,47 @@ func suite(proxyCores string) []scenario {
 			tool: "wrk", body: 128, conns: saturationConns, routes: tableRoutes, disturb: reload, entries: each(millrace, nginx), targets: noWorse,
 		},
 		twoLoops(proxyCores),
+	}
+	return append(http, streams()...)
+}
+
+// streams lists the scenarios of plain TCP and UDP. Short messages and short connections leave nothing to tune, so that
+// nginx and HAProxy are as they ship there.
+func streams() []scenario {
+	short := []entry{{millrace, millrace, 1, ""}, {nginx, nginxStock, 1, ""}, {haproxy, haproxyAuto, 1, ""}, {floorRelay, floorRelay, 1, ""}}
+	long := each(millrace, nginx, nginxStock, nginxLarge, haproxy, haproxyAuto, floorRelay)
+	longGoals := []target{atMost(metricCPU, nginx, 0.70), atMost(metricCPU, haproxy, 0.95)}
+	return []scenario{
+		{
+			name: "tcp-128", about: "64 kept tunnels, 128 bytes there and back", measure: cpuPerRequest, traffic: compare.TCP,
+			tool: load.BytesKept, body: 128, conns: saturationConns, entries: short,
+			targets: []target{atMost(metricCPU, nginx, 1), atMost(metricCPU, haproxy, 0.90)},
+		},
+		{
+			name: "tcp-64k", about: "64 kept tunnels, 128 bytes there and 64 KiB back", measure: cpuPerRequest, traffic: compare.TCP,
+			tool: load.BytesKept, body: 64 << 10, conns: saturationConns, entries: long, targets: longGoals,
+		},
+		{
+			name: "tcp-1m", about: "64 kept tunnels, 128 bytes there and 1 MiB back", measure: cpuPerRequest, traffic: compare.TCP,
+			tool: load.BytesKept, body: 1 << 20, conns: saturationConns, entries: long, targets: longGoals,
+		},
+		{
+			name: "tcp-10g", about: "one transfer of 10 GiB through one tunnel (1 with -quick)", measure: cpuPerMiB, traffic: compare.TCP,
+			tool: load.BytesBulk, body: probeBytes, conns: 1, entries: long, targets: []target{atMost(metricMiBCPU, nginx, 0.70)},
+		},
+		{
+			name: "tcp-churn", about: "connect, 128 bytes there and back, close", measure: cpuPerRequest, traffic: compare.TCP,
+			tool: load.BytesChurn, body: 128, conns: saturationConns, entries: short, targets: []target{atMost(metricCPU, nginx, 1)},
+		},
+		{
+			name: "tcp-idle-memory", about: fmt.Sprintf("%d idle tunnels, each used once", idleConns), measure: idleMemory, traffic: compare.TCP,
+			tool: load.BytesKept, body: 128, conns: idleConns, entries: short, targets: []target{atMost(metricIdleBytes, "", 1.5*1024)},
+		},
+		{
+			name: "udp-128", about: "64 sessions, datagrams of 128 bytes there and back", measure: cpuPerRequest, traffic: compare.UDP,
+			tool: load.BytesUDP, body: 128, conns: saturationConns, entries: []entry{{millrace, millrace, 1, ""}, {nginx, nginxStock, 1, ""}},
+			targets: []target{atMost(metricCPU, nginx, 1)},
+		},
 	}
 }
 
@@ -194,6 +248,8 @@ func (m measure) metrics() []string {
 	switch m {
 	case cpuPerRequest:
 		return []string{metricCPU, metricUser, metricSystem, metricRate, metricBusy, metricOthers}
+	case cpuPerMiB:
+		return []string{metricMiBCPU, metricMiBUser, metricMiBSystem, metricMiBRate, metricBusy, metricOthers}
 	case idleMemory:
 		return []string{metricIdleBytes, metricBaseMiB, metricFullMiB}
 	case latency:

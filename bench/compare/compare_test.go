@@ -84,3 +84,40 @@ func TestWrite(t *testing.T) {
 		t.Error("Write of a peer without a binary: no error")
 	}
 }
+
+func TestStreamConfigs(t *testing.T) {
+	t.Parallel()
+	for _, traffic := range []Traffic{TCP, UDP} {
+		s := site
+		s.Traffic = traffic
+		if text := millraceConfig(s); !json.Valid([]byte(text)) {
+			t.Errorf("millraceConfig is not JSON:\n%s", text)
+		}
+		for _, p := range Builtin("millrace", "floor") {
+			if p.Config == nil {
+				continue
+			}
+			text := p.Config(s)
+			for _, want := range []string{"127.0.0.1:8001", "127.0.0.1:8003"} {
+				if !strings.Contains(text, want) || strings.Contains(text, "%!") {
+					t.Errorf("config of %s lacks %q, or is malformed:\n%s", p.Name, want, text)
+				}
+			}
+			if strings.Contains(text, "http") || strings.Contains(text, "udp") != (traffic == UDP && p.Binary != "haproxy") {
+				t.Errorf("config of %s is not for this traffic:\n%s", p.Name, text)
+			}
+		}
+	}
+}
+
+func TestCarries(t *testing.T) {
+	t.Parallel()
+	for _, p := range Builtin("millrace", "floor") {
+		if err := p.Carries(HTTP); err != nil {
+			t.Errorf("%s: %v", p.Name, err)
+		}
+		if err := p.Carries(UDP); err == nil && p.Name != "millrace" && p.Binary != "nginx" {
+			t.Errorf("%s carries datagrams", p.Name)
+		}
+	}
+}

@@ -13,6 +13,9 @@ const (
 
 // millraceConfig is the smallest config of a listener and a cluster, with limits out of the way.
 func millraceConfig(s Site) string {
+	if s.Traffic != HTTP {
+		return millraceStreamConfig(s)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `{
   "admin": {"address": "127.0.0.1:%d"},
@@ -53,10 +56,20 @@ const bigBuffers = `    proxy_buffer_size 16k;
 `
 
 // nginxConfig is nginx with upstream connections kept and bigBuffers.
-func nginxConfig(s Site) string { return nginxBuffered(s, bigBuffers) }
+func nginxConfig(s Site) string {
+	if s.Traffic != HTTP {
+		return nginxStreamConfig(s, streamBuffer)
+	}
+	return nginxBuffered(s, bigBuffers)
+}
 
 // nginxStockConfig is the same with the buffers nginx ships with, which most installations keep.
-func nginxStockConfig(s Site) string { return nginxBuffered(s, "") }
+func nginxStockConfig(s Site) string {
+	if s.Traffic != HTTP {
+		return nginxStreamConfig(s, "")
+	}
+	return nginxBuffered(s, "")
+}
 
 func nginxBuffered(s Site, buffers string) string {
 	var b strings.Builder
@@ -114,8 +127,19 @@ http {
 	return b.String()
 }
 
+// haproxyAutoConfig differs from haproxyConfig for TCP only.
+func haproxyAutoConfig(s Site) string {
+	if s.Traffic != HTTP {
+		return haproxyStreamConfig(s, "option splice-auto")
+	}
+	return haproxyConfig(s)
+}
+
 // haproxyConfig shares upstream connections between requests of any downstream connection.
 func haproxyConfig(s Site) string {
+	if s.Traffic != HTTP {
+		return haproxyStreamConfig(s, haproxySplice)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `global
     nbthread %d

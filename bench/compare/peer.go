@@ -19,6 +19,7 @@ type Site struct {
 	Loops      int    // loops, worker processes or threads
 	Routes     int    // routes that no request takes, spread over virtual hosts; 0 for one plain route
 	Generation int    // changes one of those routes, so that a reload has something to do
+	Traffic    Traffic
 }
 
 // versionWait is how long a binary may take to tell its version.
@@ -39,6 +40,8 @@ type Peer struct {
 }
 
 // Builtin lists the peers in the order of a round. The floor's binary is compiled when the benchmark starts.
+// nginx-stock and haproxy-auto have the buffers and the splicing that they ship with, where that matters; nginx-256k is
+// for TCP and UDP alone.
 func Builtin(millrace, floor string) []Peer {
 	return []Peer{
 		{
@@ -54,7 +57,15 @@ func Builtin(millrace, floor string) []Peer {
 			Args: func(s Site, cf string) []string { return []string{"-p", s.Dir, "-c", cf} },
 		},
 		{
+			Name: "nginx-256k", Package: "nginx-light", Binary: "nginx", ConfigFile: "nginx.conf", Config: nginxLargeConfig,
+			Args: func(s Site, cf string) []string { return []string{"-p", s.Dir, "-c", cf} },
+		},
+		{
 			Name: "haproxy", Package: "haproxy", Binary: "haproxy", Version: []string{"-v"}, ConfigFile: "haproxy.cfg", Config: haproxyConfig,
+			Args: func(_ Site, cf string) []string { return []string{"-db", "-f", cf} },
+		},
+		{
+			Name: "haproxy-auto", Package: "haproxy", Binary: "haproxy", ConfigFile: "haproxy.cfg", Config: haproxyAutoConfig,
 			Args: func(_ Site, cf string) []string { return []string{"-db", "-f", cf} },
 		},
 		{

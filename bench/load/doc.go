@@ -1,6 +1,7 @@
 // Package load makes the load of a benchmark and reads what the load tools report.
 //
-// wrk and h2load saturate a proxy (closed loop: the next request waits for the last answer). [Open] sends at a fixed
+// wrk and h2load saturate a proxy (closed loop: the next request waits for the last answer), [Bytes]
+// does so with plain TCP and datagrams. [Open] sends at a fixed
 // rate whatever the proxy does, and measures each request from the time it should have left, so that a stall counts
 // for every request it delayed (no coordinated omission). [HoldIdle] opens connections, uses each once and keeps them.
 //

@@ -52,6 +52,31 @@ func TestParseH2load(t *testing.T) {
 	}
 }
 
+func TestParseBytes(t *testing.T) {
+	t.Parallel()
+	want := Result{33801, 2, 1500 * time.Millisecond}
+	if got, err := ParseBytes("{\"requests\":33801,\"errors\":2,\"seconds\":1.500000}"); got != want || err != nil {
+		t.Errorf("ParseBytes = %+v, %v; want %+v", got, err, want)
+	}
+	if _, err := ParseBytes("bytes: connect: Connection refused"); err == nil {
+		t.Error("ParseBytes of an error: no error")
+	}
+}
+
+func TestBytesArgs(t *testing.T) {
+	t.Parallel()
+	b := Bytes{Program: "bytes", Port: 7, Connections: 64, Answer: 10 << 30, Duration: 1500 * time.Millisecond}
+	for role, want := range map[string]string{
+		BytesKept: "bytes load 7 64 10737418240 1.500", BytesChurn: "bytes churn 7 64 10737418240 1.500", BytesUDP: "bytes udp 7 64 10737418240 1.500",
+		BytesBulk: "bytes bulk 7 10737418240", BytesIdle: "bytes idle 7 64",
+	} {
+		b.Role = role
+		if got := strings.Join(b.Args(), " "); got != want {
+			t.Errorf("%s: Args = %q, want %q", role, got, want)
+		}
+	}
+}
+
 func TestToolArgs(t *testing.T) {
 	t.Parallel()
 	s := Shape{URL: "http://127.0.0.1:1/128", Connections: 64, Streams: 32, Headers: []string{"Connection: close"}, Duration: 1500 * time.Millisecond}
