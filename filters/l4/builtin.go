@@ -5,7 +5,12 @@ import "millrace/filters"
 // Builtin lists every listener filter and every network filter but http_connection_manager, in the order in which
 // a listener usually has them.
 func Builtin() []filters.NetworkSpec {
-	return []filters.NetworkSpec{}
+	return []filters.NetworkSpec{
+		terminal(spec(filters.KindNetwork, "echo", nil, newEcho,
+			"Writes back what it reads.")),
+		terminal(spec(filters.KindNetwork, "direct_response", shareDirectResponse, newDirectResponse,
+			"Writes a fixed text and closes.")),
+	}
 }
 
 // spec makes one line of the table.
