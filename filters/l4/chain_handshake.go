@@ -1,0 +1,56 @@
+package l4
+
+import (
+	"millrace/engine"
+)
+
+// setTransport puts what decrypts, and what read and write filters need, between the connection and its
+// terminal filter. It reports whether the connection is established already.
+func (c *conn) setTransport() bool {
+	var t engine.Transport
+	if c.chain.transport != nil {
+		t = c.chain.transport(&c.Connection)
+	}
+	if len(c.chain.reads)+len(c.chain.writes) > 0 {
+		c.data = newFilterTransport(&c.Connection, c.chain.reads, c.chain.writes, t)
+		t = c.data
+	}
+	if t == nil {
+		c.phase = phaseEstablished
+		return true
+	}
+	c.phase = phaseHandshake
+	c.IO.SetTransport(&handshake{Transport: t, c: c})
+	return false
+}
+
+// A handshake is a transport that tells when it is complete: then it is read for the first time.
+type handshake struct {
+	engine.Transport
+	c *conn // nil when it has told
+}
+
+// Read implements engine.Transport.
+func (h *handshake) Read(w *engine.Wire, dst []byte) (int, error) {
+	if c := h.c; c != nil {
+		h.c = nil
+		c.established()
+		if c.Ended() || c.IO.ReadPaused() {
+			return 0, engine.ErrWouldBlock
+		}
+	}
+	return h.Transport.Read(w, dst)
+}
+
+// established goes on with a connection whose transport is ready.
+func (c *conn) established() {
+	if c.phase != phaseHandshake {
+		return
+	}
+	c.phase, c.at = phaseEstablished, 0
+	c.step()
+	if c.flags&connHeld != 0 && c.flags&connPaused == 0 {
+		c.flags |= connPaused
+		c.IO.PauseRead()
+	}
+}
