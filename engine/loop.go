@@ -26,6 +26,7 @@ type Loop struct {
 	flushing  bool  // the flush of batch conns is on
 	busy      bool  // the last wait brought several events
 	current   *Conn // whose handler is being called; it answers for a panic
+	blamed    *Conn // for whom it works: see Blame
 	slab      slab
 	scratch   []byte
 	readShare int    // cfg.ReadBytesPerTurn
@@ -65,6 +66,7 @@ type Loop struct {
 	splicers   *splicer
 	pipes      []pipe
 	pipeCount  int
+	pipeRetry  int64 // when to ask the kernel for a pipe again, after it refused
 
 	listeners      []*Listener
 	listenerGen    uint32

@@ -107,7 +107,7 @@ func TestTurnOrder(t *testing.T) {
 // A handler that panics loses its conn; the others of the batch are served.
 func TestPanicEndsOneConn(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"data", "eof", "timeout", "low", "splice", "accept"} {
+	for _, call := range []string{"data", "eof", "timeout", "low", "splice", "accept", "posted"} {
 		t.Run(call, func(t *testing.T) {
 			var stacks []string
 			tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) {
@@ -141,6 +141,16 @@ func TestPanicEndsOneConn(t *testing.T) {
 			case "splice":
 				bad.SpliceFunc = func(int64, bool, bool) { boom() }
 				c.Splice(cs[4], 1)
+			case "posted":
+				tl.Post(func() {
+					if before := tl.Blame(cs[0]); before != nil {
+						t.Error("somebody is blamed before the post")
+					}
+					if before := tl.Blame(c); before != cs[0] {
+						t.Error("Blame does not return the one before")
+					}
+					boom()
+				})
 			case "accept":
 				acc := &acceptAll{setup: func(*engine.Conn, *enginetest.Recorder) { boom() }}
 				ls := listen(t, tl, abstract("panic"), acc)

@@ -267,10 +267,21 @@ func (l *Loop) panicked(v any, stack []byte) {
 	if l.stage.owner != nil { // half a message, perhaps
 		l.stage.reset()
 	}
-	if c := l.current; c != nil && c.flags&flagClosed == 0 {
-		l.current = nil
-		l.endPanicked(c)
+	current, blamed := l.current, l.blamed
+	l.current, l.blamed = nil, nil
+	for _, c := range [...]*Conn{blamed, current} {
+		if c != nil && c.flags&flagClosed == 0 {
+			l.endPanicked(c)
+		}
 	}
+}
+
+// Blame names the conn for which a timer, a posted function or the handler of another conn works from now on, nil for
+// none, and returns the one before. It answers for a panic, as the conn does whose handler is being called. Whoever names
+// it puts back the one before.
+func (l *Loop) Blame(c *Conn) (before *Conn) {
+	before, l.blamed = l.blamed, c
+	return before
 }
 
 // endPanicked closes c and tells its handler, which may panic once more.
