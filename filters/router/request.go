@@ -33,8 +33,11 @@ type request struct {
 	sentAt      int64 // when the current try was sent
 
 	limits   tryLimits
-	attempts int // tries begun
-	retries  int // retries left
+	attempts int     // tries begun
+	tried    []tried // of them, those that went to a host, for the log
+	headSent uint32  // size of the head of the current try
+	headRecv uint32  // size of the head of its response
+	retries  int     // retries left
 	body     filters.Body
 	trailers *codec.Fields
 
@@ -45,6 +48,12 @@ type request struct {
 	staleUsed bool // the free retry after a stale connection has been used
 	retrying  bool // a retry is counted against the budget
 	respHead  bool // the head of the final response has been passed on
+}
+
+// tried is a try as the log knows it.
+type tried struct {
+	host *upstream.Host
+	conn uint32 // number of the connection on this loop, 0 if there was none
 }
 
 // requestState is where a request stands with its upstream.
@@ -102,6 +111,9 @@ func (rq *request) attempt() filters.Verdict {
 	s := rq.stream
 	rq.attempts++
 	s.Info.Attempts = uint8(min(rq.attempts, 255))
+	s.Info.UpstreamConnect = 0
+	rq.headSent, rq.headRecv = 0, 0
+	rq.tried = append(rq.tried, tried{host: rq.host})
 	prio := upstream.Priority(s.Route.Priority)
 	if s.Route.VirtualHost.IncludeRequestAttemptCount {
 		rq.router.scratch = appendUint(rq.router.scratch[:0], uint64(rq.attempts))
@@ -113,6 +125,7 @@ func (rq *request) attempt() filters.Verdict {
 		return filters.Continue
 	case pool.LeasePending:
 		rq.state = stateWaiting
+		s.Info.UpstreamConnect = s.Now()
 		rq.armResponse()
 		if rq.attempts == 1 && !rq.staleUsed {
 			rq.held = true
@@ -133,7 +146,11 @@ func (rq *request) send() {
 	s.Info.UpstreamReady, s.Info.UpstreamFirstTx = now, now
 	complete := s.Ended(filters.Request)
 	end := complete && rq.body.Len() == 0 && rq.trailers == nil
+	rq.tried[len(rq.tried)-1].conn = rq.x.ConnID()
+	io := rq.x.Conn()
+	before := len(io.Stage())
 	rq.x.SendHead(&s.Request, end)
+	rq.headSent = uint32(len(io.Stage()) - before)
 	for i := 0; i < rq.body.Pieces(); i++ {
 		last := i == rq.body.Pieces()-1
 		rq.x.SendData(rq.body.Piece(i), last && complete && rq.trailers == nil)
@@ -244,6 +261,7 @@ func (rq *request) OnResponseHead(end bool) {
 	}
 	now := s.Now()
 	s.Info.UpstreamFirstRx = now
+	rq.headRecv = uint32(h.HeadBytes())
 	if rq.wantsRetry(h) && rq.retryResponse(end) {
 		return
 	}
@@ -265,6 +283,10 @@ func (rq *request) OnResponseHead(end bool) {
 
 // OnResponseData implements pool.Owner.
 func (rq *request) OnResponseData(b []byte, end bool) {
+	info := &rq.stream.Info
+	if info.UpstreamBodyRx == 0 && len(b) > 0 {
+		info.UpstreamBodyRx = rq.stream.Now()
+	}
 	if end {
 		rq.responseComplete(rq.stream.Now())
 	}
@@ -354,7 +376,7 @@ func (rq *request) end() {
 	rq.timer.Stop()
 	rq.releaseRetry()
 	rq.body.Free(r.loop.Arena())
-	*rq = request{router: r, timer: rq.timer, x: rq.x, body: rq.body}
+	*rq = request{router: r, timer: rq.timer, x: rq.x, body: rq.body, tried: rq.tried[:0]}
 	if r.freeLen < freeRequestsMax {
 		rq.nextFree, r.free = r.free, rq
 		r.freeLen++

@@ -129,6 +129,7 @@ func (rq *request) retryStale(why pool.ResetReason) bool {
 	rq.staleUsed, rq.fresh = true, true
 	rq.state = stateIdle
 	rq.attempts--
+	rq.tried = rq.tried[:len(rq.tried)-1]
 	rq.cluster.Stats.RqRetryStale.Inc()
 	s.Down().Retry()
 	return true

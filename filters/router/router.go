@@ -42,6 +42,8 @@ type Router struct {
 	pick    upstream.Pick
 	scratch []byte
 
+	attempted []accesslog.Attempt // of the stream that is being described
+
 	stats *routerStats
 }
 
@@ -203,8 +205,20 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	rec.UpstreamRemote = rq.host.Addr
 	rec.UpstreamProtocol = codec.Version11
 	rec.UpstreamLocal = rq.x.LocalAddr()
-	if id := rq.x.ConnID(); id != 0 {
-		rec.UpstreamConnID = uint64(id)<<8 | uint64(r.loop.Index())
-	}
+	rec.UpstreamConnID = r.connID(rq.x.ConnID())
 	rec.UpstreamWireSent, rec.UpstreamWireReceived = rq.x.BytesSent(), rq.x.BytesReceived()
+	rec.UpstreamHeadSent, rec.UpstreamHeadReceived = rq.headSent, rq.headRecv
+	r.attempted = r.attempted[:0]
+	for _, t := range rq.tried {
+		r.attempted = append(r.attempted, accesslog.Attempt{Host: t.host.Name, Addr: t.host.Addr, ConnID: r.connID(t.conn)})
+	}
+	rec.Attempted = r.attempted
+}
+
+// connID makes the number of a connection one of the process, 0 for none.
+func (r *Router) connID(id uint32) uint64 {
+	if id == 0 {
+		return 0
+	}
+	return uint64(id)<<8 | uint64(r.loop.Index())
 }
