@@ -40,6 +40,11 @@ type Connection struct {
 	// Metadata are values by namespace and key, or nil.
 	Metadata map[string]map[string]string
 
+	// TLS says that a handshake of ours is complete, not that somebody else's passes by.
+	TLS bool
+	// Peer is the certificate that the client has shown in that handshake, nil for none.
+	Peer *PeerCertificate
+
 	// Decided by network filters.
 
 	// Cluster is where tcp_proxy forwards to instead of what its configuration says: sni_cluster sets it.
@@ -71,6 +76,15 @@ const (
 type TLV struct {
 	Type  uint8
 	Value []byte
+}
+
+// A PeerCertificate is what filters ask of the certificate of a client.
+type PeerCertificate struct {
+	// Digest is the SHA-256 of the certificate in DER.
+	Digest [32]byte
+	// Principals are the names that it vouches for: its URI SANs, or if there are none its DNS SANs, or if there
+	// are none of them either its subject (RFC 2253).
+	Principals []string
 }
 
 // A ConnectionChain runs the network filters of a connection.

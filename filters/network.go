@@ -118,6 +118,8 @@ type NetworkEnv struct {
 	Clusters *pool.Table
 	// ClusterByName finds a cluster of the running configuration.
 	ClusterByName func(name string) (upstream.ClusterID, bool)
+	// RateLimit asks the rate limit service, nil if there is none.
+	RateLimit RateLimiter
 	// Draining is set while the process drains.
 	Draining *atomic.Bool
 	// BufferLimit is per_connection_buffer_limit_bytes of the listener.
@@ -137,6 +139,10 @@ type SharedEnv struct {
 	// Watch reads a source at once and then every so often, and gives what it found, or why it found
 	// nothing, to put, on a goroutine. After stop has returned put is not called any more.
 	Watch func(src Source, every, jitter time.Duration, put func(body []byte, err error)) (stop func())
+	// Once returns what the first call with that key made, so that filters of several chains and listeners of a
+	// configuration can have something in common. The key starts with the name of the filter. If it is nil
+	// they have not.
+	Once func(key string, made func() any) any
 	// Stats makes counters known that no loop owns.
 	Stats stats.Registrar
 	// Log is for what an operator must hear of.
