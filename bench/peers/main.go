@@ -4,19 +4,30 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// peers are the programs and the Debian packages they come in.
+// peers are the programs, or the files they are known by, and the Debian packages they come in.
 var peers = []struct{ program, pkg string }{
 	{"nginx", "nginx"},
 	{"haproxy", "haproxy"},
 	{"wrk", "wrk"},
 	{"ab", "apache2-utils"},
 	{"curl", "curl"},
+	{"openssl", "openssl"},
+	{"redis-server", "redis-server"},
+	{"redis-benchmark", "redis-tools"},
+	{"/usr/lib/postgresql/*/bin/pgbench", "postgresql"},
+	{"/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"},
+	{"dnsmasq", "dnsmasq-base"},
+	{"dig", "bind9-dnsutils"},
 }
 
 func main() {
@@ -41,11 +52,21 @@ func main() {
 	}
 }
 
+// noCluster keeps the package of PostgreSQL from making a database that nobody asked for: tests make their own.
+const noCluster = "create_main_cluster = false\n"
+
+// clusterConf is where that package looks for it.
+const clusterConf = "/etc/postgresql-common/createcluster.conf"
+
 // install runs apt-get. Services are not started: tests start their own.
 func install(packages []string) {
+	if _, err := os.Stat(clusterConf); errors.Is(err, fs.ErrNotExist) && slices.Contains(packages, "postgresql") {
+		_ = os.MkdirAll(filepath.Dir(clusterConf), 0o755)
+		_ = os.WriteFile(clusterConf, []byte(noCluster), 0o644) // without it the installation takes longer, no more
+	}
 	for _, args := range [][]string{
 		{"update", "-q"},
-		append([]string{"install", "-q", "-y", "--no-install-recommends"}, packages...),
+		append([]string{"install", "-q", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"}, packages...),
 	} {
 		cmd := exec.Command("apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
@@ -55,8 +76,12 @@ func install(packages []string) {
 	}
 }
 
-// have reports whether a program is there, also where only root looks.
+// have reports whether a program is there, also where only root looks, or a file whose path is given.
 func have(program string) bool {
+	if filepath.IsAbs(program) {
+		found, err := filepath.Glob(program)
+		return err == nil && len(found) > 0
+	}
 	if _, err := exec.LookPath(program); err == nil {
 		return true
 	}
