@@ -22,14 +22,18 @@ func problemOf(err error) *problem {
 
 // addressKeys returns the sockets that a listener on s would take, as text. An
 // address with port 0 takes none in particular, text that is no address none.
-func addressKeys(s string) []string {
+func addressKeys(s string, ipv4Compat bool) []string {
 	a, err := engine.ParseAddr(s)
 	if err != nil || !a.IsUnix() && a.Port() == 0 {
 		return nil
 	}
 	key := a.String()
-	if strings.HasPrefix(key, ":") { // IPv4 and IPv6 at once
-		return []string{"0.0.0.0" + key, "[::]" + key}
+	port, all := strings.CutPrefix(key, "[::]")
+	if strings.HasPrefix(key, ":") || all && ipv4Compat { // IPv4 and IPv6 at once
+		if !all {
+			port = key
+		}
+		return []string{"0.0.0.0" + port, "[::]" + port}
 	}
 	return []string{key}
 }

@@ -82,7 +82,7 @@ func (s *source) checkFilters(reg *Registry, kind string, names []string, at str
 		}
 	}
 	if n := names[last]; !reg.isTerminal(kind, n) {
-		enders := slices.DeleteFunc(reg.Names(kind), func(n string) bool { return !reg.isTerminal(kind, n) })
+		enders := slices.DeleteFunc(reg.Names(kind), func(n string) bool { return !reg.isTerminal(kind, n) || reg.filters[kind][n].UDP })
 		s.reportUnbroken(place(last), problem{"the last filter must end the chain, and " + quote(n) + " does not",
 			listHint("put last ", enders, quote)})
 	}

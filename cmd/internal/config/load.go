@@ -1,6 +1,11 @@
 package config
 
-import "reflect"
+import (
+	"reflect"
+	"slices"
+
+	"millrace/filters"
+)
 
 // Load reads a config file: it decodes text, checks the tree and the names that
 // run across it, and brings short forms into the long one. The tree is nil if
@@ -12,60 +17,147 @@ func Load(file string, text []byte, reg *Registry) (*Config, Errors) {
 	c := new(Config)
 	src, decoded := decode(file, text, c, reg)
 	if decoded {
-		src.checkListeners(c)
+		src.checkListeners(c, reg)
 		src.checkClusters(c, reg)
 	}
 	errs := src.finish()
 	if errs.Fatal() {
 		return nil, errs
 	}
-	c.normalize()
+	c.normalize(reg)
 	return c, errs
 }
 
 // normalize brings short forms into the long one, so that readers know one only.
-func (c *Config) normalize() {
+func (c *Config) normalize(reg *Registry) {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		if l.Name == "" {
-			l.Name = l.Address
+			l.Name = l.defaultName()
 		}
-		if len(l.FilterChains) == 0 {
+		if l.Filters != nil {
 			l.FilterChains = []FilterChain{{Filters: l.Filters}}
 		}
 		l.Filters = nil
+		for _, name := range l.impliedFilters() {
+			l.ListenerFilters = append(l.ListenerFilters, reg.listenerFilter(name))
+		}
 	}
 }
 
-// checkListeners reports names and addresses that are given twice.
-func (s *source) checkListeners(c *Config) {
+// defaultName is the name of a listener that has none.
+func (l *Listener) defaultName() string {
+	if l.IsUDP() {
+		return l.Address + "/udp"
+	}
+	return l.Address
+}
+
+// checkListeners reports names and addresses that are given twice, and filters where they cannot be.
+func (s *source) checkListeners(c *Config, reg *Registry) {
 	names, addrs := map[string]string{}, map[string]string{}
 	if c.Admin != nil {
-		for _, key := range addressKeys(c.Admin.Address) {
+		for _, key := range addressKeys(c.Admin.Address, false) {
 			addrs[key] = "admin.address"
 		}
 	}
 	for i := range c.Listeners {
 		l, at := &c.Listeners[i], joinIndex("listeners", i)
-		taken := s.takeAddress(addrs, l.Address, joinName(at, "address"))
+		taken := s.takeAddress(addrs, l, l.Address, joinName(at, "address"))
+		for k, a := range l.AdditionalAddresses {
+			s.takeAddress(addrs, l, a, joinIndex(joinName(at, "additional_addresses"), k))
+		}
 		switch {
 		case l.Name != "":
 			s.defineOnce(names, l.Name, joinName(at, "name"), "listener "+quote(l.Name)+" is defined twice")
 		case !taken: // otherwise the same thing would be said twice
-			s.defineOnce(names, l.Address, joinName(at, "address"), "listener "+quote(l.Address)+" is defined twice")
+			name := l.defaultName()
+			s.defineOnce(names, name, joinName(at, "address"), "listener "+quote(name)+" is defined twice")
 		}
+		s.checkProtocol(l, at, reg)
+		s.checkImplied(l, at, reg)
 	}
 }
 
 // takeAddress enters the sockets of an address, or reports that one of them is
 // taken. It reports whether it did that.
-func (s *source) takeAddress(addrs map[string]string, address, path string) bool {
-	for _, key := range addressKeys(address) {
+func (s *source) takeAddress(addrs map[string]string, l *Listener, address, path string) bool {
+	for _, key := range addressKeys(address, l.IPv4Compat) {
+		if l.IsUDP() {
+			key = "udp " + key
+		}
 		if s.defineOnce(addrs, key, path, "address "+quote(address)+" is taken") {
 			return true
 		}
 	}
 	return false
+}
+
+// checkProtocol reports filters for datagrams on a listener of connections, and the other way round.
+func (s *source) checkProtocol(l *Listener, at string, reg *Registry) {
+	check := func(list []filters.Config, path string) {
+		for i := range list {
+			if f, ok := reg.filter("network", list[i].Name); ok && f.UDP != l.IsUDP() {
+				protocol := "tcp"
+				if f.UDP {
+					protocol = "udp"
+				}
+				s.reportUnbroken(joinName(joinIndex(path, i), "name"), problem{
+					"filter " + quote(list[i].Name) + " is for listeners with protocol " + quote(protocol),
+					"the listener's protocol is " + quote(l.Protocol)})
+			}
+		}
+	}
+	check(l.Filters, joinName(at, "filters"))
+	for i := range l.FilterChains {
+		check(l.FilterChains[i].Filters, joinName(joinIndex(joinName(at, "filter_chains"), i), "filters"))
+	}
+	if d := l.DefaultFilterChain; d != nil {
+		check(d.Filters, joinName(at, "default_filter_chain.filters"))
+	}
+}
+
+// impliedFilters returns the listener filters that the other settings of a listener need and that it does not list.
+func (l *Listener) impliedFilters() (names []string) {
+	if l.IsUDP() {
+		return nil
+	}
+	if l.UseOriginalDst && !l.hasListenerFilter(originalDst) {
+		names = append(names, originalDst)
+	}
+	if slices.ContainsFunc(l.FilterChains, inspectsTLS) && !l.hasListenerFilter(tlsInspector) {
+		names = append(names, tlsInspector)
+	}
+	return names
+}
+
+// The listener filters that a listener gets by itself.
+const (
+	originalDst  = "original_dst"
+	tlsInspector = "tls_inspector"
+)
+
+// inspectsTLS reports whether a chain cannot be chosen without the ClientHello of a connection.
+func inspectsTLS(c FilterChain) bool {
+	m := c.Match
+	if m == nil {
+		return false
+	}
+	return m.TransportProtocol == filters.TransportTLS ||
+		m.TransportProtocol == "" && len(m.ServerNames)+len(m.ApplicationProtocols) > 0
+}
+
+func (l *Listener) hasListenerFilter(name string) bool {
+	return slices.ContainsFunc(l.ListenerFilters, func(f filters.Config) bool { return f.Name == name })
+}
+
+// checkImplied reports settings that need a listener filter which there is not.
+func (s *source) checkImplied(l *Listener, at string, reg *Registry) {
+	for _, name := range l.impliedFilters() {
+		if _, ok := reg.filter("listener", name); !ok {
+			s.reportUnbroken(at, problem{text: "needs the listener filter " + quote(name)})
+		}
+	}
 }
 
 // defineOnce enters the path where a name is defined, or reports that it was

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+
+	"millrace/filters"
 )
 
 // A Filter is what the loader knows of one filter.
@@ -15,6 +17,8 @@ type Filter struct {
 	// Terminal filters end a chain: they must come last, and a chain of a kind
 	// that knows terminal filters must end with one.
 	Terminal bool
+	// UDP filters are for listeners with protocol "udp", the other network filters for "tcp".
+	UDP bool
 	// Doc is the sentence of the reference page, or "".
 	Doc string
 }
@@ -78,4 +82,16 @@ func (r *Registry) newConfig(f Filter) (reflect.Value, *typePlan) {
 		panic("BUG: config: Filter.New must return a pointer to a struct, have " + v.Type().String())
 	}
 	return v, planOf(v.Type().Elem())
+}
+
+// listenerFilter returns a listener filter as a file that gives its name only has it.
+func (r *Registry) listenerFilter(name string) filters.Config {
+	f, _ := r.filter("listener", name)
+	cfg, plan := r.newConfig(f)
+	if !r.decodeFast([]byte("{}"), plan, &rules{}, cfg.Elem()) {
+		panic("BUG: config: listener filter " + name + " needs a config")
+	}
+	c := filters.Config{Name: name}
+	setFilter(reflect.ValueOf(&c).Elem(), name, f, cfg)
+	return c
 }

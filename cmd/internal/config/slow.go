@@ -284,18 +284,32 @@ func (d *slowDecoder) filterByName(name *hujson.Value, kind string, entry *hujso
 	s := name.Value.(hujson.Literal).String()
 	f, ok := d.reg.filter(kind, s)
 	if !ok {
-		d.fail(name.StartOffset, at, problem{"unknown " + kind + " filter " + quote(s), filterHint(s, d.reg.Names(kind))})
+		d.fail(name.StartOffset, at, problem{"unknown " + kind + " filter " + quote(s), d.reg.filterHint(s, kind)})
 	}
 	return f, ok
 }
 
 // filterHint suggests a filter. Envoy's names are ours behind a prefix, such as
 // "envoy.filters.http.".
-func filterHint(name string, known []string) string {
+func (r *Registry) filterHint(name, kind string) string {
+	known := r.Names(kind)
+	for _, other := range r.Kinds() {
+		if _, ok := r.filter(other, name); ok {
+			return "it is " + kindPhrase(other)
+		}
+	}
 	if last := name[strings.LastIndexByte(name, '.')+1:]; slices.Contains(known, last) {
 		return "it is called " + quote(last) + " here"
 	}
 	return nearHint(name[strings.LastIndexByte(name, '.')+1:], known)
+}
+
+// kindPhrase spells a kind of filter in a sentence.
+func kindPhrase(kind string) string {
+	if kind == "http" {
+		return "an HTTP filter"
+	}
+	return "a " + kind + " filter"
 }
 
 // describe names a value for a message.

@@ -16,9 +16,9 @@ var later = map[string]string{
 	"dns_refresh_rate": "resolving names", "dynamic_resources": "xDS", "hash_policy": "consistent hashing",
 	"health_checks": "active health checks", "hedge_policy": "hedging", "hot_restart": "hot restart",
 	"http2_protocol_options": "HTTP/2", "http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
-	"listener_filters": "listener filters", "locality": "localities of hosts", "outlier_detection": "outlier detection",
-	"overload": "an overload manager", "overload_manager": "an overload manager", "parent_shutdown_time": "hot restart",
-	"rate_limits": "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
+	"locality": "localities of hosts", "outlier_detection": "outlier detection",
+	"parent_shutdown_time": "hot restart",
+	"rate_limits":          "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
 	"slow_start_config": "slow start", "stats_sinks": "stats sinks", "tls": "TLS", "tls_context": "TLS",
 	"tracing": "tracing", "transport_socket": "TLS", "transport_socket_matches": "TLS",
 	// Values.
@@ -28,8 +28,8 @@ var later = map[string]string{
 	// Filters.
 	"compressor": "compression", "ext_authz": "external authorisation", "fault": "fault injection", "grpc_web": "gRPC-Web",
 	"jwt_authn": "JWT authentication", "local_ratelimit": "rate limits", "lua": "Lua", "mongo_proxy": "Mongo sniffing",
-	"proxy_protocol": "the PROXY protocol", "ratelimit": "rate limits", "rbac": "access control", "redis_proxy": "Redis sniffing",
-	"tcp_proxy": "TCP proxying", "tls_inspector": "TLS", "wasm": "WebAssembly",
+	"ratelimit": "rate limits", "rbac": "access control", "redis_proxy": "Redis sniffing",
+	"wasm": "WebAssembly",
 }
 
 // laterHint says that a word stands for something this version does not do, or nothing.
