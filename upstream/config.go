@@ -43,6 +43,15 @@ type Config struct {
 	MaxResponseHeadersKb int `json:"max_response_headers_kb" default:"60" min:"1" max:"8192" v3:"common_http_protocol_options.max_response_headers_kb"`
 	// MaxHeadersCount bounds the fields of a response's head. Beyond it 502. Default 100.
 	MaxHeadersCount int `json:"max_headers_count" default:"100" min:"1" max:"10000" v3:"common_http_protocol_options.max_headers_count"`
+	// UpstreamBindConfig says where connections to the hosts come from. Absent: the kernel chooses.
+	UpstreamBindConfig *BindConfig `json:"upstream_bind_config"`
+	// UpstreamConnectionOptions are options of the sockets to the hosts.
+	UpstreamConnectionOptions ConnectionOptions `json:"upstream_connection_options"`
+	// CloseConnectionsOnHostHealthFailure ends connections of tcp_proxy to a host that begins to fail its health
+	// checks. Without it they go on. Default false.
+	CloseConnectionsOnHostHealthFailure bool `json:"close_connections_on_host_health_failure" default:"false"`
+	// ProxyProtocol makes each connection begin with a PROXY protocol header. Absent: none does.
+	ProxyProtocol *ProxyProtocolConfig `json:"proxy_protocol" v3:"transport_socket.typed_config.config"`
 }
 
 // LeastRequestConfig configures the policy "least_request".
@@ -161,6 +170,7 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 		}
 		seen[a] = i
 	}
+	c.checkSource(report)
 	b := &c.CircuitBreakers
 	if b.Default != nil && b.direct() != DefaultThresholds() {
 		report("circuit_breakers", "thresholds stand both here and in \"default\"", "write them in one place")
@@ -191,5 +201,7 @@ func (c *Config) SameConnections(o *Config) bool {
 		c.MaxConnectionDuration == o.MaxConnectionDuration &&
 		c.PerConnectionBufferLimitBytes == o.PerConnectionBufferLimitBytes &&
 		c.MaxResponseHeadersKb == o.MaxResponseHeadersKb &&
-		c.MaxHeadersCount == o.MaxHeadersCount
+		c.MaxHeadersCount == o.MaxHeadersCount &&
+		c.sameDial(o) &&
+		c.ProxyProtocol.same(o.ProxyProtocol)
 }

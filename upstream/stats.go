@@ -29,9 +29,11 @@ type ClusterStats struct {
 	// Broken says which rule it was, by the name of the access log's detail.
 	Broken        stats.Enum[codec.Reason] `stat:"upstream_cx_protocol_error." help:"connections closed because the host broke this rule"`
 	CxMaxRequests stats.Counter            `stat:"upstream_cx_max_requests" help:"connections closed at max_requests_per_connection"`
-	CxNoneHealthy stats.Counter            `stat:"upstream_cx_none_healthy" help:"requests for which there was no host"`
-	CxRxBytes     stats.Counter            `stat:"upstream_cx_rx_bytes_total" help:"bytes received"`
-	CxTxBytes     stats.Counter            `stat:"upstream_cx_tx_bytes_total" help:"bytes sent"`
+	// CxAttemptsExceeded is kept by tcp_proxy.
+	CxAttemptsExceeded stats.Counter `stat:"upstream_cx_connect_attempts_exceeded" help:"connections given up after max_connect_attempts"`
+	CxNoneHealthy      stats.Counter `stat:"upstream_cx_none_healthy" help:"requests for which there was no host"`
+	CxRxBytes          stats.Counter `stat:"upstream_cx_rx_bytes_total" help:"bytes received"`
+	CxTxBytes          stats.Counter `stat:"upstream_cx_tx_bytes_total" help:"bytes sent"`
 
 	CxConnectMs stats.Histogram `stat:"upstream_cx_connect_ms" unit:"us" help:"time to open a connection"`
 	CxLengthMs  stats.Histogram `stat:"upstream_cx_length_ms" unit:"us" help:"life of a connection"`

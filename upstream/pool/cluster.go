@@ -23,7 +23,10 @@ type Cluster struct {
 	settings *settings
 	breakers [2]*breaker // by priority; nil until first used
 	pools    [2][]*Pool  // by priority and Host.Slot; both nil until first used
+	tcp      *TCP        // connections that have one owner, linked
 	removed  bool
+
+	dialFrom engine.DialOptions // scratch of dialOptions
 }
 
 // settings is what connections need of the config, in the loop's units.
@@ -34,6 +37,8 @@ type settings struct {
 	maxDuration    int64 // ns, 0 is never
 	maxRequests    uint32
 	bufferLimit    int
+	dial           *engine.DialOptions // nil: the defaults
+	proxy          *proxyHeader        // nil: none
 }
 
 func newSettings(cfg *upstream.Config) *settings {
@@ -44,6 +49,8 @@ func newSettings(cfg *upstream.Config) *settings {
 		maxDuration:    int64(cfg.MaxConnectionDuration),
 		maxRequests:    cfg.MaxRequestsPerConnection,
 		bufferLimit:    cfg.PerConnectionBufferLimitBytes,
+		dial:           cfg.DialOptions(),
+		proxy:          newProxyHeader(cfg.ProxyProtocol),
 	}
 }
 
@@ -208,6 +215,7 @@ func (c *Cluster) drainPools() {
 func (c *Cluster) refresh() {
 	c.version++
 	c.hosts = upstream.NewHostSet(c.shared.Hosts, c.version)
+	c.failTCP()
 }
 
 // closeIdle closes the idle connections of all pools.

@@ -98,6 +98,9 @@ func (c *conn) attach(x *Exchange) {
 	st := &c.pool.cluster.Stats
 	st.RqTotal.Inc()
 	st.RqActive.Inc()
+	if c.pool.settings.proxy != nil {
+		c.sendProxyHeader(x)
+	}
 }
 
 // detach frees the exchange and counts what it moved.
@@ -126,7 +129,7 @@ func (c *conn) countBytes() {
 
 // cancel ends the exchange without telling the owner.
 func (c *conn) cancel() {
-	if !c.x.headSent { // nothing was asked of the host: as good as before
+	if !c.x.headSent && c.pool.settings.proxy == nil { // nothing was asked of the host: as good as before
 		c.detach()
 		c.requests--
 		c.pool.serve(c)

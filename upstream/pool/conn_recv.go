@@ -98,6 +98,9 @@ func (c *conn) keep(rest int) bool {
 		c.countBroken(codec.ReasonUnsolicited)
 		return false
 	}
+	if c.pool.settings.proxy != nil { // its header speaks for one client
+		return false
+	}
 	return !c.ended && c.client.Reusable() && c.ec.Buffered() == 0 && !c.isSpent() && !c.isOld()
 }
 

@@ -72,7 +72,7 @@ func (p *Pool) grow() {
 // dial opens an admitted connection.
 func (p *Pool) dial() {
 	c := newConn(p)
-	ec, err := p.cluster.loop.Dial(&p.host.Addr, c)
+	ec, err := p.cluster.loop.DialFrom(&p.host.Addr, p.settings.dial, c)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		c.forget()
 		c.countConnectFail()

@@ -18,6 +18,8 @@ type Table struct {
 	// event is lent to each Feed: one does for all connections, since the loop never calls a
 	// handler from inside another.
 	event codec.Event
+
+	noProxyInfo ProxyInfo // of exchanges whose owner knows none
 }
 
 // NewTable returns an empty table. newBalancer is called on the loop for each cluster that
