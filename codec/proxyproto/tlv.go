@@ -103,8 +103,8 @@ func checkTLVs(tlvs, header []byte) error {
 		}
 		switch t.Type {
 		case TypeCRC32C:
-			// "If the checksum is provided as part of the PROXY header and the checksum functionality is supported by the
-			// receiver, the receiver MUST [...] verify that it is equal to the checksum". Two of them cannot both be right.
+			// "verify that the calculated CRC32c checksum is the same as the received CRC32c checksum. If it is not,
+			// the receiver MUST treat the TCP connection providing the header as invalid." Two cannot both be right.
 			// The specification, section 2.2.3
 			if len(t.Value) != checksumBytes || summed {
 				return ReasonTLV

@@ -17,17 +17,25 @@ func parseV1(b []byte) (h Header, n int, err error) {
 	// characters, the receiver should declare the line invalid."
 	// The specification, section 2.1
 	line := b[:min(len(b), V1BytesMax)]
-	end := bytes.IndexByte(line, '\r')
+	if !beginsV1(line[len(v1Signature):]) {
+		return h, 0, ReasonProtocol
+	}
+	end := bytes.IndexAny(line, "\r\n")
 	switch {
 	case end < 0 && len(line) == V1BytesMax:
 		return h, 0, ReasonTooLong
 	case end < 0:
-		return h, 0, earlyV1(line)
+		return h, 0, nil
+	case line[end] == '\n':
+		return h, 0, ReasonLine
 	case end+1 == V1BytesMax:
 		return h, 0, ReasonTooLong
 	case end+1 == len(line):
 		return h, 0, nil
 	case line[end+1] != '\n':
+		// "The receiver must not tolerate a single CR or LF character to end the line when a complete CRLF
+		// sequence is expected."
+		// The specification, section 2.1
 		return h, 0, ReasonLine
 	}
 	h, err = decodeV1(line[len(v1Signature):end])
@@ -37,19 +45,16 @@ func parseV1(b []byte) (h Header, n int, err error) {
 	return h, end + 2, nil
 }
 
-// earlyV1 refuses a line whose protocol cannot become right any more.
-func earlyV1(line []byte) error {
-	rest := line[len(v1Signature):]
-	if hasSignature(rest, "TCP4 ") || hasSignature(rest, "TCP6 ") || hasSignature(rest, v1Unknown) {
-		return nil
-	}
-	return ReasonProtocol
+// beginsV1 reports whether a protocol is named behind the signature, or can still come to be: "It is
+// recommended to abort the connection as soon as possible".
+func beginsV1(b []byte) bool {
+	return hasSignature(b, "TCP4 ") || hasSignature(b, "TCP6 ") || hasSignature(b, v1Unknown+" ") || hasSignature(b, v1Unknown+"\r\n")
 }
 
 // decodeV1 reads what lies between the signature and CRLF.
 func decodeV1(line []byte) (h Header, err error) {
 	h.Version = 1
-	protocol, rest, more := bytes.Cut(line, space)
+	protocol, rest, _ := bytes.Cut(line, space)
 	switch string(protocol) {
 	case v1Unknown:
 		// "For "UNKNOWN", the rest of the line before the CRLF may be omitted by the sender, and the
@@ -60,15 +65,11 @@ func decodeV1(line []byte) (h Header, err error) {
 		h.Family = FamilyIPv4
 	case "TCP6":
 		h.Family = FamilyIPv6
-	default:
-		return h, ReasonProtocol
-	}
-	if !more {
-		return h, ReasonLine
 	}
 	h.Transport = TransportStream
 	var part [4][]byte
 	for i := range part {
+		var more bool
 		// "exactly one space" stands between two parts, so an empty part is a second space.
 		// The specification, section 2.1
 		if part[i], rest, more = bytes.Cut(rest, space); more != (i < 3) || len(part[i]) == 0 {
