@@ -6,6 +6,8 @@ import "millrace/filters"
 // a listener usually has them.
 func Builtin() []filters.NetworkSpec {
 	return []filters.NetworkSpec{
+		terminal(spec(filters.KindNetwork, "tcp_proxy", newTCPShared, newTCPProxy,
+			"Forwards the bytes of a connection to a host of a cluster, and those of the host back.")),
 		terminal(spec(filters.KindNetwork, "echo", nil, newEcho,
 			"Writes back what it reads.")),
 		terminal(spec(filters.KindNetwork, "direct_response", shareDirectResponse, newDirectResponse,
