@@ -6,12 +6,26 @@ import "millrace/filters"
 // a listener usually has them.
 func Builtin() []filters.NetworkSpec {
 	return []filters.NetworkSpec{
+		// Cheap refusals first: what is over a limit should cost nothing else.
+		spec(filters.KindNetwork, "connection_limit", shareConnectionLimit, newConnectionLimit,
+			"Closes connections beyond a number of them."),
+		spec(filters.KindNetwork, "local_ratelimit", shareLocalRateLimit, newLocalRateLimit,
+			"Closes new connections beyond a rate."),
+		spec(filters.KindNetwork, "ratelimit", nil, newRateLimit,
+			"Asks a rate limit service about new connections."),
+		// Where to: what tcp_proxy, behind, forwards to.
+		spec(filters.KindNetwork, "sni_cluster", nil, newSNICluster,
+			"Makes tcp_proxy forward to the cluster that has the name of the server the client asks for."),
+		spec(filters.KindNetwork, "sni_dynamic_forward_proxy", shareSNIDynamicForward, newSNIDynamicForward,
+			"Makes tcp_proxy forward by the name of the server the client asks for."),
 		terminal(spec(filters.KindNetwork, "tcp_proxy", newTCPShared, newTCPProxy,
 			"Forwards the bytes of a connection to a host of a cluster, and those of the host back.")),
 		terminal(spec(filters.KindNetwork, "echo", nil, newEcho,
 			"Writes back what it reads.")),
 		terminal(spec(filters.KindNetwork, "direct_response", shareDirectResponse, newDirectResponse,
 			"Writes a fixed text and closes.")),
+		udp(terminal(spec(filters.KindNetwork, "udp_proxy", newUDPShared, newUDPProxy,
+			"Forwards datagrams to a host of a cluster, and the answers back."))),
 	}
 }
 
