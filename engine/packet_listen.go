@@ -26,6 +26,8 @@ type PacketOptions struct {
 	Mark uint32
 	// IPv4Compat makes "[::]:53" take IPv4 too, as ":53" does.
 	IPv4Compat bool
+	// SocketOptions are set in their order, those of state SocketListening never.
+	SocketOptions []SocketOption
 }
 
 // PacketDialOptions says how to connect a UDP socket to one peer. The zero value is usable.
@@ -73,6 +75,10 @@ func bindPacket(addr Addr, opts PacketOptions) (int, error) {
 		sys.Close(fd)
 		return -1, fmt.Errorf("bind: %w", errno)
 	}
+	if err := setOptions(fd, opts.SocketOptions, SocketBound); err != nil {
+		sys.Close(fd)
+		return -1, err
+	}
 	return fd, nil
 }
 
@@ -103,7 +109,8 @@ func setPacketOptions(fd int, addr Addr, o PacketOptions) error {
 	if o.Transparent {
 		errs = append(errs, wrapErrno("setsockopt IP_TRANSPARENT", setTransparent(fd, v6)))
 	}
-	errs = append(errs, wrapErrno("setsockopt", setPacketBuffers(fd, o.ReceiveBuffer, o.SendBuffer, o.Mark)))
+	errs = append(errs, wrapErrno("setsockopt", setPacketBuffers(fd, o.ReceiveBuffer, o.SendBuffer, o.Mark)),
+		setOptions(fd, o.SocketOptions, SocketPrebind))
 	return errors.Join(errs...)
 }
 
@@ -179,6 +186,7 @@ func (l *Loop) DialPacket(addr *Addr, o *PacketDialOptions, h PacketHandler) (*P
 		sys.Close(fd)
 		return nil, errno
 	}
+	_ = sys.SetInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1) // without it losses are not counted
 	if o != nil {
 		s.SetGRO(o.GRO)
 		if o.MaxDatagram > 0 {

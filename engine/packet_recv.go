@@ -46,11 +46,7 @@ func (b *rxBatch) prepare(s *PacketSocket, want int) int {
 		} else {
 			m.SetNameRoom(&b.names[i])
 		}
-		if s.connected && !s.gro {
-			m.SetControl(nil)
-		} else {
-			m.SetControl(b.control[i][:])
-		}
+		m.SetControl(b.control[i][:])
 	}
 	return n
 }
@@ -118,10 +114,7 @@ func isUnreachable(errno syscall.Errno) bool {
 func (p *packetLoop) deliver(s *PacketSocket, i int) int {
 	b := &p.rx
 	m, d := &b.msgs[i], &b.datagram
-	b.parsed.Segment = 0
-	if !s.connected || s.gro {
-		b.parsed.Parse(b.control[i][:min(uint64(m.Hdr.Controllen), sys.ControlMax)])
-	}
+	b.parsed.Parse(b.control[i][:min(uint64(m.Hdr.Controllen), sys.ControlMax)])
 	if !s.connected {
 		m.NameInto(&b.names[i])
 		d.Flow.remote = fromKernel(&b.names[i])
@@ -129,10 +122,10 @@ func (p *packetLoop) deliver(s *PacketSocket, i int) int {
 		if s.wildcard {
 			d.Flow.local = localOf(&b.parsed, s.port)
 		}
-		p.countOverrun(s, &b.parsed)
 	} else {
 		d.Flow = Flow{}
 	}
+	p.countOverrun(s, &b.parsed)
 	if m.Truncated() {
 		p.report(s, PacketTruncated, 0, 1)
 		return 1

@@ -745,3 +745,26 @@ func cpuTime() time.Duration {
 	unix.Getrusage(unix.RUSAGE_SELF, &u)
 	return time.Duration(syscall.TimespecToNsec(syscall.Timespec{Sec: u.Utime.Sec + u.Stime.Sec, Nsec: (u.Utime.Usec + u.Stime.Usec) * 1000}))
 }
+
+func TestListenPacketSocketOptions(t *testing.T) {
+	t.Parallel()
+	fd, err := ListenPacket(mustAddr(t, "127.0.0.1:0"), PacketOptions{SocketOptions: []SocketOption{
+		{Level: unix.IPPROTO_IP, Name: unix.IP_TTL, Int: 7},
+		{Level: unix.IPPROTO_IP, Name: unix.IP_TOS, Int: 0x10, State: SocketBound},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer CloseFd(fd)
+	ttl, _ := sys.GetInt(fd, unix.IPPROTO_IP, unix.IP_TTL)
+	tos, _ := sys.GetInt(fd, unix.IPPROTO_IP, unix.IP_TOS)
+	if ttl != 7 || tos != 0x10 {
+		t.Errorf("TTL %d and TOS %#x, want 7 and 0x10", ttl, tos)
+	}
+	for _, state := range []SocketState{SocketPrebind, SocketBound} {
+		bad := []SocketOption{{Level: 9999, Name: 1, State: state}}
+		if _, err := ListenPacket(mustAddr(t, "127.0.0.1:0"), PacketOptions{SocketOptions: bad}); err == nil {
+			t.Errorf("state %d: an option nobody knows was set", state)
+		}
+	}
+}
