@@ -163,6 +163,33 @@ func TestAllocsSplice(t *testing.T) {
 	})
 }
 
+// A tunnel, both ways: a message in either direction, of a size that is copied and one that is spliced.
+func TestAllocsTunnel(t *testing.T) {
+	for _, size := range []int{100, 10_000, 100_000} {
+		tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.Faults = nil })
+		a, b, pa, pb := proxyPair(t, tl)
+		if !a.c.Splice(b.c, -1) || !b.c.Splice(a.c, -1) {
+			t.Fatal("Splice = false")
+		}
+		msg, buf := make([]byte, size), make([]byte, 256<<10)
+		pass := func(from, to *enginetest.Peer) {
+			mustWrite(t, from, msg)
+			for got := 0; got < size; {
+				tl.Step()
+				got += max(to.ReadSome(buf), 0)
+			}
+		}
+		wantNoAllocs(t, "a message each way", func() {
+			pass(pa, pb)
+			pass(pb, pa)
+			tl.Settle()
+		})
+		if spliced := tl.Stats().SplicedBytes.Load() > 0; spliced != (size == 100_000) {
+			t.Errorf("messages of %d bytes: spliced %v", size, spliced)
+		}
+	}
+}
+
 func TestAllocsAcceptAndDial(t *testing.T) {
 	tl := enginetest.NewLoop(t)
 	a := &acceptOne{}

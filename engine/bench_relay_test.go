@@ -22,7 +22,7 @@ func tcpPair(t testing.TB, tl *enginetest.Loop, ls *engine.Listener, acc *accept
 // BenchmarkRelay is a body of some size from one TCP peer to another, by read and write
 // and by splice. It tells from which size on splicing pays.
 func BenchmarkRelay(b *testing.B) {
-	for _, size := range []int{1 << 10, 16 << 10, 64 << 10, 256 << 10} {
+	for _, size := range []int{1 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10} {
 		for _, splice := range []bool{false, true} {
 			b.Run(fmt.Sprintf("size=%d/splice=%v", size, splice), func(b *testing.B) {
 				tl := enginetest.NewLoop(b, func(c *engine.LoopConfig) { c.Faults = nil })

@@ -33,6 +33,9 @@ type LoopConfig struct {
 	SplicePipesMax int
 	// SplicePipeBytes is the capacity asked for each pipe. Default 256 KiB.
 	SplicePipeBytes int
+	// SpliceBytesMin is the size from which a piece of a splice goes through a pipe; smaller ones are
+	// read and written. Default 32 KiB.
+	SpliceBytesMin int
 	// AcceptRetry is how long accepting pauses when the process is out of file
 	// descriptors and none of this loop is closed meanwhile. Default 100 ms.
 	AcceptRetry time.Duration
@@ -66,6 +69,7 @@ func DefaultLoopConfig() LoopConfig {
 		WatermarkLow:       512 << 10,
 		SplicePipesMax:     4096,
 		SplicePipeBytes:    256 << 10,
+		SpliceBytesMin:     32 << 10,
 		AcceptRetry:        100 * time.Millisecond,
 		PanicsPerMinuteMax: 10,
 	}

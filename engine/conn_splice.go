@@ -8,51 +8,59 @@ import (
 	"millrace/engine/internal/sys"
 )
 
-// splicer moves bytes from one conn to another without bringing them to user space.
+// splicer moves bytes from one conn to another.
 //
-//	src socket ── splice ──▶ pipe ── splice ──▶ dst socket
+//	src socket ── splice ──▶ pipe ── splice ──▶ dst socket      large pieces
+//	src socket ── read ──▶ scratch ── write ──▶ dst socket      small ones, and when no pipe can be had
+//	                                    └─▶ dst.out             what it refuses; nothing is read until that is gone
+//
+// Which of the two is cheaper depends on how much is there at once, so the last pieces decide. A pipe is
+// held only while bytes are in it: idle tunnels share the few of the loop.
 //
 // A pipe takes far less than its size when it is fed small pieces, so EAGAIN from the
 // source side says that the socket is drained only while the pipe is empty.
 type splicer struct {
 	src, dst *Conn
-	pipe     pipe
+	pipe     pipe  // none while size is 0. Invariant: one is held while inPipe > 0
 	left     int64 // bytes still to be taken from src; negative: to EOF
-	moved    int64 // bytes dst has taken since the last OnSplice
+	moved    int64 // bytes dst has taken, or queued, since the last OnSplice
 	inPipe   int
 	eof      bool          // src has ended
 	errno    syscall.Errno // src failed; what is in the pipe goes first
+	large    bool          // the pieces are large: through a pipe
+	plain    bool          // the kernel cannot splice these sockets
+	smalls   uint8         // small pieces in a row
 	next     *splicer      // free list
 }
 
-type pipe struct{ r, w, size int }
+// spliceSmallsMax small pieces in a row end the use of the pipe. The end of a large message is one of them.
+const spliceSmallsMax = 3
 
-// pipesFreeMax is how many empty pipes a loop keeps open.
-const pipesFreeMax = 64
-
-// Splice moves the next n bytes of c to dst, or with n negative all until EOF, socket to
-// socket. It reports false when that cannot be done now: a conn is not plain and open,
-// bytes of c are kept, c is spliced already, or no pipe can be had.
+// Splice moves the next n bytes of c to dst, or with n negative all until EOF, without showing
+// them to a handler: large pieces socket to socket, small ones (LoopConfig.SpliceBytesMin) by reading and
+// writing, which is cheaper for them. It reports false when that cannot be done now: a conn is not plain
+// and open, bytes of c are kept, or c is spliced already.
 //
 // It begins later in the turn, behind what is written to dst in this event. While it goes on,
-// OnData of c is not called, OnSplice reports progress, and nothing may be written to dst. Called inside OnData, bytes that OnData then leaves are sent first
+// OnData of c is not called, OnSplice reports progress, and nothing may be written to dst. PauseRead stops it until
+// ResumeRead. Called inside OnData, bytes that OnData then leaves are sent first
 // and count. If dst breaks, its own handler is told, and the splice ends without a word.
+//
+// When dst takes no more, reading stops: what is under way is at most what a pipe holds (LoopConfig.SplicePipeBytes),
+// or the queue of dst, which is at most the larger of its high watermark and 4 KiB then.
 func (c *Conn) Splice(dst *Conn, n int64) bool {
 	c.loop.owner.assert()
 	l := c.loop
 	const unfit = flagClosed | flagFailed | flagBroken | flagLinger | flagConnecting
 	if n == 0 || c.loop != dst.loop || c == dst ||
-		(c.flags|dst.flags)&unfit != 0 || c.flags&flagEOF != 0 ||
+		(c.flags|dst.flags)&unfit != 0 || c.flags&flagEOF != 0 || dst.flags&flagShut != 0 ||
 		c.wire != nil || dst.wire != nil || c.splice != nil || dst.feeder != nil ||
 		c.kept != nil && c.flags&flagInData == 0 {
 		return false
 	}
-	p, ok := l.leasePipe()
-	if !ok {
-		return false
-	}
 	s := l.newSplicer()
-	*s = splicer{src: c, dst: dst, pipe: p, left: n}
+	// Of a span that is known to be long, large pieces can be expected.
+	*s = splicer{src: c, dst: dst, left: n, large: n >= int64(l.cfg.SpliceBytesMin)}
 	c.splice, dst.feeder = s, c
 	c.flags |= flagSplice
 	dst.flags |= flagFed
@@ -63,6 +71,15 @@ func (c *Conn) Splice(dst *Conn, n int64) bool {
 // Splicing reports whether a splice of c goes on.
 func (c *Conn) Splicing() bool { return c.splice != nil }
 
+// SpliceBuffered returns how many bytes the splice of c has taken from it that its dst has not taken yet.
+func (c *Conn) SpliceBuffered() int {
+	s := c.splice
+	if s == nil {
+		return 0
+	}
+	return s.inPipe + s.dst.Buffered()
+}
+
 // StopSplice ends the splice of c. What is in the pipe is queued for dst: n bytes beyond
 // those OnSplice has reported. OnSplice is not called again; reading goes on with OnData.
 func (c *Conn) StopSplice() (n int64) {
@@ -72,34 +89,39 @@ func (c *Conn) StopSplice() (n int64) {
 		return 0
 	}
 	n = s.moved
-	if s.inPipe > 0 && s.dst.flags&(flagClosed|flagFailed|flagBroken) == 0 {
-		n += int64(s.inPipe)
-		s.rescue()
-		n -= int64(s.inPipe)
+	if s.dst.flags&(flagClosed|flagFailed|flagBroken) == 0 {
+		n += s.rescue()
 	}
+	errno := s.errno
 	c.endSplice()
-	c.loop.markReady(c)
+	if errno != 0 {
+		c.fail(CloseReset, errno)
+		return n
+	}
+	if c.flags&flagClosed == 0 {
+		c.flags |= flagReadable // the end may have been seen, and what the pipe had no room for
+		c.loop.markReady(c)
+	}
 	return n
 }
 
-// rescue queues the bytes in the pipe for dst.
-func (s *splicer) rescue() {
-	l := s.src.loop
-	if l.stage.owner != nil {
-		l.unstage(l.stage.owner) // it may refer to scratch
-	}
+// rescue moves the bytes in the pipe to the queue of dst. They are read into its memory: scratch may hold what a handler
+// is looking at. It returns how many there were.
+func (s *splicer) rescue() (n int64) {
+	d := s.dst
 	for s.inPipe > 0 {
-		n, errno := sys.Read(s.pipe.r, l.scratch)
-		if n <= 0 || errno != 0 {
-			return
+		want := min(s.inPipe, queueNodeBytes)
+		d.growQueue(want)
+		if d.out.readFrom(s.pipe.r, want) != want {
+			panic("BUG: engine: a pipe has fewer bytes than were spliced to it")
 		}
-		s.inPipe -= n
-		s.dst.growQueue(n)
-		s.dst.out.Append(l.scratch[:n])
+		s.inPipe -= want
+		n += int64(want)
 	}
-	if s.dst.flags&flagWritable != 0 {
-		l.markDirty(s.dst)
+	if d.out != nil && d.flags&flagWritable != 0 {
+		d.loop.markDirty(d)
 	}
+	return n
 }
 
 // spliceRest hands bytes that OnData left to dst, as the first of the span. It returns how many.
@@ -131,10 +153,12 @@ func (c *Conn) endSplice() {
 	c.splice, s.dst.feeder = nil, nil
 	c.flags &^= flagSplice
 	s.dst.flags &^= flagFed
-	if s.inPipe > 0 {
-		l.closePipe(s.pipe)
-	} else {
-		l.returnPipe(s.pipe)
+	if s.pipe.size > 0 {
+		if s.inPipe > 0 {
+			l.closePipe(s.pipe)
+		} else {
+			l.returnPipe(s.pipe)
+		}
 	}
 	*s = splicer{next: l.splicers}
 	l.splicers = s
@@ -142,13 +166,21 @@ func (c *Conn) endSplice() {
 
 // breakSplice ends the splice of c because its dst is gone. What c reads from now on goes to OnData.
 func (c *Conn) breakSplice() {
+	errno := c.splice.errno
 	c.endSplice()
-	if c.flags&flagClosed == 0 {
+	switch {
+	case c.flags&flagClosed != 0:
+	case errno != 0:
+		c.fail(CloseReset, errno)
+	default:
+		c.flags |= flagReadable // the end may have been seen
 		c.loop.markReady(c)
 	}
 }
 
 // pump moves what it can within the conn's share of the turn, and reports it.
+//
+// Hot path: guarded by BenchmarkRelay.
 func (c *Conn) pump() {
 	s, l := c.splice, c.loop
 	if s == nil {
@@ -167,8 +199,7 @@ func (c *Conn) pump() {
 		return
 	}
 	for share := l.readShare; ; {
-		took := s.fill()
-		gave, ok := s.empty()
+		took, gave, ok := s.move()
 		if !ok {
 			return // dst broke: the splice is gone
 		}
@@ -177,19 +208,106 @@ func (c *Conn) pump() {
 			l.again(c)
 			break
 		}
-		if took == 0 && gave == 0 {
+		if took == 0 && gave == 0 || s.dst.out != nil {
 			break
 		}
+	}
+	if s.pipe.size > 0 && s.inPipe == 0 {
+		l.returnPipe(s.pipe)
+		s.pipe = pipe{}
 	}
 	s.report()
 }
 
+// move moves one piece. It reports false when dst broke.
+func (s *splicer) move() (took, gave int, ok bool) {
+	if s.inPipe == 0 && (!s.canTake() || !s.large || s.plain || !s.leasePipe()) {
+		return s.copy()
+	}
+	took = s.fill()
+	gave, ok = s.empty()
+	return took, gave, ok
+}
+
+// canTake reports whether there may be something to be had from src.
+func (s *splicer) canTake() bool {
+	return s.src.flags&(flagReadable|flagPaused) == flagReadable && s.left != 0 && !s.eof && s.errno == 0
+}
+
+// leasePipe makes sure that there is a pipe.
+func (s *splicer) leasePipe() (ok bool) {
+	if s.pipe.size == 0 {
+		s.pipe, ok = s.src.loop.leasePipe()
+		return ok
+	}
+	return true
+}
+
+// copy moves a piece through scratch. What dst does not take is queued.
+func (s *splicer) copy() (took, gave int, ok bool) {
+	c, d := s.src, s.dst
+	if !s.canTake() || d.flags&flagWritable == 0 {
+		return 0, 0, true
+	}
+	l := c.loop
+	want := min(len(l.scratch), max(int(d.high), spliceQueueMin))
+	if s.left > 0 {
+		want = int(min(int64(want), s.left))
+	}
+	n, errno := c.recv(l.scratch[:want])
+	if n <= 0 {
+		s.takeEnd(errno)
+		return 0, 0, true
+	}
+	c.in += uint64(n)
+	if n < want && c.flags&flagHup == 0 {
+		c.flags &^= flagReadable
+	}
+	if s.left > 0 {
+		s.left -= int64(n)
+	}
+	s.size(n)
+	gave, ok = d.send(l.scratch[:n])
+	if !ok {
+		return n, 0, false
+	}
+	if gave < n {
+		d.growQueue(n - gave)
+		d.out.Append(l.scratch[gave:n])
+	}
+	s.moved += int64(n)
+	l.stats.SpliceCopied.Add(uint64(n))
+	return n, n, true
+}
+
+// spliceQueueMin is the least that is read at a time on behalf of a dst with a low watermark.
+const spliceQueueMin = 4 << 10
+
+// takeEnd handles src giving nothing.
+func (s *splicer) takeEnd(errno syscall.Errno) {
+	c := s.src
+	switch errno {
+	case 0:
+		s.eof = true
+		c.flags &^= flagReadable
+	case unix.EAGAIN:
+		if s.inPipe == 0 {
+			c.flags &^= flagReadable
+		}
+	case unix.EINTR:
+		c.loop.again(c)
+	default:
+		s.errno = errno
+		c.flags &^= flagReadable
+	}
+}
+
 // fill moves bytes from the source to the pipe, and returns how many.
 func (s *splicer) fill() int {
-	c := s.src
-	if c.flags&flagReadable == 0 || s.left == 0 || s.eof || s.errno != 0 || c.flags&flagPaused != 0 {
+	if !s.canTake() {
 		return 0
 	}
+	c := s.src
 	want := s.pipe.size - s.inPipe
 	if s.left > 0 {
 		want = int(min(int64(want), s.left))
@@ -198,28 +316,33 @@ func (s *splicer) fill() int {
 		return 0
 	}
 	n, errno := c.spliceIn(s.pipe.w, want)
-	switch {
-	case n > 0:
-		c.in += uint64(n)
-		s.inPipe += n
-		if s.left > 0 {
-			s.left -= int64(n)
+	if n <= 0 {
+		if errno == unix.EINVAL && s.inPipe == 0 {
+			s.plain = true // such as multipath TCP: move goes on with copy
+			c.loop.again(c)
+			return 0
 		}
-		return n
-	case errno == 0:
-		s.eof = true
-		c.flags &^= flagReadable
-	case errno == unix.EAGAIN:
-		if s.inPipe == 0 {
-			c.flags &^= flagReadable
-		}
-	case errno == unix.EINTR:
-		c.loop.again(c)
-	default:
-		s.errno = errno
-		c.flags &^= flagReadable
+		s.takeEnd(errno)
+		return 0
 	}
-	return 0
+	c.in += uint64(n)
+	s.inPipe += n
+	if s.left > 0 {
+		s.left -= int64(n)
+	}
+	s.size(n)
+	return n
+}
+
+// size decides by the size of a piece which way the next ones go.
+func (s *splicer) size(n int) {
+	if n >= s.src.loop.cfg.SpliceBytesMin {
+		s.large, s.smalls = true, 0
+		return
+	}
+	if s.smalls++; s.smalls >= spliceSmallsMax {
+		s.smalls, s.large = 0, false
+	}
 }
 
 // empty moves bytes from the pipe to dst. It reports false when dst broke.
@@ -236,6 +359,10 @@ func (s *splicer) empty() (gave int, ok bool) {
 		case errno == unix.EAGAIN:
 			d.flags &^= flagWritable
 		case errno == unix.EINTR:
+		case errno == unix.EINVAL:
+			s.plain = true
+			s.moved += s.rescue()
+			return gave, true
 		default:
 			d.breakWrite(errno)
 			return gave, false
@@ -254,13 +381,13 @@ func (s *splicer) report() {
 		return
 	}
 	s.moved = 0
-	errno := s.errno
 	if done {
+		errno := s.errno
 		c.endSplice()
-	}
-	if errno != 0 {
-		c.fail(CloseReset, errno)
-		return
+		if errno != 0 {
+			c.fail(CloseReset, errno)
+			return
+		}
 	}
 	l, was := c.loop, c.loop.current
 	l.current = c // this may be an event of dst
@@ -296,52 +423,4 @@ func (c *Conn) spliceOut(pipe, n int) (int, syscall.Errno) {
 		}
 	}
 	return sys.Splice(pipe, int(c.fd), n)
-}
-
-// leasePipe takes an empty pipe.
-func (l *Loop) leasePipe() (pipe, bool) {
-	if n := len(l.pipes); n > 0 {
-		p := l.pipes[n-1]
-		l.pipes = l.pipes[:n-1]
-		return p, true
-	}
-	if l.pipeCount >= l.cfg.SplicePipesMax {
-		l.stats.SplicePipesHit.Inc()
-		return pipe{}, false
-	}
-	r, w, size, errno := sys.Pipe(l.cfg.SplicePipeBytes)
-	if errno != 0 {
-		l.stats.SplicePipesHit.Inc()
-		return pipe{}, false
-	}
-	l.pipeCount++
-	l.stats.SplicePipes.Set(int64(l.pipeCount))
-	return pipe{r, w, size}, true
-}
-
-// returnPipe takes an empty pipe back.
-func (l *Loop) returnPipe(p pipe) {
-	if len(l.pipes) >= pipesFreeMax {
-		l.closePipe(p)
-		return
-	}
-	l.pipes = append(l.pipes, p)
-}
-
-func (l *Loop) closePipe(p pipe) {
-	sys.Close(p.r)
-	sys.Close(p.w)
-	l.pipeCount--
-	l.stats.SplicePipes.Set(int64(l.pipeCount))
-	l.fdFreed()
-}
-
-// newSplicer takes a splicer off the free list.
-func (l *Loop) newSplicer() *splicer {
-	s := l.splicers
-	if s == nil {
-		return new(splicer)
-	}
-	l.splicers = s.next
-	return s
 }

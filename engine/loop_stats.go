@@ -24,11 +24,12 @@ type LoopStats struct {
 	KeptMaxHit     stats.Counter `stat:"loop_kept_max_hit" help:"times reading stopped because a handler consumed nothing of a full block"`
 	QueuedBytes    stats.Gauge   `stat:"loop_queued_bytes" help:"bytes in write queues"`
 	SplicedBytes   stats.Counter `stat:"loop_spliced_bytes" help:"bytes moved by splice"`
+	SpliceCopied   stats.Counter `stat:"loop_splice_copied_bytes" help:"bytes of splices that were read and written, because pieces were small or no pipe could be had"`
 	SplicePipes    stats.Gauge   `stat:"loop_splice_pipes" help:"pipes open for splice"`
 	ArenaLeased    stats.Gauge   `stat:"arena_leased_bytes" help:"bytes of blocks now leased"`
 	ArenaMapped    stats.Gauge   `stat:"arena_mapped_bytes" help:"bytes of address space held for blocks"`
 	ArenaRefused   stats.Counter `stat:"arena_refused" help:"blocks refused because the budget was spent"`
-	SplicePipesHit stats.Counter `stat:"loop_splice_pipes_max_hit" help:"splices refused because no pipe could be had"`
+	SplicePipesHit stats.Counter `stat:"loop_splice_pipes_max_hit" help:"times a large piece of a splice was copied because no pipe could be had"`
 }
 
 // noteArena publishes the numbers of the block pool, which counts without atomics.

@@ -48,6 +48,15 @@ func (q *Queue) Append(b []byte) {
 	}
 }
 
+// readFrom appends n bytes, at most queueNodeBytes, that a pipe has. It returns how many there were.
+func (q *Queue) readFrom(fd, n int) int {
+	d, err := q.buf.Malloc(n)
+	q.must(err)
+	got, _ := sys.Read(fd, d)
+	q.pending += n
+	return got
+}
+
 // vector fills v with the first pieces of the queue, using parts to hold them. It returns
 // how many pieces there are and their length.
 func (q *Queue) vector(v *[queueIovecs]sys.Iovec, parts *[queueIovecs][]byte) (count, size int) {

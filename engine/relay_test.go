@@ -56,7 +56,11 @@ func FuzzRelay(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0xf4, 0xf0, 0x12, 0xf5, 0xf1, 0x23}, 16), uint16(5000), uint16(900), true)
 	f.Fuzz(func(t *testing.T, script []byte, readChunk, writeChunk uint16, eagain bool) {
 		script = script[:min(len(script), 96)]
-		tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.ScratchBytes = 16 << 10 })
+		tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) {
+			c.ScratchBytes = 16 << 10
+			c.SpliceBytesMin = 1 << (writeChunk % 16)
+			c.SplicePipesMax = 1 + int(readChunk)&1
+		})
 		// Not too small: other tests go byte by byte, here many bytes are to pass.
 		tl.Faults = enginetest.Faults{ReadChunk: int(readChunk) + 200, WriteChunk: int(writeChunk) + 200, EAGAIN: eagain}
 		if readChunk == 0 && writeChunk == 0 {
@@ -88,7 +92,11 @@ func FuzzRelay(f *testing.F) {
 				read(i, min(size, len(buf)))
 			case 4, 5:
 				if !ends[i].spliced && !ends[i].held {
-					ends[i].spliced = ends[i].c.Splice(ends[1-i].c, int64(size))
+					n := int64(size)
+					if s&8 != 0 { // a tunnel, until it is stopped
+						n = -1
+					}
+					ends[i].spliced = ends[i].c.Splice(ends[1-i].c, n)
 				}
 			case 6:
 				ends[i].got += int(ends[i].c.StopSplice())
