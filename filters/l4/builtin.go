@@ -13,6 +13,9 @@ func Builtin() []filters.NetworkSpec {
 			"Closes new connections beyond a rate."),
 		spec(filters.KindNetwork, "ratelimit", nil, newRateLimit,
 			"Asks a rate limit service about new connections."),
+		// Who may.
+		spec(filters.KindNetwork, "client_ssl_auth", shareClientSSLAuth, newClientSSLAuth,
+			"Closes TLS connections of clients whose certificate is not on a list."),
 		// Where to: what tcp_proxy, behind, forwards to.
 		spec(filters.KindNetwork, "sni_cluster", nil, newSNICluster,
 			"Makes tcp_proxy forward to the cluster that has the name of the server the client asks for."),
