@@ -27,6 +27,8 @@ func Builtin() []filters.NetworkSpec {
 			"Writes back what it reads.")),
 		terminal(spec(filters.KindNetwork, "direct_response", shareDirectResponse, newDirectResponse,
 			"Writes a fixed text and closes.")),
+		udp(terminal(spec(filters.KindNetwork, "udp_proxy", newUDPShared, newUDPProxy,
+			"Forwards datagrams to a host of a cluster, and the answers back."))),
 	}
 }
 

@@ -41,7 +41,8 @@ const (
 	UDPFailed
 )
 
-// OpenUDP connects u to h. It counts against max_connections of priority default, as a connection does.
+// OpenUDP connects u to h. It counts against max_connections of priority default, as a connection does. Without a
+// source in o the session comes from where the cluster says.
 func (c *Cluster) OpenUDP(u *UDP, h *upstream.Host, o *engine.PacketDialOptions, handler engine.PacketHandler) UDPResult {
 	if u.socket != nil {
 		panic("BUG: pool: open of a UDP that is not free")
@@ -51,7 +52,11 @@ func (c *Cluster) OpenUDP(u *UDP, h *upstream.Host, o *engine.PacketDialOptions,
 		c.Stats.CxOverflow.Inc()
 		return UDPOverflow
 	}
-	s, err := c.loop.DialPacket(&h.Addr, o, handler)
+	from := *o
+	if d := c.settings.dial; d != nil && from.Source.IsZero() {
+		from.Source, from.Transparent, from.Mark = d.Source, d.Transparent, d.Mark
+	}
+	s, err := c.loop.DialPacket(&h.Addr, &from, handler)
 	if err != nil {
 		b.ReleaseConnection()
 		h.CxConnectFail.Add(1)
