@@ -46,8 +46,8 @@ const spliceSmallsMax = 3
 // ResumeRead. Called inside OnData, bytes that OnData then leaves are sent first
 // and count. If dst breaks, its own handler is told, and the splice ends without a word.
 //
-// When dst takes no more, reading stops: what is under way is at most what a pipe holds (LoopConfig.SplicePipeBytes),
-// or the queue of dst, which is at most the larger of its high watermark and 4 KiB then.
+// When dst takes no more, reading stops. What is under way then, in a pipe or in the queue of dst, is at most
+// the high watermark of dst, or 4 KiB if that is less.
 func (c *Conn) Splice(dst *Conn, n int64) bool {
 	c.loop.owner.assert()
 	l := c.loop
@@ -250,7 +250,7 @@ func (s *splicer) copy() (took, gave int, ok bool) {
 		return 0, 0, true
 	}
 	l := c.loop
-	want := min(len(l.scratch), max(int(d.high), spliceQueueMin))
+	want := min(len(l.scratch), s.dstRoom())
 	if s.left > 0 {
 		want = int(min(int64(want), s.left))
 	}
@@ -280,8 +280,11 @@ func (s *splicer) copy() (took, gave int, ok bool) {
 	return n, n, true
 }
 
-// spliceQueueMin is the least that is read at a time on behalf of a dst with a low watermark.
-const spliceQueueMin = 4 << 10
+// spliceRoomMin is the least that is taken at a time on behalf of a dst with a low watermark.
+const spliceRoomMin = 4 << 10
+
+// dstRoom returns how much may be under way to dst.
+func (s *splicer) dstRoom() int { return max(int(s.dst.high), spliceRoomMin) }
 
 // takeEnd handles src giving nothing.
 func (s *splicer) takeEnd(errno syscall.Errno) {
@@ -308,7 +311,7 @@ func (s *splicer) fill() int {
 		return 0
 	}
 	c := s.src
-	want := s.pipe.size - s.inPipe
+	want := min(s.pipe.size, s.dstRoom()) - s.inPipe
 	if s.left > 0 {
 		want = int(min(int64(want), s.left))
 	}

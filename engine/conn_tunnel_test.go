@@ -158,8 +158,8 @@ func TestTunnelStalledDst(t *testing.T) {
 		pipes int
 		max   int // bytes that are under way in the engine
 	}{
-		{long, 10, 256 << 10},
-		{-1, 10, 256<<10 + 128<<10},
+		{long, 10, 512 << 10},
+		{-1, 10, 512 << 10},
 		{-1, 0, 128 << 10},
 	} {
 		t.Run(fmt.Sprintf("span=%d/pipes=%d", tt.span, tt.pipes), func(t *testing.T) {
@@ -191,18 +191,24 @@ func TestTunnelStalledDst(t *testing.T) {
 	}
 }
 
-// What a low watermark allows to be queued bounds the pieces that are read for a dst.
+// The watermark of a dst that is stalled bounds what is held for it, in a pipe or a queue.
 func TestTunnelLowWatermark(t *testing.T) {
 	t.Parallel()
-	tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.SplicePipesMax = 0 })
-	tn := newTunnel(t, tl, -1)
-	tn.ends[1].c.SetWatermarks(10_000, 1000)
-	tn.stall(0)
-	if got := tn.ends[1].c.Buffered(); got > 10_000 {
-		t.Errorf("%d bytes are queued, want at most 10000", got)
+	for _, high := range []int{10_000, 50_000, 200_000} {
+		for _, span := range []int64{-1, long} {
+			for _, pipes := range []int{0, 10} {
+				tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.SplicePipesMax = pipes })
+				tn := newTunnel(t, tl, span)
+				tn.ends[1].c.SetWatermarks(high, 1000)
+				tn.stall(0)
+				if got := tn.ends[0].c.SpliceBuffered(); got > high || got == 0 {
+					t.Errorf("high=%d span=%d pipes=%d: %d bytes are held", high, span, pipes, got)
+				}
+				tn.drain(1)
+				tn.wantAll(0)
+			}
+		}
 	}
-	tn.drain(1)
-	tn.wantAll(0)
 }
 
 // When one direction has the last pipe, the others copy, and splice again when it is back.
