@@ -34,7 +34,7 @@ type MatchConfig struct {
 	// SourcePrefixRanges are prefixes of the client's address.
 	SourcePrefixRanges []string `json:"source_prefix_ranges" max:"4096"`
 	// SourcePorts are ports of the client's address, 1 to 65535.
-	SourcePorts []uint16 `json:"source_ports" max:"65535"`
+	SourcePorts []uint16 `json:"source_ports" min:"1" max:"65535"`
 }
 
 // The values of MatchConfig.SourceType.
@@ -58,11 +58,6 @@ func (m *MatchConfig) Validate(report func(path, problem, hint string)) {
 		if p == "" || len(p) > 255 {
 			report(fmt.Sprintf("application_protocols[%d]", i),
 				fmt.Sprintf("a protocol of %d bytes; the name of one has 1 to 255", len(p)), `write a name such as "h2"`)
-		}
-	}
-	for i, p := range m.SourcePorts {
-		if p == 0 {
-			report(fmt.Sprintf("source_ports[%d]", i), "no connection comes from port 0", "write 1 to 65535")
 		}
 	}
 	if m.TransportProtocol == filters.TransportRaw && len(m.ServerNames) > 0 {
