@@ -13,9 +13,10 @@ import (
 // conn is one downstream connection. While it is idle it holds nothing but this.
 type conn struct {
 	// Immutable.
-	m  *Manager
-	io *engine.Conn
-	id uint64 // its number, told apart from those of other loops by the low byte
+	m   *Manager
+	io  *engine.Conn
+	net *filters.Connection // what listener and network filters know of it; nil if there are none
+	id  uint64              // its number, told apart from those of other loops by the low byte
 
 	// Owned by the loop.
 	codec      h1.Server
@@ -60,6 +61,7 @@ func (c *conn) OnData(b []byte) (n int) {
 		ev.Request, ev.Trailers = &s.Request, &c.m.trailers
 		k, err := c.codec.Feed(b[n:], ev)
 		n += k
+		s.Info.WireReceived += uint64(k)
 		if err != nil {
 			c.refuse(s, err)
 			return len(b)
@@ -326,4 +328,16 @@ func (c *conn) closeEnded() {
 	c.closed = true
 	c.m.forget(c)
 	c.io.CloseLinger(0)
+}
+
+// describe fills what is known of the connection into the record of a stream on it.
+func (c *conn) describe(r *accesslog.Record) {
+	r.ConnID = c.id
+	if c.net != nil {
+		c.net.Describe(r)
+		return
+	}
+	r.FilterChain = c.m.filterChain
+	r.Remote, r.Local = c.io.RemoteAddr(), c.io.LocalAddr()
+	r.DirectRemote, r.DirectLocal = r.Remote, r.Local
 }

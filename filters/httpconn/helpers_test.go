@@ -102,7 +102,7 @@ func newWorld(t *testing.T, edit func(*Config), list ...any) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.tl.AddListener(fd, engine.ListenerOptions{}, w.m); err != nil {
+	if _, err := w.tl.AddListener(fd, engine.ListenerOptions{}, acceptor{w.m}); err != nil {
 		t.Fatal(err)
 	}
 	w.addr = bound.String()
@@ -175,3 +175,8 @@ func values(h *codec.RequestHead, name string) string {
 	}
 	return strings.Join(list, "|")
 }
+
+// acceptor is a manager right behind a socket.
+type acceptor struct{ *Manager }
+
+func (a acceptor) OnAccept(io *engine.Conn) engine.Handler { return a.Accept(io, nil) }

@@ -41,8 +41,8 @@ type Deps struct {
 	FilterChain string
 	// BufferLimit is the most bytes a stream keeps of each body. 0 means 1 MiB.
 	BufferLimit int
-	// Gate admits connections and hears of their end. May be nil.
-	Gate Gate
+	// Gate hears of the end of connections. May be nil.
+	Gate filters.Gate
 	// Stats registers counters under a scope. May be nil.
 	Stats stats.Registrar
 	// Scope is where the manager's own counters go: "http.<stat_prefix>.".
@@ -53,15 +53,8 @@ type Deps struct {
 	Draining *atomic.Bool
 }
 
-// A Gate admits the connections of a listener and hears of their end.
-type Gate interface {
-	// Admit reports whether the connection may live.
-	Admit(io *engine.Conn) bool
-	// Left tells that an admitted connection has ended.
-	Left(io *engine.Conn)
-}
-
-// A Manager is one HTTP connection manager on one loop: its options, streams and connections.
+// A Manager is one HTTP connection manager on one loop: its options, streams and connections. It is the
+// terminal filter of a filter chain.
 type Manager struct {
 	// Immutable.
 	loop        *engine.Loop
@@ -72,7 +65,7 @@ type Manager struct {
 	log         *accesslog.Logger
 	bufferLimit int
 	filterChain string
-	gate        Gate
+	gate        filters.Gate
 	draining    *atomic.Bool
 
 	// Owned by the loop.
@@ -125,14 +118,11 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 	return m, nil
 }
 
-// OnAccept implements engine.Acceptor.
-func (m *Manager) OnAccept(io *engine.Conn) engine.Handler {
-	if m.gate != nil && !m.gate.Admit(io) {
-		return nil
-	}
+// Accept implements filters.NetworkTerminal.
+func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handler {
 	m.connID++
 	c := m.newConn()
-	*c = conn{m: m, io: io, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}
+	*c = conn{m: m, io: io, net: net, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}
 	c.codec.Reset(&m.limits)
 	io.FailAtReset()
 	if c.next = m.conns; c.next != nil {
@@ -170,10 +160,10 @@ func (m *Manager) SetRoutes(t *route.Table, formats []*accesslog.Format) {
 	m.routes, m.formats = t, formats
 }
 
-// Conns returns the number of open connections.
+// Conns implements filters.NetworkTerminal.
 func (m *Manager) Conns() int { return m.open }
 
-// Drain ends connections with their next response, which says so. One that stays silent is closed
+// Drain implements filters.NetworkTerminal: it ends connections with their next response, which says so. One that stays silent is closed
 // after drain_timeout: closing it now would break a request that is on its way already.
 func (m *Manager) Drain() {
 	if m.drained {
@@ -188,7 +178,7 @@ func (m *Manager) Drain() {
 	}
 }
 
-// Close ends every connection now: the drain time is over.
+// Close implements filters.NetworkTerminal: the drain time is over.
 func (m *Manager) Close() {
 	m.drained = true
 	for c, next := m.conns, (*conn)(nil); c != nil; c = next {
@@ -201,7 +191,7 @@ func (m *Manager) Close() {
 	}
 }
 
-// Release gives back the memory kept for reuse. For a manager without connections that gets no more.
+// Release implements filters.NetworkTerminal: it gives back the memory kept for reuse.
 func (m *Manager) Release() {
 	for s := m.free; s != nil; s = s.nextFree {
 		m.release(&s.requestBlock)
@@ -288,7 +278,7 @@ func (m *Manager) forget(c *conn) {
 	m.stats.CxTxBytes.Add(c.io.BytesOut())
 	m.stats.CxLengthMs.Record(uint64(c.age() / time.Microsecond))
 	if m.gate != nil {
-		m.gate.Left(c.io)
+		m.gate.Left(c.io, c.net)
 	}
 	// The calls that led here may still look at c; none of them outlives the event, and c
 	// begins anew in another one.

@@ -193,14 +193,10 @@ func (s *stream) describe() *accesslog.Record {
 		r.RouteName = s.Route.Name
 		r.VirtualHost = s.Route.VirtualHost.Name
 	}
-	r.FilterChain = m.filterChain
-	r.DirectRemote = s.conn.io.RemoteAddr()
-	r.Remote = r.DirectRemote
-	if s.client.IsValid() && s.client != r.DirectRemote.NetIP() {
+	s.conn.describe(r)
+	if s.client.IsValid() && s.client != r.Remote.NetIP() {
 		r.Remote = engine.AddrFrom(s.client, 0, 0)
 	}
-	r.Local = s.conn.io.LocalAddr()
-	r.ConnID = s.conn.id
 	r.StreamID = s.Random
 	m.chain.Terminal().Describe(&s.Stream, r)
 	return r

@@ -90,7 +90,7 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig)) *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loop.AddListener(fd, engine.ListenerOptions{}, m); err != nil {
+	if _, err := loop.AddListener(fd, engine.ListenerOptions{}, acceptor{m}); err != nil {
 		t.Fatal(err)
 	}
 	p := &path{t: t, loop: loop, buf: make([]byte, 64<<10)}
@@ -234,3 +234,8 @@ func BenchmarkRequest(b *testing.B) {
 		p.run(request, answer)
 	}
 }
+
+// acceptor is a connection manager right behind a socket.
+type acceptor struct{ *httpconn.Manager }
+
+func (a acceptor) OnAccept(io *engine.Conn) engine.Handler { return a.Accept(io, nil) }

@@ -1,6 +1,10 @@
 package control
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // An Action is what happened to a part between two snapshots.
 type Action uint8
@@ -19,16 +23,38 @@ type ListenerChange struct {
 	Action Action
 	Old    *Listener // nil if added
 	New    *Listener // nil if removed
-	// Socket says that the listener accepts elsewhere, or that its socket would need other options; Chain
-	// that the filters are built anew; Routes that the table is another. Only valid if Action is Changed.
-	Socket, Chain, Routes bool
+	// Socket says that the listener accepts elsewhere, or that its sockets would need other options; Env that all
+	// chains are built with something that differs; Front that only what happens to new connections differs. Only
+	// valid if Action is Changed.
+	Socket, Env, Front bool
+	// Chains are the filter chains that differ. Only valid if the listener is updated in place.
+	Chains []ChainChange
 }
 
-// Rebuilds reports whether the chain of filters is built anew, and the one there was drains.
-func (c *ListenerChange) Rebuilds() bool { return c.Action == Changed && (c.Socket || c.Chain) }
+// Replaces reports whether the whole listener is built anew, and the one there was drains.
+func (c *ListenerChange) Replaces() bool { return c.Action == Changed && (c.Socket || c.Env) }
 
-// Retires reports whether connections of the old listener have to end.
-func (c *ListenerChange) Retires() bool { return c.Action == Removed || c.Rebuilds() }
+// InPlace reports whether the listener stays, and with it the connections of the chains that do not differ.
+func (c *ListenerChange) InPlace() bool { return c.Action == Changed && !c.Replaces() }
+
+// Retires reports whether all connections of the old listener have to end.
+func (c *ListenerChange) Retires() bool { return c.Action == Removed || c.Replaces() }
+
+// A ChainChange is one filter chain that differs.
+type ChainChange struct {
+	Action Action
+	Old    *Chain // nil if added
+	New    *Chain // nil if removed
+	// Filters says that the filters are built anew, and those there were drain; Routes that the table is another.
+	// Only valid if Action is Changed.
+	Filters, Routes bool
+}
+
+// Builds reports whether filters are built for the chain.
+func (c *ChainChange) Builds() bool { return c.Action == Added || c.Action == Changed && c.Filters }
+
+// Retires reports whether connections of the old chain have to end.
+func (c *ChainChange) Retires() bool { return c.Action == Removed || c.Action == Changed && c.Filters }
 
 // A ClusterChange is one cluster that differs.
 type ClusterChange struct {
@@ -96,19 +122,49 @@ func (d *Diff) compareListeners(prev, next *Snapshot) {
 func (d *Diff) compareListener(old, l *Listener) {
 	c := ListenerChange{
 		Action: Changed, Old: old, New: l,
-		Socket: old.Socket != l.Socket || old.SocketHash != l.SocketHash,
-		Chain:  old.ChainHash != l.ChainHash,
-		Routes: old.RouteHash != l.RouteHash,
+		Socket: !sameSockets(old, l) || old.SocketHash != l.SocketHash,
+		Env:    old.EnvHash != l.EnvHash,
+		Front:  old.FrontHash != l.FrontHash || old.FilterHash != l.FilterHash || old.LogHash != l.LogHash,
 	}
-	if c.Socket || c.Chain || c.Routes {
+	retires := c.Replaces()
+	for _, chain := range l.AllChains() {
+		if change, differs := d.compareChain(old.Chain(chain.Key), chain); differs {
+			c.Chains = append(c.Chains, change)
+			retires = retires || change.Retires()
+		}
+	}
+	for _, chain := range old.AllChains() {
+		if l.Chain(chain.Key) == nil {
+			c.Chains = append(c.Chains, ChainChange{Action: Removed, Old: chain})
+			retires = true
+		}
+	}
+	if c.Socket || c.Env || c.Front || len(c.Chains) > 0 {
 		d.Listeners = append(d.Listeners, c)
 	}
-	if !c.Socket && !c.Chain {
+	if !retires {
 		d.Unchanged++
 	}
-	if !c.Routes {
+}
+
+// compareChain compares a chain with the one of the same key, which may be nil.
+func (d *Diff) compareChain(old, chain *Chain) (c ChainChange, differs bool) {
+	if old == nil {
+		return ChainChange{Action: Added, New: chain}, true
+	}
+	c = ChainChange{
+		Action: Changed, Old: old, New: chain,
+		Filters: old.Hash != chain.Hash, Routes: old.RouteHash != chain.RouteHash,
+	}
+	if !c.Routes && chain.Routes != nil {
 		d.Unchanged++
 	}
+	return c, c.Filters || c.Routes
+}
+
+// sameSockets reports whether two listeners accept at the same places.
+func sameSockets(a, b *Listener) bool {
+	return slices.EqualFunc(a.Sockets, b.Sockets, func(x, y Socket) bool { return x.Key == y.Key && x.Unbound == y.Unbound })
 }
 
 // Detail says in words what differs of a listener, "" unless it is a changed one.
@@ -116,16 +172,65 @@ func (c *ListenerChange) Detail() string {
 	switch {
 	case c.Action != Changed:
 		return ""
-	case c.Old.Socket != c.New.Socket:
-		return fmt.Sprintf("address %s, was %s", c.New.Address, c.Old.Address)
+	case !sameSockets(c.Old, c.New):
+		return fmt.Sprintf("address %s, was %s", addresses(c.New), addresses(c.Old))
 	case c.Socket:
 		return "socket options"
-	case c.Chain && c.Routes:
+	case c.Env:
+		return "settings of all filter chains"
+	}
+	var parts []string
+	if c.Front {
+		parts = append(parts, "listener")
+	}
+	for i := range c.Chains {
+		parts = append(parts, c.Chains[i].detail())
+	}
+	return strings.Join(parts, ", ")
+}
+
+// detail says in words what differs of a chain, and of which.
+func (c *ChainChange) detail() string {
+	title := c.Title()
+	switch {
+	case c.Action != Changed && title == "":
+		return "filter chain " + c.Action.String()
+	case c.Action != Changed:
+		return "filter chain " + title + " " + c.Action.String()
+	case title == "":
+		return c.Detail()
+	}
+	return c.Detail() + " of " + title
+}
+
+// Detail says in words what differs of a chain, "" unless it is a changed one.
+func (c *ChainChange) Detail() string {
+	switch {
+	case c.Action != Changed:
+		return ""
+	case c.Filters && c.Routes:
 		return "filters and routes"
-	case c.Chain:
+	case c.Filters:
 		return "filters"
 	}
 	return "routes"
+}
+
+// Title names the chain for people; "" is the only one of a listener.
+func (c *ChainChange) Title() string {
+	if c.New != nil {
+		return c.New.Key
+	}
+	return c.Old.Key
+}
+
+// addresses lists the addresses of a listener.
+func addresses(l *Listener) string {
+	var list []string
+	for i := range l.Sockets {
+		list = append(list, l.Sockets[i].Configured.String())
+	}
+	return strings.Join(list, ", ")
 }
 
 // Detail says in words what differs of a cluster, "" unless it is a changed one.

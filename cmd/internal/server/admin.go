@@ -76,7 +76,7 @@ func (s *Server) info() admin.Info {
 
 func (s *Server) state() admin.State {
 	switch {
-	case s.closing.Load():
+	case s.drains.closing.Load():
 		return admin.StateDraining
 	case s.live.Load():
 		return admin.StateLive
@@ -90,16 +90,16 @@ func (s *Server) adminListeners() (list []admin.Listener) {
 	if snap == nil {
 		return nil
 	}
-	state := "active"
-	if s.draining.Load() {
-		state = "draining"
-	}
 	for _, l := range snap.Listeners {
-		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound.String(), State: state})
+		state := "active"
+		if s.drains.draining.Load() || l.Inbound && s.inbound.draining.Load() {
+			state = "draining"
+		}
+		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound().String(), State: state})
 	}
 	at := len(list)
 	for _, l := range s.retiring() {
-		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound.String(), State: "draining", Retired: true})
+		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound().String(), State: "draining", Retired: true})
 	}
 	slices.SortStableFunc(list[at:], func(a, b admin.Listener) int { return strings.Compare(a.Name, b.Name) })
 	return list
@@ -176,21 +176,22 @@ func (s *Server) configStatus() admin.ConfigStatus {
 	return s.status
 }
 
-// drainListeners is /drain_listeners: the listeners stop, the process stays. All listeners count as
-// inbound.
+// drainListeners is /drain_listeners: the listeners stop, the process stays.
 func (s *Server) drainListeners(o admin.DrainOptions) error {
-	s.setDraining()
+	s.setDraining(o.InboundOnly)
+	stop := func() error { return s.stopListening(o.InboundOnly) }
 	if !o.Graceful {
-		return s.control.Do(context.Background(), s.stopListening)
+		return s.control.Do(context.Background(), stop)
 	}
 	if o.SkipExit {
 		return nil
 	}
 	s.statusMu.Lock()
 	defer s.statusMu.Unlock()
-	if s.drainer == nil { // a second request does not begin anew
-		s.drainer = time.AfterFunc(s.snapshot.Load().DrainTime, func() {
-			_ = s.control.Do(context.Background(), s.stopListening) // or the process ends
+	at := b2i(o.InboundOnly)
+	if s.drainers[at] == nil { // a second request does not begin anew
+		s.drainers[at] = time.AfterFunc(s.snapshot.Load().DrainTime, func() {
+			_ = s.control.Do(context.Background(), stop) // or the process ends
 		})
 	}
 	return nil
@@ -202,15 +203,23 @@ func (s *Server) setHealthy(ok bool) {
 	s.statusMu.Lock()
 	defer s.statusMu.Unlock()
 	s.failed.Store(!ok)
-	s.closing.Store(!ok || s.draining.Load())
+	for _, f := range []*drainFlags{&s.drains, &s.inbound} {
+		f.closing.Store(!ok || f.draining.Load())
+	}
 }
 
-// setDraining makes all connections end with their next response, for good.
-func (s *Server) setDraining() {
+// setDraining makes all connections, or those of inbound listeners, end with their next response, for good.
+func (s *Server) setDraining(inboundOnly bool) {
 	s.statusMu.Lock()
 	defer s.statusMu.Unlock()
-	s.draining.Store(true)
-	s.closing.Store(true)
+	flags := []*drainFlags{&s.inbound, &s.drains}
+	if inboundOnly {
+		flags = flags[:1]
+	}
+	for _, f := range flags {
+		f.draining.Store(true)
+		f.closing.Store(true)
+	}
 }
 
 // ReopenLogs opens the access logs anew, after they were moved away.
@@ -250,7 +259,7 @@ func (s *Server) regions() (list []admin.Region) {
 }
 
 // Failed implements filters.Health.
-func (s *Server) Failed() bool { return s.closing.Load() }
+func (s *Server) Failed() bool { return s.drains.closing.Load() }
 
 // ClusterHealth implements filters.Health. It is called on loops: the snapshot is immutable and the
 // health of hosts atomic.

@@ -39,10 +39,10 @@ func withAdmin(text string) string {
 // TestListenersInEachState: active, replaced with connections left, draining.
 func TestListenersInEachState(t *testing.T) {
 	a := freeAddr(t)
-	conf := func(via string) string {
-		return strings.Replace(withAdmin(whole([]string{says("a", a, "x", "", fmt.Sprintf(`"via": %q, "drain_timeout": "1h",`, via))})), "300ms", "1h", 1)
+	conf := func(limit int) string {
+		return strings.Replace(withAdmin(whole([]string{says("a", a, "x", fmt.Sprintf(`"per_connection_buffer_limit_bytes": %d,`, limit), `"drain_timeout": "1h",`)})), "300ms", "1h", 1)
 	}
-	r := start(t, conf("0"))
+	r := start(t, conf(4096))
 	want := func(states ...string) {
 		t.Helper()
 		var got []string
@@ -64,7 +64,7 @@ func TestListenersInEachState(t *testing.T) {
 	if n, err := c.Read(make([]byte, 4096)); n == 0 {
 		t.Fatal(err)
 	}
-	r.mustLoad(conf("1"))
+	r.mustLoad(conf(8192))
 	want("a "+a+" active", "a "+a+" draining")
 	if got := r.page("/listeners"); got != "a::"+a+"\n" {
 		t.Errorf("/listeners is %q", got)

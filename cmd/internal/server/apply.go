@@ -31,18 +31,20 @@ func (s *Server) apply(cfg *config.Config) (admin.Report, error) {
 	if s.stopped {
 		return admin.Report{}, errDraining
 	}
-	next, err := s.build(cfg)
+	b, err := s.build(cfg)
 	if err != nil {
 		return admin.Report{}, err
 	}
-	prev := s.snapshot.Load()
-	diff := control.Compare(prev, next)
-	if err := s.prepare(prev, next, diff); err != nil {
-		discard(next, prev)
+	diff := control.Compare(b.prev, b.next)
+	if err := s.prepare(b.prev, b.next, diff); err != nil {
+		b.discard()
 		return admin.Report{}, err
 	}
-	s.commit(prev, next, diff)
-	return newReport(next, diff, time.Since(begun)), nil
+	s.commit(b.prev, b.next, diff)
+	for _, start := range b.starts {
+		start()
+	}
+	return newReport(b.next, diff, time.Since(begun)), nil
 }
 
 // prepare makes, on each loop, all that diff needs and that can fail. If it fails, nothing is left of it.
@@ -68,6 +70,7 @@ func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 	set, removed := splitClusters(diff.Clusters)
 	s.eachClusters(set, (*worker).setCluster)
 	s.snapshot.Store(next)
+	s.connectionLimit.Store(next.ConnectionLimit)
 	if len(diff.Listeners) > 0 {
 		removeSocketFiles(prev, next)
 		until := time.Now().Add(next.DrainTime)
@@ -77,7 +80,7 @@ func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 	s.eachClusters(removed, func(w *worker, c *control.ClusterChange) { w.removeCluster(c, time.Now().Add(next.DrainTime)) })
 	s.registerSets()
 	s.count(diff)
-	if len(removed) > 0 || len(s.leaving) > 0 {
+	if len(removed) > 0 || len(s.leaving.chains)+len(s.leaving.listeners) > 0 {
 		s.sweep()
 	}
 }

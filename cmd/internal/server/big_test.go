@@ -71,7 +71,7 @@ func TestReloadOneRoute(t *testing.T) {
 		_, turn := reloadBig(t, s, bigConfig(clusters, listeners, routes, fmt.Sprint(i+1)))
 		best = min(best, turn)
 		after := s.snapshot.Load()
-		if after.Listeners[0].Routes == before.Listeners[0].Routes {
+		if after.Listeners[0].Chains[0].Routes == before.Listeners[0].Chains[0].Routes {
 			t.Error("the table that changed is the old one")
 		}
 		for j := 1; j < listeners; j++ {

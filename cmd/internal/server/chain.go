@@ -1,27 +1,43 @@
 package server
 
 import (
+	"fmt"
 	"reflect"
-	"sync/atomic"
 	"time"
 
 	"millrace/cmd/internal/control"
-	"millrace/engine"
 	"millrace/engine/stats"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/filters/httpconn"
+	"millrace/filters/l4"
 	"millrace/filters/router"
 )
 
-// serving is the filter chain of one listener on one loop.
-type serving struct {
-	listener *control.Listener
-	manager  *httpconn.Manager
+// chain is one filter chain on one loop.
+type chain struct {
+	sets
+	of      *control.Chain
+	serving *serving
+	ends    ender
+
+	l4       *l4.Chain                // nil for UDP
+	datagram filters.DatagramTerminal // nil for TCP
+	manager  *httpconn.Manager        // nil unless it speaks HTTP
 	router   *router.Router
-	keys     []setKey  // of the sets of counters it writes
 	until    time.Time // when its connections have to end; only valid if retired
 }
+
+// An ender has connections or sessions, and ends them.
+type ender interface {
+	Conns() int
+	Drain()
+	Close()
+	Release()
+}
+
+// sets are the sets of counters that something writes.
+type sets struct{ keys []setKey }
 
 // setKey tells the sets of counters of one loop apart.
 type setKey struct {
@@ -36,30 +52,103 @@ type counted struct {
 	users int
 }
 
-// newServing builds the filter chain of a listener.
-func (w *worker) newServing(l *control.Listener) (*serving, error) {
-	sv := &serving{listener: l}
-	register := func(scope stats.Scope, set any) any { return w.register(sv, scope, set) }
-	scope := stats.HTTPScope(l.HTTP.StatPrefix).OnLoop(w.loop.Index())
-	sv.router = w.newRouter(l.HTTP, scope, register)
-	chain, err := w.newChain(sv.router, l.HTTP, scope, register)
-	if err == nil {
-		sv.manager, err = httpconn.NewManager(l.HTTP, httpconn.Deps{
-			Loop: w.loop, Chain: chain, Routes: l.Routes.Table, Formats: l.Routes.Formats,
-			Log: accesslog.NewLogger(l.Logs, w.loop.Index()), Scope: scope, Stats: register,
-			Gate: w.newGate(l, register), Draining: w.server.drainFlag(l), BufferLimit: l.BufferLimit,
-			FilterChain: l.ChainName, ListenerScope: stats.ListenerHTTPScope(l.Address, l.HTTP.StatPrefix),
-		})
-	}
-	if err != nil {
-		w.releaseSets(sv)
+// newChain builds a filter chain of a listener.
+func (w *worker) newChain(sv *serving, of *control.Chain) (*chain, error) {
+	ch := &chain{of: of, serving: sv}
+	if err := w.buildChain(ch); err != nil {
+		w.releaseSets(&ch.sets)
 		return nil, err
 	}
-	return sv, nil
+	sv.chainsLeft++
+	return ch, nil
+}
+
+func (w *worker) buildChain(ch *chain) error {
+	last := len(ch.of.Filters) - 1
+	named, err := w.networkFilters(ch, ch.of.Filters[:last])
+	if err != nil {
+		return err
+	}
+	if ch.serving.listener.UDP {
+		built, err := w.buildNetwork(ch, last)
+		if err != nil {
+			return err
+		}
+		d, ok := built.(filters.DatagramTerminal)
+		if !ok {
+			return fmt.Errorf("BUG: server: %q is a %T, which takes no datagrams", ch.of.Filters[last].Name, built)
+		}
+		ch.datagram, ch.ends = d, d
+		return nil
+	}
+	terminal, err := w.terminal(ch, last)
+	if err != nil {
+		return err
+	}
+	ch.l4, err = l4.NewChain(ch.of.Name, named, terminal)
+	ch.ends = ch.l4
+	return err
+}
+
+// terminal builds the last filter of a chain.
+func (w *worker) terminal(ch *chain, at int) (filters.NetworkTerminal, error) {
+	if ch.of.HTTP != nil {
+		if err := w.newManager(ch); err != nil {
+			return nil, err
+		}
+		return ch.manager, nil
+	}
+	built, err := w.buildNetwork(ch, at)
+	if err != nil {
+		return nil, err
+	}
+	t, ok := built.(filters.NetworkTerminal)
+	if !ok {
+		return nil, fmt.Errorf("BUG: server: %q is a %T, which ends no chain", ch.of.Filters[at].Name, built)
+	}
+	return t, nil
+}
+
+// networkFilters builds the filters of a chain before the last one.
+func (w *worker) networkFilters(ch *chain, list []control.Filter) (named []l4.Named, err error) {
+	for i := range list {
+		built, err := w.buildNetwork(ch, i)
+		if err != nil {
+			return nil, err
+		}
+		named = append(named, l4.Named{Name: list[i].Name, Filter: built})
+	}
+	return named, nil
+}
+
+// buildNetwork builds one network filter. Network filters have even slots of a connection, listener filters odd ones.
+func (w *worker) buildNetwork(ch *chain, at int) (any, error) {
+	f := &ch.of.Filters[at]
+	env := w.networkEnv(ch.serving, &ch.sets, 2*at)
+	env.ChainName = ch.of.Name
+	built, err := w.server.network[f.Name].Build(f.Config, f.Shared, env)
+	if err != nil {
+		return nil, fmt.Errorf("filter %q: %w", f.Name, err)
+	}
+	return built, nil
+}
+
+// networkEnv returns what a listener or network filter may use.
+func (w *worker) networkEnv(sv *serving, owner *sets, slot int) *filters.NetworkEnv {
+	return &filters.NetworkEnv{
+		Loop: w.loop, Stats: w.registrar(owner), Gate: l4.ChainGate{Gate: sv.gate}, Clusters: w.clusters,
+		ClusterByName: w.server.clusterByName, Draining: w.server.drainFlag(sv.listener), BufferLimit: sv.listener.BufferLimit,
+		Address: sv.listener.Address, Slot: slot,
+	}
+}
+
+// registrar returns what makes the counters of something known.
+func (w *worker) registrar(owner *sets) stats.Registrar {
+	return func(scope stats.Scope, set any) any { return w.register(owner, scope, set) }
 }
 
 // register returns the set of counters that is known by its prefix and type, or makes this one known.
-func (w *worker) register(sv *serving, scope stats.Scope, set any) any {
+func (w *worker) register(owner *sets, scope stats.Scope, set any) any {
 	scope = scope.OnLoop(w.loop.Index())
 	key := setKey{scope.Prefix, reflect.TypeOf(set)}
 	c := w.sets[key]
@@ -69,27 +158,49 @@ func (w *worker) register(sv *serving, scope stats.Scope, set any) any {
 		w.news = append(w.news, registration{scope: scope, set: set})
 	}
 	c.users++
-	sv.keys = append(sv.keys, key)
+	owner.keys = append(owner.keys, key)
 	return c.set
 }
 
-// release gives back what a chain without connections holds.
-func (w *worker) release(sv *serving) {
-	sv.manager.Release()
-	sv.router.Release()
-	w.releaseSets(sv)
-}
-
-// releaseSets forgets the sets of counters that no other chain writes.
-func (w *worker) releaseSets(sv *serving) {
-	for _, key := range sv.keys {
+// releaseSets forgets the sets of counters that nobody else writes.
+func (w *worker) releaseSets(owner *sets) {
+	for _, key := range owner.keys {
 		c := w.sets[key]
 		if c.users--; c.users == 0 {
 			delete(w.sets, key)
 			w.news = append(w.news, registration{scope: c.scope, set: c.set, gone: true})
 		}
 	}
-	sv.keys = nil
+	owner.keys = nil
+}
+
+// releaseChain gives back what a chain without connections holds.
+func (w *worker) releaseChain(ch *chain) {
+	ch.ends.Release()
+	if ch.router != nil {
+		ch.router.Release()
+	}
+	w.releaseSets(&ch.sets)
+	ch.serving.chainsLeft--
+}
+
+// newManager makes the connection manager of a chain.
+func (w *worker) newManager(ch *chain) error {
+	cfg, l := ch.of.HTTP, ch.serving.listener
+	register := w.registrar(&ch.sets)
+	scope := stats.HTTPScope(cfg.StatPrefix).OnLoop(w.loop.Index())
+	ch.router = w.newRouter(cfg, scope, register)
+	built, err := w.newHTTPChain(ch.router, cfg, scope, register)
+	if err != nil {
+		return err
+	}
+	ch.manager, err = httpconn.NewManager(cfg, httpconn.Deps{
+		Loop: w.loop, Chain: built, Routes: ch.of.Routes.Table, Formats: ch.of.Routes.Formats,
+		Log: accesslog.NewLogger(ch.of.Logs, w.loop.Index()), Scope: scope, Stats: register,
+		Gate: l4.ChainGate{Gate: ch.serving.gate}, Draining: w.server.drainFlag(l), BufferLimit: l.BufferLimit,
+		FilterChain: ch.of.Name, ListenerScope: stats.ListenerHTTPScope(l.StatName, cfg.StatPrefix),
+	})
+	return err
 }
 
 // newRouter makes the router of a chain.
@@ -103,8 +214,8 @@ func (w *worker) newRouter(cfg *httpconn.Config, scope stats.Scope, register sta
 	})
 }
 
-// newChain builds the HTTP filters of a connection manager, the router behind them.
-func (w *worker) newChain(last *router.Router, cfg *httpconn.Config, scope stats.Scope, register stats.Registrar) (*filters.Chain, error) {
+// newHTTPChain builds the HTTP filters of a connection manager, the router behind them.
+func (w *worker) newHTTPChain(last *router.Router, cfg *httpconn.Config, scope stats.Scope, register stats.Registrar) (*filters.Chain, error) {
 	chain := filters.NewChain(last)
 	env := &filters.Env{Loop: w.loop, StatPrefix: scope.Prefix, Scope: scope, Stats: register, Health: w.server}
 	for _, f := range cfg.HTTPFilters[:len(cfg.HTTPFilters)-1] {
@@ -118,51 +229,4 @@ func (w *worker) newChain(last *router.Router, cfg *httpconn.Config, scope stats
 		}
 	}
 	return chain, nil
-}
-
-// gate counts the connections of a listener and holds its connection_limit.
-type gate struct {
-	limit  int64         // 0 is none
-	open   *atomic.Int64 // of the listener, over all loops
-	total  *atomic.Int64 // of the process
-	buffer int
-	stats  *listenerStats
-}
-
-// newGate returns the gate of a listener on this loop.
-func (w *worker) newGate(l *control.Listener, register stats.Registrar) *gate {
-	return &gate{
-		limit: l.ConnectionLimit, open: l.Open, total: &w.server.connections, buffer: l.BufferLimit,
-		stats: stats.Register[listenerStats](register, stats.ListenerScope(l.Address)),
-	}
-}
-
-// listenerStats counts one listener on one loop: "listener.<address>.".
-type listenerStats struct {
-	CxTotal    stats.Counter `stat:"downstream_cx_total" help:"connections accepted"`
-	CxActive   stats.Gauge   `stat:"downstream_cx_active" help:"connections now open"`
-	CxDestroy  stats.Counter `stat:"downstream_cx_destroy" help:"connections ended"`
-	CxOverflow stats.Counter `stat:"downstream_cx_overflow" help:"connections refused at connection_limit"`
-}
-
-// Admit implements httpconn.Gate. Connections are counted even without a limit: a reload may bring one.
-func (g *gate) Admit(io *engine.Conn) bool {
-	if g.open.Add(1) > g.limit && g.limit > 0 {
-		g.open.Add(-1)
-		g.stats.CxOverflow.Inc()
-		return false
-	}
-	g.total.Add(1)
-	g.stats.CxTotal.Inc()
-	g.stats.CxActive.Inc()
-	io.SetWatermarks(g.buffer, g.buffer/2)
-	return true
-}
-
-// Left implements httpconn.Gate.
-func (g *gate) Left(*engine.Conn) {
-	g.open.Add(-1)
-	g.total.Add(-1)
-	g.stats.CxActive.Dec()
-	g.stats.CxDestroy.Inc()
 }

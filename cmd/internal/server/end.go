@@ -42,7 +42,7 @@ func (s *Server) Wait(signals <-chan os.Signal) {
 				s.log.Info("reopened logs")
 			default:
 				if drained != nil {
-					s.log.Info("second signal: leaving now", "connections", s.connections.Load())
+					s.log.Info("second signal: leaving now", "connections", s.openConnections())
 					return
 				}
 				drained = make(chan struct{})
@@ -70,10 +70,10 @@ func (s *Server) hup() {
 // returns when none is left, the drain time is over or Quit was called.
 func (s *Server) Drain() {
 	limit := s.snapshot.Load().DrainTime
-	s.log.Info("draining", "connections", s.connections.Load(), "drain_time", limit.String())
-	s.setDraining()
+	s.log.Info("draining", "connections", s.openConnections(), "drain_time", limit.String())
+	s.setDraining(false)
 	err := s.control.Do(context.Background(), func() error {
-		_ = s.stopListening()
+		_ = s.stopListening(false)
 		each(s, func(w *worker) error { w.drain(); return nil })
 		return nil
 	})
@@ -85,26 +85,35 @@ func (s *Server) Drain() {
 			return
 		}
 	}
-	s.log.Info("drained", "connections_left", s.connections.Load())
+	s.log.Info("drained", "connections_left", s.openConnections())
 }
 
-// stopListening closes the listening sockets, after the last connection that is queued on them.
+// stopListening closes the listening sockets, or those of inbound listeners, after the last connection that is queued
+// on them.
 //
 // Precondition: called on the control goroutine.
-func (s *Server) stopListening() error {
-	if s.stopped {
+func (s *Server) stopListening(inboundOnly bool) error {
+	if s.stopped || inboundOnly && s.inboundStopped {
 		return nil
 	}
-	s.stopped = true
-	removeSocketFiles(s.snapshot.Load(), nil)
-	each(s, func(w *worker) error { w.stopListening(); return nil })
+	snap := s.snapshot.Load()
+	for _, l := range snap.Listeners {
+		if !s.isStopped(l) && (l.Inbound || !inboundOnly) {
+			s.counts.listeners.Stopped.Inc()
+		}
+	}
+	s.stopped, s.inboundStopped = !inboundOnly, true
+	if !inboundOnly {
+		removeSocketFiles(snap, nil)
+	}
+	each(s, func(w *worker) error { w.stopListening(inboundOnly); return nil })
 	return nil
 }
 
-// openConns counts the connections of all loops, also those that only wait until their last bytes are
+// openConns counts the connections and UDP sessions of all loops, also those that only wait until their last bytes are
 // taken.
 func (s *Server) openConns() (n int) {
-	for _, k := range each(s, func(w *worker) int { return w.loop.Conns() }) {
+	for _, k := range each(s, func(w *worker) int { return w.loop.Conns() + w.sessions() }) {
 		n += k
 	}
 	return n

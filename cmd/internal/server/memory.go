@@ -33,15 +33,38 @@ func (s *Server) memoryMax(snap *control.Snapshot) memoryMax {
 	if s.admin != nil {
 		m.admin = admin.BytesMax
 	}
-	for _, l := range snap.Listeners {
-		m.addQueues(l.BufferLimit+cfg.ScratchBytes, l.ConnectionLimit)
-		m.bounded = m.bounded && l.ConnectionLimit > 0
-	}
+	m.addListeners(snap, cfg.ScratchBytes)
 	for _, c := range snap.Clusters {
 		conns := c.Budgets[upstream.Default].Max(upstream.Connections) + c.Budgets[upstream.High].Max(upstream.Connections)
 		m.addQueues(c.Config.PerConnectionBufferLimitBytes+cfg.ScratchBytes, conns)
 	}
 	return m
+}
+
+// addListeners adds the write queues of downstream connections: as many as the listeners' limits allow, or, if that is
+// less, the limit of the process.
+func (m *memoryMax) addListeners(snap *control.Snapshot, scratch int) {
+	limited, sum, each, bounded := int64(0), int64(0), 0, true
+	for _, l := range snap.Listeners {
+		if l.UDP {
+			continue
+		}
+		size := l.BufferLimit + scratch
+		m.each = max(m.each, int64(size))
+		if l.IgnoreGlobalLimit || snap.ConnectionLimit == 0 {
+			m.addQueues(size, l.ConnectionLimit)
+			m.bounded = m.bounded && l.ConnectionLimit > 0
+			continue
+		}
+		limited, sum, each = limited+l.ConnectionLimit, sum+l.ConnectionLimit*int64(size), max(each, size)
+		bounded = bounded && l.ConnectionLimit > 0
+	}
+	if most := snap.ConnectionLimit; most > 0 {
+		if !bounded || limited > most {
+			sum = most * int64(each)
+		}
+		m.queues += sum
+	}
 }
 
 // addQueues adds the write queues of so many connections: up to the watermark, and what one read brings

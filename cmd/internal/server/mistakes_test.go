@@ -45,7 +45,7 @@ func TestMistakes(t *testing.T) {
 			`listeners[0].filters[0].name: unknown network filter "envoy.filters.network.http_connection_manager"; it is called "http_connection_manager" here`,
 			`listeners[0].filters[0].typed_config: unknown field; write its fields, without "@type", in "config"`}},
 		{"tcp_proxy", `{"listeners": [{"address": ":80", "filters": [{"name": "envoy.filters.network.tcp_proxy"}]}]}`, []string{
-			`listeners[0].filters[0].name: unknown network filter "envoy.filters.network.tcp_proxy"; not supported yet: TCP proxying; want "http_connection_manager"`}},
+			`listeners[0].filters[0].name: unknown network filter "envoy.filters.network.tcp_proxy"; it is called "tcp_proxy" here`}},
 		{"HTTP2", manager(`"codec_type": "HTTP2"`), []string{
 			`listeners[0].filters[0].config.codec_type: unknown value "HTTP2"; not supported yet: HTTP/2; want "auto" or "http1"`}},
 		{"a quoted boolean", manager(`"use_remote_address": "true"`), []string{

@@ -4,6 +4,7 @@ import (
 	"millrace/cmd/internal/config"
 	"millrace/filters"
 	"millrace/filters/httpconn"
+	"millrace/filters/l4"
 	"millrace/filters/l7"
 	"millrace/filters/router"
 )
@@ -28,6 +29,9 @@ func Registry() *config.Registry {
 		Terminal: true,
 		Doc:      "Forwards the request as its route says. The last HTTP filter, and the default.",
 	})
+	for _, spec := range l4.Builtin() {
+		reg.Add(spec.Kind, spec.Name, config.Filter{New: spec.NewConfig, Terminal: spec.Terminal, UDP: spec.UDP, Doc: spec.Doc})
+	}
 	for _, spec := range l7.Builtin() {
 		reg.Add("http", spec.Name, config.Filter{New: spec.NewConfig, Doc: spec.Doc})
 	}
@@ -38,6 +42,15 @@ func Registry() *config.Registry {
 func httpFilters() map[string]filters.Spec {
 	m := map[string]filters.Spec{}
 	for _, spec := range l7.Builtin() {
+		m[spec.Name] = spec
+	}
+	return m
+}
+
+// networkFilters are the builtin listener and network filters by name.
+func networkFilters() map[string]filters.NetworkSpec {
+	m := map[string]filters.NetworkSpec{}
+	for _, spec := range l4.Builtin() {
 		m[spec.Name] = spec
 	}
 	return m

@@ -148,11 +148,11 @@ func TestRefusedByOneLoop(t *testing.T) {
 	a := freeAddr(t)
 	r := start(t, whole([]string{says("a", a, "good", "", "")}))
 	before := r.quietSockets()
-	next, err := r.build(r.config(whole([]string{says("a", a, "bad", "", `"via": "x",`), says("b", freeAddr(t), "b", "", "")})))
+	made, err := r.build(r.config(whole([]string{says("a", a, "bad", "", `"via": "x",`), says("b", freeAddr(t), "b", "", "")})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	prev := r.snapshot.Load()
+	prev, next := made.prev, made.next
 	fds, err := r.bind(prev, next)
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +164,7 @@ func TestRefusedByOneLoop(t *testing.T) {
 		t.Fatalf("prepare = %v, want an error of the second loop", errs)
 	}
 	each(r.Server, func(w *worker) error { w.discard(); return nil })
+	made.discard()
 	r.registerSets()
 	r.wantGet("a", "good")
 	r.wantNoNewSockets(before)
@@ -223,8 +224,8 @@ func TestRetiredChainsEndInTheirOwnTime(t *testing.T) {
 	r.mustLoad(conf("1", "1h"))
 	second := dial()
 	r.mustLoad(conf("2", "50ms"))
-	if n := len(r.retiring()); n != 2 {
-		t.Errorf("%d listeners drain, want 2", n)
+	if n := r.statOf("listener_manager.total_filter_chains_draining"); n != 2 {
+		t.Errorf("%d filter chains drain, want 2", n)
 	}
 	if _, err := second.Read(make([]byte, 1)); err == nil {
 		t.Error("the second connection was not closed at the end of its drain time")
@@ -235,8 +236,8 @@ func TestRetiredChainsEndInTheirOwnTime(t *testing.T) {
 	if got := strings.ToLower(string(b[:n])); err != nil || !strings.Contains(got, "200 ok") || !strings.Contains(got, "connection: close") {
 		t.Errorf("the first connection reads %q, %v; want an answer that says close", got, err)
 	}
-	if !eventually(func() bool { return len(r.retiring()) == 0 }) {
-		t.Errorf("%d listeners still drain", len(r.retiring()))
+	if !eventually(func() bool { return r.chainsDraining.Load() == 0 }) {
+		t.Errorf("%d filter chains still drain", r.chainsDraining.Load())
 	}
 }
 
@@ -377,7 +378,7 @@ func TestRetiredChainsLeaveNoMemory(t *testing.T) {
 			r.mustLoad(conf(n))
 			r.wantGet("a", "x")
 		}
-		if !eventually(func() bool { return len(r.retiring()) == 0 }) {
+		if !eventually(func() bool { return r.chainsDraining.Load() == 0 }) {
 			t.Fatal("chains stay")
 		}
 	}
@@ -394,10 +395,11 @@ func TestPartHashes(t *testing.T) {
 	r := start(t, whole(nil))
 	cfg := r.config(whole([]string{says("a", "127.0.0.1:0", "x", "", ""), forwards("b", "127.0.0.1:0", "web", "")},
 		cluster("web", "127.0.0.1:1"), cluster("more", "127.0.0.1:2")))
-	next, err := r.build(cfg)
+	made, err := r.build(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	next := made.next
 	if next.Hash != config.Hash(cfg) {
 		t.Errorf("hash %x of the whole, want %x", next.Hash, config.Hash(cfg))
 	}
@@ -407,8 +409,9 @@ func TestPartHashes(t *testing.T) {
 		}
 	}
 	for _, l := range next.Listeners {
-		if want := config.Hash(&l.HTTP.RouteConfig); l.RouteHash != want {
-			t.Errorf("listener %q: hash %x of the routes, want %x", l.Name, l.RouteHash, want)
+		c := l.Chains[0]
+		if want := config.Hash(&c.HTTP.RouteConfig); c.RouteHash != want {
+			t.Errorf("listener %q: hash %x of the routes, want %x", l.Name, c.RouteHash, want)
 		}
 	}
 }

@@ -86,17 +86,35 @@ func newReport(next *control.Snapshot, d *control.Diff, took time.Duration) admi
 		r.Changes = append(r.Changes, admin.Change{Action: change.Action.String(), Kind: "cluster", Name: cluster.Name, Detail: change.Detail()})
 	}
 	for i := range d.Listeners {
-		c := &d.Listeners[i]
-		kind, l := "listener", c.New
-		if l == nil {
-			l = c.Old
-		}
-		if c.Action == control.Changed && !c.Rebuilds() {
-			kind = "route_table"
-		}
-		r.Changes = append(r.Changes, admin.Change{Action: c.Action.String(), Kind: kind, Name: l.Name, Detail: c.Detail()})
+		r.Changes = append(r.Changes, listenerChanges(&d.Listeners[i])...)
 	}
 	return r
+}
+
+// listenerChanges tells what differs of a listener: in one line, or of one that stays in a line for each filter chain.
+func listenerChanges(c *control.ListenerChange) (list []admin.Change) {
+	l := c.New
+	if l == nil {
+		l = c.Old
+	}
+	if !c.InPlace() {
+		return []admin.Change{{Action: c.Action.String(), Kind: "listener", Name: l.Name, Detail: c.Detail()}}
+	}
+	if c.Front {
+		list = append(list, admin.Change{Action: c.Action.String(), Kind: "listener", Name: l.Name, Detail: "settings"})
+	}
+	for i := range c.Chains {
+		change := &c.Chains[i]
+		kind, name := "filter_chain", l.Name
+		if change.Action == control.Changed && !change.Filters {
+			kind = "route_table"
+		}
+		if title := change.Title(); title != "" {
+			name += " " + title
+		}
+		list = append(list, admin.Change{Action: change.Action.String(), Kind: kind, Name: name, Detail: change.Detail()})
+	}
+	return list
 }
 
 func (s *Server) logReport(r *admin.Report) {

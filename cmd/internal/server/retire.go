@@ -16,11 +16,37 @@ const (
 	sweepEveryMin = 10 * time.Millisecond
 )
 
-// retire notes the listeners whose chains drain on every loop now: their logs stay open meanwhile.
+// draining are the parts of earlier snapshots that some loop still uses: how many loops that are.
+type draining struct {
+	chains    map[*control.Chain]int
+	inPlace   map[*control.Chain]bool // those whose listener stays
+	listeners map[*control.Listener]int
+}
+
+// retire notes what drains on every loop now: its logs stay open meanwhile. What only new connections
+// used is let go of at once.
 func (s *Server) retire(diff *control.Diff) {
+	n := len(s.workers)
 	for i := range diff.Listeners {
-		if c := &diff.Listeners[i]; c.Retires() {
-			s.leaving[c.Old] = len(s.workers)
+		switch c := &diff.Listeners[i]; {
+		case c.Retires():
+			s.leaving.listeners[c.Old] = n
+			for _, chain := range c.Old.AllChains() {
+				s.leaving.chains[chain] = n
+			}
+		case c.InPlace():
+			for k := range c.Chains {
+				if change := &c.Chains[k]; change.Retires() {
+					s.leaving.chains[change.Old] = n
+					s.leaving.inPlace[change.Old] = true
+				}
+			}
+			if c.Old.FilterHeld != c.New.FilterHeld {
+				s.drop(c.Old.FilterHeld)
+			}
+			if c.Old.LogHeld != c.New.LogHeld {
+				s.drop(c.Old.LogHeld)
+			}
 		}
 	}
 	s.publishRetired()
@@ -28,8 +54,9 @@ func (s *Server) retire(diff *control.Diff) {
 
 // publishRetired shows the retired listeners to the admin port.
 func (s *Server) publishRetired() {
-	list := slices.Collect(maps.Keys(s.leaving))
+	list := slices.Collect(maps.Keys(s.leaving.listeners))
 	s.retired.Store(&list)
+	s.chainsDraining.Store(int64(len(s.leaving.inPlace)))
 }
 
 // retiring returns the listeners that were replaced or removed and still have connections.
@@ -54,17 +81,13 @@ func (s *Server) newSweeper() *time.Timer {
 // Precondition: called on the control goroutine.
 func (s *Server) sweep() {
 	now := time.Now()
-	type swept struct {
-		released []*control.Listener
-		left     bool
-	}
 	again := false
-	for _, a := range each(s, func(w *worker) swept {
-		released := w.sweep(now)
-		return swept{released, len(w.retired)+len(w.leaving) > 0}
-	}) {
-		for _, l := range a.released {
-			s.release(l)
+	for _, a := range each(s, func(w *worker) released { return w.sweep(now) }) {
+		for _, c := range a.chains {
+			s.releaseChain(c)
+		}
+		for _, l := range a.listeners {
+			s.releaseListener(l)
 		}
 		again = again || a.left
 	}
@@ -75,11 +98,22 @@ func (s *Server) sweep() {
 	}
 }
 
-// release closes the logs of a retired listener when its last loop has released it.
-func (s *Server) release(l *control.Listener) {
-	if s.leaving[l]--; s.leaving[l] > 0 {
+// releaseChain lets go of what a retired chain keeps open when its last loop has released it.
+func (s *Server) releaseChain(c *control.Chain) {
+	if s.leaving.chains[c]--; s.leaving.chains[c] > 0 {
 		return
 	}
-	delete(s.leaving, l)
-	s.closers.Go(func() { closeLogs(l.Logs) }) // a file may not take its lines for a while
+	delete(s.leaving.chains, c)
+	delete(s.leaving.inPlace, c)
+	s.drop(c.Held)
+}
+
+// releaseListener is releaseChain for a replaced or removed listener.
+func (s *Server) releaseListener(l *control.Listener) {
+	if s.leaving.listeners[l]--; s.leaving.listeners[l] > 0 {
+		return
+	}
+	delete(s.leaving.listeners, l)
+	s.drop(l.FilterHeld)
+	s.drop(l.LogHeld)
 }

@@ -46,7 +46,8 @@ type Server struct {
 	started  time.Time
 	registry *stats.Registry
 	schema   *config.Registry
-	filters  map[string]filters.Spec
+	filters  map[string]filters.Spec        // of HTTP
+	network  map[string]filters.NetworkSpec // listener and network filters
 	logs     *accesslog.Files
 	control  *control.Goroutine
 	stop     context.CancelFunc // ends the control goroutine
@@ -58,26 +59,33 @@ type Server struct {
 	clusterIDs  map[string]upstream.ClusterID
 	clusterSets map[string]*clusterSets // by cluster
 	counts      counts
-	leaving     map[*control.Listener]int // retired listeners: how many loops still have connections of them
+	sharedSets  map[setKey]*kept // counters that no loop owns
+	once        map[string]*kept // what filters have in common
+	leaving     draining
 	sweeper     *time.Timer
-	closers     sync.WaitGroup // of logs
-	stopped     bool           // the listening sockets are closed for good
+	closers     sync.WaitGroup // of logs, and of what filters have in common
+	// The listening sockets, or those of inbound listeners, are closed for good.
+	stopped, inboundStopped bool
 
 	// Guarded by statusMu.
 	statusMu sync.Mutex
 	status   admin.ConfigStatus
-	drainer  *time.Timer // of a graceful /drain_listeners
+	drainers [2]*time.Timer // of a graceful /drain_listeners: of all listeners, and of inbound ones
 
 	// Atomic.
 	snapshot    atomic.Pointer[control.Snapshot]
-	connections atomic.Int64                        // open downstream connections
-	retired     atomic.Pointer[[]*control.Listener] // the keys of leaving, in no order
+	connections atomic.Int64                        // open downstream connections that count for the limit of the process
+	exempt      atomic.Int64                        // the others
+	retired     atomic.Pointer[[]*control.Listener] // the keys of leaving.listeners, in no order
 	reloading   atomic.Bool                         // a SIGHUP waits for its turn
 	rejected    atomic.Bool                         // the last load was refused
 	failed      atomic.Bool                         // /healthcheck/fail
-	draining    atomic.Bool                         // the process or its listeners drain
-	closing     atomic.Bool                         // failed or draining
+	drains      drainFlags                          // of listeners that are not inbound
+	inbound     drainFlags                          // of inbound ones
 	live        atomic.Bool
+
+	connectionLimit atomic.Int64 // overload.max_active_downstream_connections
+	chainsDraining  atomic.Int64 // filter chains that drain while their listener stays
 
 	quit     chan struct{}
 	quitOnce sync.Once
@@ -93,8 +101,9 @@ func (e *ErrRefused) Error() string { return e.Errors.Error() }
 func Start(opt Options) (*Server, error) {
 	s := &Server{
 		opt: opt, log: opt.Log, started: time.Now(), registry: &stats.Registry{}, schema: Registry(), filters: httpFilters(),
+		network: networkFilters(), sharedSets: map[setKey]*kept{}, once: map[string]*kept{},
 		clusterIDs: map[string]upstream.ClusterID{}, clusterSets: map[string]*clusterSets{},
-		leaving: map[*control.Listener]int{}, quit: make(chan struct{}),
+		leaving: draining{map[*control.Chain]int{}, map[*control.Chain]bool{}, map[*control.Listener]int{}}, quit: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -214,21 +223,45 @@ func (s *Server) findCluster(name []byte) (upstream.ClusterID, bool) {
 	return c.ID, true
 }
 
+// clusterByName is findCluster for a name that comes from a configuration, or from a filter.
+func (s *Server) clusterByName(name string) (upstream.ClusterID, bool) {
+	c := s.snapshot.Load().Cluster(name)
+	if c == nil {
+		return 0, false
+	}
+	return c.ID, true
+}
+
+// drainFlags tell connections to end with their next response.
+type drainFlags struct {
+	draining atomic.Bool // the process or its listeners drain
+	closing  atomic.Bool // that, or health checks fail
+}
+
 // drainFlag returns what tells the connections of a listener to end with their next response: with
 // drain_type modify_only a failed health check does not.
 func (s *Server) drainFlag(l *control.Listener) *atomic.Bool {
-	if l.DrainOnlyModify {
-		return &s.draining
+	flags := &s.drains
+	if l.Inbound {
+		flags = &s.inbound
 	}
-	return &s.closing
+	if l.DrainOnlyModify {
+		return &flags.draining
+	}
+	return &flags.closing
 }
+
+// openConnections returns the number of open downstream connections.
+func (s *Server) openConnections() int64 { return s.connections.Load() + s.exempt.Load() }
 
 // Close ends everything at once.
 func (s *Server) Close() {
 	s.live.Store(false)
 	s.statusMu.Lock()
-	if s.drainer != nil {
-		s.drainer.Stop()
+	for _, t := range s.drainers {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	s.statusMu.Unlock()
 	if s.control != nil {
@@ -251,6 +284,7 @@ func (s *Server) Close() {
 		defer cancel()
 		_ = s.admin.Close(ctx) // whatever request is left has been cut off
 	}
+	s.dropAll()
 	s.closers.Wait()
 	if err := s.logs.Close(closeMax); err != nil {
 		s.log.Error("closing access logs", "error", err)
@@ -259,3 +293,26 @@ func (s *Server) Close() {
 
 // closeMax bounds how long Close waits for requests to the admin port, and for access logs to be written.
 const closeMax = 2 * time.Second
+
+// dropAll lets go of what the snapshot in force, and those before it, keep open. The loops have ended.
+func (s *Server) dropAll() {
+	held := map[*control.Resources]bool{}
+	listener := func(l *control.Listener) { held[l.FilterHeld], held[l.LogHeld] = true, true }
+	if snap := s.snapshot.Load(); snap != nil {
+		for _, l := range snap.Listeners {
+			listener(l)
+			for _, c := range l.AllChains() {
+				held[c.Held] = true
+			}
+		}
+	}
+	for l := range s.leaving.listeners {
+		listener(l)
+	}
+	for c := range s.leaving.chains {
+		held[c.Held] = true
+	}
+	for r := range held {
+		s.drop(r)
+	}
+}

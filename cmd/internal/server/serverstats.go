@@ -14,9 +14,11 @@ func (s *Server) registerStats() {
 	r := s.registry
 	gauge := func(name string, f func() int64, help string) { r.Func(name, stats.KindGauge, f, help) }
 	gauge("server.config_rejected", func() int64 { return b2i(s.rejected.Load()) }, "1 if the last load of the configuration was refused")
-	gauge("server.total_connections", s.connections.Load, "downstream connections now open")
+	gauge("server.total_connections", s.openConnections, "downstream connections now open")
 	gauge("listener_manager.total_listeners_active", func() int64 { return int64(len(s.snapshot.Load().Listeners)) }, "listeners")
 	gauge("listener_manager.total_listeners_draining", func() int64 { return int64(len(s.retiring())) }, "replaced or removed listeners that still have connections")
+	gauge("listener_manager.total_listeners_warming", func() int64 { return 0 }, "listeners that wait for something before they accept: none ever does")
+	gauge("listener_manager.total_filter_chains_draining", s.chainsDraining.Load, "replaced or removed filter chains of listeners that stay, that still have connections")
 	gauge("listener_manager.workers_started", func() int64 { return b2i(s.live.Load()) }, "1 once the loops accept")
 	gauge("cluster_manager.active_clusters", func() int64 { return int64(len(s.snapshot.Load().Clusters)) }, "clusters")
 	r.Add(stats.Root("listener_manager"), &s.counts.listeners)
@@ -33,6 +35,10 @@ type listenerCounts struct {
 	Added    stats.Counter `stat:"listener_added" help:"listeners added"`
 	Modified stats.Counter `stat:"listener_modified" help:"listeners changed"`
 	Removed  stats.Counter `stat:"listener_removed" help:"listeners removed"`
+	Stopped  stats.Counter `stat:"listener_stopped" help:"listeners that were told not to accept any more"`
+	InPlace  stats.Counter `stat:"listener_in_place_updated" help:"changed listeners that kept the connections of filter chains that are the same"`
+	Created  stats.Counter `stat:"listener_create_success" help:"listeners built for all loops"`
+	Failed   stats.Counter `stat:"listener_create_failure" help:"configurations refused because a listener could not be built or bound"`
 }
 
 type clusterCounts struct {
@@ -48,7 +54,14 @@ func (s *Server) count(diff *control.Diff) {
 	}
 	lc := &s.counts.listeners
 	for i := range diff.Listeners {
-		countAction(diff.Listeners[i].Action, &lc.Added, &lc.Modified, &lc.Removed)
+		c := &diff.Listeners[i]
+		countAction(c.Action, &lc.Added, &lc.Modified, &lc.Removed)
+		switch {
+		case c.InPlace():
+			lc.InPlace.Inc()
+		case c.Action != control.Removed:
+			lc.Created.Inc()
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"millrace/engine"
 )
 
-// sockets are the bound file descriptors for one loop, by control.Listener.Socket.
+// sockets are the bound file descriptors for one loop, by control.Socket.Key.
 type sockets map[string]int
 
 // close closes the descriptors nobody has taken.
@@ -34,14 +34,16 @@ func (s *Server) bind(prev, next *control.Snapshot) ([]sockets, error) {
 	for i := range fds {
 		fds[i] = sockets{}
 	}
-	have := map[string]*control.Listener{}
+	have := map[string]owned{}
 	if prev != nil {
 		for _, l := range prev.Listeners {
-			have[l.Socket] = l
+			for i := range l.Sockets {
+				have[l.Sockets[i].Key] = owned{l, &l.Sockets[i]}
+			}
 		}
 	}
 	for _, l := range next.Listeners {
-		if err := bindListener(l, have[l.Socket], fds); err != nil {
+		if err := s.bindListener(l, have, fds); err != nil {
 			for _, m := range fds {
 				m.close()
 			}
@@ -51,48 +53,73 @@ func (s *Server) bind(prev, next *control.Snapshot) ([]sockets, error) {
 	return fds, nil
 }
 
-// bindListener opens the sockets of l, or takes over those of the listener that has the address.
-func bindListener(l, had *control.Listener, fds []sockets) error {
-	switch {
-	case had == nil:
-		return open(l, fds)
-	case had.SocketHash != l.SocketHash:
-		return fmt.Errorf("%s is open: enable_reuse_port, tcp_backlog_size and tcp_keepalive cannot change without a restart, or another address", l.Address)
-	case had != l:
-		l.Bound = had.Bound
+// owned is a socket and the listener that has it.
+type owned struct {
+	l  *control.Listener
+	at *control.Socket
+}
+
+// bindListener opens the sockets of l, or takes over those of the listeners that have the addresses.
+func (s *Server) bindListener(l *control.Listener, have map[string]owned, fds []sockets) error {
+	for i := range l.Sockets {
+		at := &l.Sockets[i]
+		had, ok := have[at.Key]
+		switch {
+		case ok && had.l == l, at.Unbound:
+		case ok && !had.at.Unbound && had.l.SocketHash != l.SocketHash:
+			return fmt.Errorf("%s is open: the options of its sockets cannot change without a restart, or another address", at.Configured)
+		case ok && !had.at.Unbound:
+			at.Bound = had.at.Bound
+		case s.isStopped(l):
+		default:
+			if err := open(l, at, fds); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// open opens the sockets of one listener: one for each loop, or one they share.
-func open(l *control.Listener, fds []sockets) error {
-	addr, err := engine.ParseAddr(l.Address)
-	if err != nil {
-		return err
-	}
-	shared := addr.IsUnix() || !l.Options.ReusePort
-	l.Bound = addr
+// isStopped reports whether a listener was told not to accept any more, whatever the configuration says.
+func (s *Server) isStopped(l *control.Listener) bool {
+	return s.stopped || s.inboundStopped && l.Inbound
+}
+
+// open opens one socket of a listener for each loop, or one they share.
+func open(l *control.Listener, at *control.Socket, fds []sockets) error {
+	shared := at.Bound.IsUnix() || !l.Options.ReusePort
 	for i := range fds {
 		var fd int
-		if i > 0 && shared {
-			fd, err = engine.DupFd(fds[0][l.Socket])
-		} else {
-			fd, err = engine.Listen(l.Bound, l.Options)
+		var err error
+		switch {
+		case i > 0 && shared:
+			fd, err = engine.DupFd(fds[0][at.Key])
+		case l.UDP:
+			fd, err = engine.ListenPacket(at.Bound, packetOptions(l))
+		default:
+			fd, err = engine.Listen(at.Bound, l.Options)
 		}
 		if err != nil {
 			return err
 		}
-		fds[i][l.Socket] = fd
-		if i > 0 || addr.IsUnix() {
+		fds[i][at.Key] = fd
+		if i > 0 || at.Bound.IsUnix() {
 			continue
 		}
 		bound, err := engine.LocalAddr(fd)
 		if err != nil {
 			return err
 		}
-		l.Bound = addr.WithPort(uint16(bound.Port())) // the other loops take the port the first one got
+		at.Bound = at.Configured.WithPort(uint16(bound.Port())) // the other loops take the port the first one got
 	}
 	return nil
+}
+
+// packetOptions are the socket options of a UDP listener.
+func packetOptions(l *control.Listener) engine.PacketOptions {
+	return engine.PacketOptions{
+		ReusePort: true, Transparent: l.Options.Transparent, Freebind: l.Options.Freebind, IPv4Compat: l.Options.IPv4Compat,
+	}
 }
 
 // removeSocketFiles removes the files of Unix sockets that no listener of next has, nil for none. It
@@ -104,12 +131,17 @@ func removeSocketFiles(prev, next *control.Snapshot) {
 	kept := map[string]bool{}
 	if next != nil {
 		for _, l := range next.Listeners {
-			kept[l.Socket] = true
+			for i := range l.Sockets {
+				kept[l.Sockets[i].Key] = true
+			}
 		}
 	}
 	for _, l := range prev.Listeners {
-		if path := l.Bound.Path(); l.Bound.IsUnix() && !strings.HasPrefix(path, "@") && !kept[l.Socket] {
-			_ = os.Remove(path) // somebody else may have removed it
+		for i := range l.Sockets {
+			at := &l.Sockets[i]
+			if path := at.Bound.Path(); at.Bound.IsUnix() && !strings.HasPrefix(path, "@") && !kept[at.Key] {
+				_ = os.Remove(path) // somebody else may have removed it
+			}
 		}
 	}
 }

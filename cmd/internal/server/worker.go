@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"millrace/cmd/internal/control"
@@ -22,11 +23,15 @@ type worker struct {
 
 	// Owned by the loop.
 	clusters *pool.Table
-	sockets  map[string]*engine.Listener // by control.Listener.Socket
+	sockets  map[string]*engine.Listener // by control.Socket.Key
+	packets  map[string]*packetSocket    // likewise, for UDP
 	serving  map[string]*serving         // by the listener's name
-	retired  []*serving                  // chains that were replaced or removed, until their connections ended
+	retired  []*chain                    // chains that were replaced or removed, until their connections ended
+	replaced []*serving                  // listeners that were replaced or removed, until they have no chains left
+	closing  []*packetSocket             // sockets nobody listens on any more, until the last session ended
 	leaving  []leaving                   // clusters that were removed, until no request can ask for them
 	sets     map[setKey]*counted         // counters of chains: one that replaces another goes on counting in its sets
+	born     births
 	prepared prepared
 
 	// Written by the loop, taken by the control goroutine after it has waited for the loop.
@@ -35,8 +40,10 @@ type worker struct {
 
 // prepared is what a diff needs, made but not in force.
 type prepared struct {
-	serving map[string]*serving         // by the listener's name
+	serving map[string]*serving         // new ones, by the listener's name
+	updates map[string]*update          // of those that stay, likewise
 	sockets map[string]*engine.Listener // new ones, paused
+	packets map[string]*engine.PacketSocket
 }
 
 // leaving is a removed cluster.
@@ -59,7 +66,7 @@ const socketLinger = 100 * time.Millisecond
 func newWorker(s *Server, loop *engine.Loop) *worker {
 	w := &worker{
 		server: s, loop: loop, done: make(chan struct{}),
-		sockets: map[string]*engine.Listener{}, serving: map[string]*serving{}, sets: map[setKey]*counted{},
+		sockets: map[string]*engine.Listener{}, packets: map[string]*packetSocket{}, serving: map[string]*serving{}, sets: map[setKey]*counted{},
 	}
 	w.clusters = pool.NewTable(loop, w.balancer)
 	s.registry.Add(stats.Root("server").OnLoop(loop.Index()), loop.Stats())
@@ -80,40 +87,64 @@ func (w *worker) balancer(c *upstream.Cluster) upstream.Balancer {
 // become the loop's.
 func (w *worker) prepare(d *control.Diff, fds sockets) error {
 	defer fds.close()
-	w.prepared = prepared{map[string]*serving{}, map[string]*engine.Listener{}}
+	w.prepared = prepared{map[string]*serving{}, map[string]*update{}, map[string]*engine.Listener{}, map[string]*engine.PacketSocket{}}
 	for i := range d.Listeners {
-		c := &d.Listeners[i]
-		if c.Action == control.Removed || c.Action == control.Changed && !c.Rebuilds() {
-			continue
-		}
-		sv, err := w.newServing(c.New)
-		if err != nil {
-			return err
-		}
-		w.prepared.serving[c.New.Name] = sv
-		if err := w.addSocket(c.New, sv, fds); err != nil {
+		if err := w.prepareListener(&d.Listeners[i], fds); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// addSocket puts the socket of a listener into epoll, unless the loop has it.
-func (w *worker) addSocket(l *control.Listener, sv *serving, fds sockets) error {
-	if w.sockets[l.Socket] != nil {
+func (w *worker) prepareListener(c *control.ListenerChange, fds sockets) (err error) {
+	switch {
+	case c.Action == control.Removed:
+		return nil
+	case c.InPlace():
+		w.prepared.updates[c.New.Name], err = w.newUpdate(w.serving[c.New.Name], c)
+		if err != nil {
+			delete(w.prepared.updates, c.New.Name)
+		}
+		return err
+	}
+	sv, err := w.newServing(c.New)
+	if err != nil {
+		return err
+	}
+	w.prepared.serving[c.New.Name] = sv
+	for i := range c.New.Sockets {
+		if err := w.addSocket(c.New, &c.New.Sockets[i], sv, fds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addSocket puts a socket of a listener into epoll, unless the loop has it.
+func (w *worker) addSocket(l *control.Listener, at *control.Socket, sv *serving, fds sockets) error {
+	if at.Unbound || w.server.isStopped(l) || w.sockets[at.Key] != nil || w.packets[at.Key] != nil {
 		return nil
 	}
-	fd, ok := fds.take(l.Socket)
+	fd, ok := fds.take(at.Key)
 	if !ok {
-		return errors.New("BUG: server: no socket for " + l.Socket)
+		return errors.New("BUG: server: no socket for " + at.Key)
 	}
-	ls, err := w.loop.AddListener(fd, l.Options, sv.manager)
+	if l.UDP {
+		p, err := w.loop.AddPacketSocket(fd, nobody{})
+		if err != nil {
+			engine.CloseFd(fd)
+			return err
+		}
+		w.prepared.packets[at.Key] = p
+		return nil
+	}
+	ls, err := w.loop.AddListener(fd, l.Options, sv.front)
 	if err != nil {
 		engine.CloseFd(fd)
 		return err
 	}
 	ls.Pause()
-	w.prepared.sockets[l.Socket] = ls
+	w.prepared.sockets[at.Key] = ls
 	return nil
 }
 
@@ -122,8 +153,14 @@ func (w *worker) discard() {
 	for _, ls := range w.prepared.sockets {
 		engine.CloseFd(ls.Detach())
 	}
+	for _, p := range w.prepared.packets {
+		p.Close()
+	}
 	for _, sv := range w.prepared.serving {
-		w.release(sv)
+		w.discardServing(sv)
+	}
+	for _, u := range w.prepared.updates {
+		w.discardUpdate(u)
 	}
 	w.prepared = prepared{}
 }
@@ -133,45 +170,69 @@ func (w *worker) discard() {
 func (w *worker) commit(d *control.Diff, until time.Time) {
 	for i := range d.Listeners {
 		if c := &d.Listeners[i]; c.Retires() {
-			w.retire(w.serving[c.Old.Name], until)
+			w.replace(w.serving[c.Old.Name], until)
 			delete(w.serving, c.Old.Name)
 		}
 	}
 	for i := range d.Listeners {
-		if c := &d.Listeners[i]; c.Action != control.Removed {
-			w.commitListener(c)
+		switch c := &d.Listeners[i]; {
+		case c.InPlace():
+			w.commitUpdate(w.prepared.updates[c.New.Name], c, until)
+			w.setAccepts(c.New)
+		case c.Action != control.Removed:
+			w.commitServing(w.prepared.serving[c.New.Name])
 		}
 	}
 	w.dropSockets()
+	w.dropPackets()
 	w.prepared = prepared{}
 }
 
-func (w *worker) commitListener(c *control.ListenerChange) {
-	l := c.New
-	sv := w.prepared.serving[l.Name]
-	if sv == nil { // the chain stays
-		sv = w.serving[l.Name]
-		sv.listener = l
-		sv.manager.SetRoutes(l.Routes.Table, l.Routes.Formats)
-		return
-	}
+// commitServing lets a new listener accept.
+func (w *worker) commitServing(sv *serving) {
+	l := sv.listener
 	w.serving[l.Name] = sv
-	if ls := w.prepared.sockets[l.Socket]; ls != nil {
-		w.sockets[l.Socket] = ls
-		ls.Resume()
+	if l.UDP {
+		w.commitPackets(sv)
 		return
 	}
-	ls := w.sockets[l.Socket]
-	ls.SetAcceptor(sv.manager)
-	ls.SetAcceptsPerTurn(l.Options.AcceptsPerTurn)
+	for i := range l.Sockets {
+		key := l.Sockets[i].Key
+		if ls := w.prepared.sockets[key]; ls != nil {
+			w.sockets[key] = ls
+			ls.Resume()
+		} else if ls := w.sockets[key]; ls != nil {
+			ls.SetAcceptor(sv.front)
+		}
+	}
+	w.setAccepts(l)
+}
+
+// setAccepts sets how many connections the sockets of a listener accept in a turn.
+func (w *worker) setAccepts(l *control.Listener) {
+	for i := range l.Sockets {
+		if ls := w.sockets[l.Sockets[i].Key]; ls != nil {
+			ls.SetAcceptsPerTurn(l.Options.AcceptsPerTurn)
+		}
+	}
+}
+
+// usedSockets returns the keys of the sockets that listeners have.
+func (w *worker) usedSockets() map[string]bool {
+	used := map[string]bool{}
+	for _, sv := range w.serving {
+		for i := range sv.listener.Sockets {
+			if s := &sv.listener.Sockets[i]; !s.Unbound {
+				used[s.Key] = true
+			}
+		}
+	}
+	return used
 }
 
 // dropSockets closes the sockets no listener has any more, after accepting what is queued on them.
 func (w *worker) dropSockets() {
-	used := map[string]bool{}
-	for _, sv := range w.serving {
-		used[sv.listener.Socket] = true
-	}
+	used := w.usedSockets()
 	for key, ls := range w.sockets {
 		if !used[key] {
 			ls.DrainAndClose(socketLinger)
@@ -205,31 +266,60 @@ func (w *worker) clusterScope(c *control.Cluster) stats.Scope {
 }
 
 // retire drains a chain that gets no new connections.
-func (w *worker) retire(sv *serving, until time.Time) {
-	sv.until = until
-	sv.manager.Drain()
-	w.retired = append(w.retired, sv)
+func (w *worker) retire(ch *chain, until time.Time) {
+	ch.until = until
+	ch.ends.Drain()
+	w.retired = append(w.retired, ch)
+}
+
+// replace drains a listener that accepts no new connections.
+func (w *worker) replace(sv *serving, until time.Time) {
+	sv.gone, sv.until = true, until
+	for _, ch := range sv.chains {
+		w.retire(ch, until)
+	}
+	w.replaced = append(w.replaced, sv)
+}
+
+// released is what a loop uses no more.
+type released struct {
+	chains    []*control.Chain
+	listeners []*control.Listener
+	left      bool // there is more that drains
 }
 
 // sweep ends the connections of retired chains whose time is over, and forgets chains without
-// connections, whose listeners it returns, and removed clusters.
-func (w *worker) sweep(now time.Time) (released []*control.Listener) {
-	left := w.retired[:0]
-	for _, sv := range w.retired {
-		if !now.Before(sv.until) {
-			sv.manager.Close()
+// connections, listeners without chains, and removed clusters.
+func (w *worker) sweep(now time.Time) (r released) {
+	for _, sv := range w.replaced {
+		if !now.Before(sv.until) && sv.front != nil {
+			sv.front.Close()
 		}
-		if sv.manager.Conns() > 0 {
-			left = append(left, sv)
-			continue
-		}
-		w.release(sv)
-		released = append(released, sv.listener)
 	}
-	clear(w.retired[len(left):])
-	w.retired = left
+	w.retired = slices.DeleteFunc(w.retired, func(ch *chain) bool {
+		if !now.Before(ch.until) {
+			ch.ends.Close()
+		}
+		// A connection in listener filters may still come to a chain of a replaced listener.
+		if ch.ends.Conns() > 0 || ch.serving.gone && ch.serving.pending() > 0 {
+			return false
+		}
+		w.releaseChain(ch)
+		r.chains = append(r.chains, ch.of)
+		return true
+	})
+	w.replaced = slices.DeleteFunc(w.replaced, func(sv *serving) bool {
+		if sv.chainsLeft > 0 || sv.pending() > 0 {
+			return false
+		}
+		w.releaseServing(sv)
+		r.listeners = append(r.listeners, sv.listener)
+		return true
+	})
+	w.sweepPackets()
 	w.sweepClusters(now)
-	return released
+	r.left = len(w.retired)+len(w.replaced)+len(w.leaving)+len(w.closing) > 0
+	return r
 }
 
 func (w *worker) sweepClusters(now time.Time) {
@@ -244,29 +334,62 @@ func (w *worker) sweepClusters(now time.Time) {
 	w.leaving = left
 }
 
-// stopListening closes the listening sockets after the last queued connection. The chains go on.
-func (w *worker) stopListening() {
-	for key, ls := range w.sockets {
-		ls.DrainAndClose(socketLinger)
-		delete(w.sockets, key)
+// stopListening closes the listening sockets after the last queued connection. The chains go on. UDP sockets stay open
+// for the sessions they have.
+func (w *worker) stopListening(inboundOnly bool) {
+	for _, sv := range w.serving {
+		if inboundOnly && !sv.listener.Inbound {
+			continue
+		}
+		for i := range sv.listener.Sockets {
+			key := sv.listener.Sockets[i].Key
+			if ls := w.sockets[key]; ls != nil {
+				ls.DrainAndClose(socketLinger)
+				delete(w.sockets, key)
+			}
+		}
+		if sv.listener.UDP {
+			sv.drain()
+		}
 	}
 }
 
 // drain asks all connections to end.
 func (w *worker) drain() {
 	for _, sv := range w.serving {
-		sv.manager.Drain()
+		sv.drain()
 	}
 	w.clusters.Drain()
 }
 
+// sessions returns the number of UDP sessions.
+func (w *worker) sessions() (n int) {
+	for _, sv := range w.serving {
+		for _, ch := range sv.chains {
+			if ch.datagram != nil {
+				n += ch.datagram.Conns()
+			}
+		}
+	}
+	for _, ch := range w.retired {
+		if ch.datagram != nil {
+			n += ch.datagram.Conns()
+		}
+	}
+	return n
+}
+
 // end closes everything on the loop, which ends next.
 func (w *worker) end() {
-	w.stopListening()
-	for _, sv := range w.retired {
-		sv.manager.Close()
+	w.stopListening(false)
+	for _, ch := range w.retired {
+		ch.ends.Close()
+	}
+	for _, sv := range w.replaced {
+		sv.close()
 	}
 	for _, sv := range w.serving {
-		sv.manager.Close()
+		sv.close()
 	}
+	w.closePackets()
 }
