@@ -6,24 +6,6 @@ import "millrace/filters"
 // a listener usually has them.
 func Builtin() []filters.NetworkSpec {
 	return []filters.NetworkSpec{
-		// Listener filters. What is over a limit should cost nothing else.
-		spec(filters.KindListener, "local_ratelimit", shareListenerLocalRateLimit, newListenerLocalRateLimit,
-			"Closes new connections beyond a rate, before anything is done for them."),
-		spec(filters.KindListener, "original_dst", nil, newOriginalDst,
-			"Makes the address that a redirected connection wanted to reach its local address."),
-		// Its header comes before all other bytes.
-		spec(filters.KindListener, "proxy_protocol", nil, newProxyProtocol,
-			"Reads the PROXY protocol header that a proxy in front sends."),
-		// Behind proxy_protocol: its address is the client's.
-		spec(filters.KindListener, "original_src", nil, newOriginalSrc,
-			"Makes upstream connections come from the client's address."),
-		spec(filters.KindListener, "tls_inspector", nil, newTLSInspector,
-			"Finds out whether a connection is TLS, and which server and protocols its client asks for."),
-		// Behind tls_inspector: what is TLS it need not look at.
-		spec(filters.KindListener, "http_inspector", nil, newHTTPInspector,
-			"Finds out whether a connection is HTTP, and which version."),
-
-		// Network filters.
 		// Cheap refusals first: what is over a limit should cost nothing else.
 		spec(filters.KindNetwork, "connection_limit", shareConnectionLimit, newConnectionLimit,
 			"Closes connections beyond a number of them."),
@@ -47,6 +29,23 @@ func Builtin() []filters.NetworkSpec {
 			"Writes a fixed text and closes.")),
 		udp(terminal(spec(filters.KindNetwork, "udp_proxy", newUDPShared, newUDPProxy,
 			"Forwards datagrams to a host of a cluster, and the answers back."))),
+
+		// Listener filters, in their order. What is over a limit should cost nothing else.
+		spec(filters.KindListener, "local_ratelimit", shareListenerLocalRateLimit, newListenerLocalRateLimit,
+			"Closes new connections beyond a rate, before anything is done for them."),
+		spec(filters.KindListener, "original_dst", nil, newOriginalDst,
+			"Makes the address that a redirected connection wanted to reach its local address."),
+		// Its header comes before all other bytes.
+		spec(filters.KindListener, "proxy_protocol", nil, newProxyProtocol,
+			"Reads the PROXY protocol header that a proxy in front sends."),
+		// Behind proxy_protocol: its address is the client's.
+		spec(filters.KindListener, "original_src", nil, newOriginalSrc,
+			"Makes upstream connections come from the client's address."),
+		spec(filters.KindListener, "tls_inspector", nil, newTLSInspector,
+			"Finds out whether a connection is TLS, and which server and protocols its client asks for."),
+		// Behind tls_inspector: what is TLS it need not look at.
+		spec(filters.KindListener, "http_inspector", nil, newHTTPInspector,
+			"Finds out whether a connection is HTTP, and which version."),
 	}
 }
 
