@@ -42,6 +42,7 @@ type PacketSocket struct {
 	blocked     bool // the kernel's send buffer is full: wait for EPOLLOUT
 	troubled    bool // in packetLoop.troubled
 	gro, gso    bool
+	gsoMax      int32  // longer datagrams leave singly
 	overrun     uint32 // SO_RXQ_OVFL as of the last datagram that had it
 
 	tx         txList

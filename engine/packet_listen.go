@@ -36,7 +36,8 @@ type PacketDialOptions struct {
 	Source Addr
 	// Transparent allows an address of others as Source; it needs CAP_NET_ADMIN.
 	Transparent bool
-	// Mark, ReceiveBuffer and SendBuffer are as in PacketOptions.
+	// Freebind, Mark, ReceiveBuffer and SendBuffer are as in PacketOptions.
+	Freebind                  bool
 	Mark                      uint32
 	ReceiveBuffer, SendBuffer int
 	// GRO is as PacketSocket.SetGRO.
@@ -203,6 +204,11 @@ func (o *PacketDialOptions) apply(fd, domain int) syscall.Errno {
 	}
 	if o.Transparent {
 		if errno := setTransparent(fd, domain == unix.AF_INET6); errno != 0 {
+			return errno
+		}
+	}
+	if o.Freebind {
+		if errno := sys.SetInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1); errno != 0 {
 			return errno
 		}
 	}

@@ -30,10 +30,10 @@ type packetLoop struct {
 	canGSO    bool
 	rx        rxBatch
 	tx        txBatch
-	stage     []byte   // the data of staged datagrams
-	entries   *txEntry // free ones
-	entryLeft int      // how many more may be on the list of free ones
-	sendFault syscall.Errno
+	stage     []byte                         // the data of staged datagrams
+	entries   *txEntry                       // free ones
+	entryLeft int                            // how many more may be on the list of free ones
+	sendFault func(joined int) syscall.Errno // tests: what sendmmsg fails with
 }
 
 const (
@@ -95,7 +95,8 @@ func (p *packetLoop) add(s *PacketSocket, fd int, h PacketHandler) syscall.Errno
 	p.gen++
 	s.loop, s.fd, s.handler = p.loop, int32(fd), h
 	s.slot, s.gen = at, p.gen
-	s.maxDatagram, s.queueMax, s.gso = MaxDatagramDefault, PacketQueueDefault, p.canGSO
+	s.maxDatagram, s.queueMax = MaxDatagramDefault, PacketQueueDefault
+	s.gso, s.gsoMax = p.canGSO, gsoBytesMax
 	if errno := sys.EpollAdd(p.loop.epfd, fd, sys.In|sys.Edge, slotListener|slotPacket|at, s.gen); errno != 0 {
 		p.slots = append(p.slots, at)
 		s.gone, s.fd = true, -1

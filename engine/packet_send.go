@@ -178,7 +178,7 @@ func (p *packetLoop) flush(s *PacketSocket) {
 			p.report(s, PacketUnreachable, errno, 1)
 			retried = true
 		case p.tx.count[0] > 1:
-			s.gso = false // the device cannot, or a datagram is longer than its packets
+			s.joinLess(errno)
 		default:
 			p.report(s, PacketNotSent, errno, 1)
 			p.drop(s, 1)
@@ -187,10 +187,21 @@ func (p *packetLoop) flush(s *PacketSocket) {
 	}
 }
 
+// joinLess makes the socket send singly what the kernel did not take as one.
+func (s *PacketSocket) joinLess(errno syscall.Errno) {
+	if errno == unix.EINVAL || errno == unix.EMSGSIZE {
+		s.gsoMax = int32(len(s.tx.head.data)) - 1 // they are longer than the packets of that way
+		return
+	}
+	s.gso = false // the device cannot
+}
+
 // sendBatch sends n messages. It returns how many left, and why not the next one if none did.
 func (p *packetLoop) sendBatch(s *PacketSocket, n int) (int, syscall.Errno) {
-	if p.sendFault != 0 {
-		return 0, p.sendFault
+	if p.sendFault != nil {
+		if errno := p.sendFault(p.tx.count[0]); errno != 0 {
+			return 0, errno
+		}
 	}
 	sent, errno := sys.SendMmsg(int(s.fd), p.tx.msgs[:n])
 	if errno != 0 {
@@ -207,7 +218,7 @@ func (b *txBatch) build(s *PacketSocket) (n int) {
 		sys.SetIovec(&b.iovs[iov], e.data)
 		iov++
 		e = e.next
-		if s.gso {
+		if s.gso && len(first.data) <= int(s.gsoMax) {
 			e, iov = b.join(s, first, iov)
 		}
 		b.count[n] = iov - from

@@ -294,7 +294,7 @@ func TestPacketQueue(t *testing.T) {
 			out := packetSender(t, l, in.LocalAddr(), connected)
 			out.socket.SetQueueMax(1000)
 			l.Turn(0)
-			l.packets.sendFault = unix.EAGAIN
+			l.packets.sendFault = sendFails(unix.EAGAIN)
 			for i := range 6 { // staged, when the kernel's refusal comes
 				out.send(bytes.Repeat([]byte{byte('0' + i)}, 150))
 			}
@@ -302,13 +302,13 @@ func TestPacketQueue(t *testing.T) {
 			if !out.socket.blocked || out.socket.queueBytes != 900 {
 				t.Fatalf("blocked %v with %d bytes, want true with 900", out.socket.blocked, out.socket.queueBytes)
 			}
-			l.packets.sendFault = unix.EAGAIN
+			l.packets.sendFault = sendFails(unix.EAGAIN)
 			out.socket.blocked = true // as if the kernel had still no room
 			out.send(bytes.Repeat([]byte("6"), 100))
 			for range 3 {
 				out.send([]byte("too much"))
 			}
-			l.packets.sendFault = 0
+			l.packets.sendFault = nil
 			untilPacket(t, l, "datagrams", func() bool { return len(h.datagrams) == 7 && len(out.log.errors) > 0 })
 			for i, d := range h.datagrams {
 				if d[0] != byte('0'+i) {
@@ -326,6 +326,55 @@ func TestPacketQueue(t *testing.T) {
 	}
 }
 
+// sendFails makes each send fail.
+func sendFails(errno syscall.Errno) func(int) syscall.Errno {
+	return func(int) syscall.Errno { return errno }
+}
+
+// TestPacketJoinRefused: what the kernel does not take as one leaves singly.
+func TestPacketJoinRefused(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		errno syscall.Errno
+		gso   bool
+	}{{unix.EINVAL, true}, {unix.EIO, false}} {
+		t.Run(tt.errno.Error(), func(t *testing.T) {
+			t.Parallel()
+			l := stepLoop(t, nil)
+			h := &packetLog{}
+			in := listenPacket(t, l, "127.0.0.1:0", PacketOptions{}, h)
+			out := packetSender(t, l, in.LocalAddr(), true)
+			if !out.socket.gso {
+				t.Skip("the kernel has no UDP_SEGMENT")
+			}
+			refused := 0
+			l.packets.sendFault = func(joined int) syscall.Errno {
+				if joined > 1 {
+					refused++
+					return tt.errno
+				}
+				return 0
+			}
+			var want []string
+			for i := range 20 {
+				want = append(want, strings.Repeat(string(rune('a'+i)), 1300))
+				out.send([]byte(want[i]))
+			}
+			untilPacket(t, l, "datagrams", func() bool { return len(h.datagrams) == len(want) })
+			if !slices.Equal(h.datagrams, want) || refused != 1 || out.socket.gso != tt.gso {
+				t.Errorf("%d datagrams, %d refusals, gso %v", len(h.datagrams), refused, out.socket.gso)
+			}
+			l.packets.sendFault = nil
+			out.send([]byte("short"))
+			out.send([]byte("short"))
+			untilPacket(t, l, "datagrams", func() bool { return len(h.datagrams) == len(want)+2 })
+			if joined := l.packets.tx.count[0] == 2; joined != tt.gso {
+				t.Errorf("short ones joined: %v, want %v", joined, tt.gso)
+			}
+		})
+	}
+}
+
 // TestPacketQueueCut: what was staged beyond the limit of the queue is dropped when the kernel refuses it.
 func TestPacketQueueCut(t *testing.T) {
 	t.Parallel()
@@ -334,12 +383,12 @@ func TestPacketQueueCut(t *testing.T) {
 	in := listenPacket(t, l, "127.0.0.1:0", PacketOptions{}, h)
 	out := packetSender(t, l, in.LocalAddr(), true)
 	out.socket.SetQueueMax(250)
-	l.packets.sendFault = unix.EAGAIN
+	l.packets.sendFault = sendFails(unix.EAGAIN)
 	for range 5 {
 		out.send(make([]byte, 100))
 	}
 	l.Turn(0)
-	l.packets.sendFault = 0
+	l.packets.sendFault = nil
 	untilPacket(t, l, "datagrams", func() bool { return len(h.datagrams) == 2 && out.log.count(PacketNotSent) == 3 })
 }
 

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"math"
 	"slices"
 
 	"millrace/engine"
@@ -54,7 +53,8 @@ func (c *Cluster) OpenUDP(u *UDP, h *upstream.Host, o *engine.PacketDialOptions,
 	}
 	from := *o
 	if d := c.settings.dial; d != nil && from.Source.IsZero() {
-		from.Source, from.Transparent, from.Mark = d.Source, d.Transparent, d.Mark
+		from.Source = d.Source.WithPort(0) // sessions to one host cannot share a port
+		from.Transparent, from.Freebind, from.Mark = d.Transparent, d.Freebind, d.Mark
 	}
 	s, err := c.loop.DialPacket(&h.Addr, &from, handler)
 	if err != nil {
@@ -111,7 +111,6 @@ func (u *UDP) Standing() Standing {
 	}
 	switch {
 	case c.removed || !slices.Contains(c.shared.Hosts, u.host):
-		u.version = math.MaxUint64
 		return HostGone
 	case !u.host.Healthy():
 		return HostUnhealthy
