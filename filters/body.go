@@ -44,6 +44,15 @@ func (b *Body) Append(pool *arena.Pool, p []byte) bool {
 	return true
 }
 
+// drop gives the first n blocks back.
+func (b *Body) drop(pool *arena.Pool, n int) {
+	for _, block := range b.blocks[:n] {
+		pool.Return(block)
+		b.n -= len(block.Bytes())
+	}
+	b.blocks = append(b.blocks[:0], b.blocks[n:]...)
+}
+
 // Free gives all blocks back; the body is empty again.
 func (b *Body) Free(pool *arena.Pool) {
 	for _, block := range b.blocks {

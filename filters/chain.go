@@ -129,6 +129,12 @@ func (c *Chain) data(d Direction, i int, s *Stream, b []byte, end bool) Verdict 
 	return l.responseData.OnResponseData(s, b, end)
 }
 
+// takesData reports whether the i-th filter of direction d looks at bodies.
+func (c *Chain) takesData(d Direction, i int) bool {
+	l := &c.links[c.at(d, i)]
+	return d == Request && l.requestData != nil || d == Response && l.responseData != nil
+}
+
 // trailers shows the trailers to the i-th filter of direction d.
 func (c *Chain) trailers(d Direction, i int, s *Stream, t *codec.Fields) Verdict {
 	s.slot = c.at(d, i)

@@ -65,6 +65,8 @@ type Terminal interface {
 	PauseResponse(s *Stream)
 	// ResumeResponse takes one PauseResponse back.
 	ResumeResponse(s *Stream)
+	// Abandon ends what the stream has upstream: it is answered without it. What Describe tells stays.
+	Abandon(s *Stream)
 	// OnDestroy ends what the stream still has upstream.
 	OnDestroy(s *Stream)
 	// Describe fills what the terminal knows of a stream into its log record, before OnDestroy.

@@ -1,12 +1,21 @@
 package filters
 
-import "testing"
+import (
+	"testing"
+
+	"millrace/engine"
+	"millrace/engine/enginetest"
+)
 
 // quietDownstream counts what a stream asks of its source and sink.
 type quietDownstream struct {
 	Downstream
+	loop           *engine.Loop
 	resumed, heads int
 }
+
+func (d *quietDownstream) Loop() *engine.Loop { return d.loop }
+func (d *quietDownstream) Conn() *engine.Conn { return nil }
 
 func (d *quietDownstream) SinkHead(Direction, bool) Verdict { d.heads++; return Continue }
 func (d *quietDownstream) PauseSource(Direction)            {}
@@ -25,9 +34,10 @@ func TestExpiredTokenResumesNothing(t *testing.T) {
 	if err := chain.Add("pausing", pausing{}); err != nil {
 		t.Fatal(err)
 	}
+	loop := enginetest.NewLoop(t).Loop
 	for _, expired := range []bool{false, true} {
 		var s Stream
-		d := &quietDownstream{}
+		d := &quietDownstream{loop: loop}
 		s.Init(chain, d)
 		s.Pass(Request, false)
 		token := s.Token()

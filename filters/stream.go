@@ -8,9 +8,15 @@ import (
 	"millrace/filters/route"
 )
 
-// A Token names one life of a stream. A callback that comes late resumes with the token it
+// A Token names one filter in one life of a stream. A callback that comes late resumes with the token it
 // kept; after the stream's end it fits no stream.
-type Token uint32
+type Token uint64
+
+// A token has the index of the filter in its low bits.
+const (
+	tokenSlotBits = 8
+	tokenSlotMask = 1<<tokenSlotBits - 1
+)
 
 // A Slot is what one filter remembers of one stream.
 type Slot struct {
@@ -45,9 +51,8 @@ type Stream struct {
 	down   Downstream
 	halves [2]half
 	slots  []Slot
-	slot   int // whose turn it is: the filter that is being called
-	token  Token
-	dead   bool // between Clear and Init
+	slot   int    // whose turn it is: the filter that is being called
+	token  uint32 // of this life
 }
 
 // Downstream is what a stream asks of the connection manager that made it.
@@ -57,7 +62,7 @@ type Downstream interface {
 	Conn() *engine.Conn
 
 	// SinkHead takes a head that has passed all filters. It answers Pause when it cannot take the
-	// body yet; Stream.Resume tells when it can.
+	// body yet; Stream.ResumeSink tells when it can.
 	SinkHead(d Direction, end bool) Verdict
 	// SinkData takes a piece of a body that has passed all filters.
 	SinkData(d Direction, b []byte, end bool)
@@ -85,8 +90,9 @@ type Downstream interface {
 	MaySplice(n int64) bool
 	SpliceBegun(n int64)
 	Spliced(n int64)
-	// ClearRoute makes the match run again before the request is forwarded.
-	ClearRoute()
+	// ClearRoute makes the match run again. It reports false, and does nothing, when the request
+	// has been forwarded or answered.
+	ClearRoute() bool
 	// Retry runs the phases again from the choice of a host.
 	Retry()
 }
@@ -113,7 +119,7 @@ type LocalReply struct {
 
 // Init binds a stream to its chain and connection manager and begins a new life.
 func (s *Stream) Init(c *Chain, d Downstream) {
-	s.chain, s.down, s.dead = c, d, false
+	s.chain, s.down = c, d
 	s.token++
 	for len(s.slots) < c.Len() {
 		s.slots = append(s.slots, Slot{})
@@ -125,10 +131,9 @@ func (s *Stream) Init(c *Chain, d Downstream) {
 // since a stream only begins at the top of an event, none of them can see the next life.
 func (s *Stream) Clear() {
 	s.token++
-	s.dead = true
 	for i := range s.halves {
 		s.halves[i].kept.Free(s.pool())
-		s.halves[i] = half{}
+		s.halves[i].reset()
 	}
 	clear(s.slots)
 	s.Request.Reset()
@@ -141,12 +146,18 @@ func (s *Stream) Clear() {
 // response that filters have begun to see.
 func (s *Stream) Restart(d Direction) {
 	s.halves[d].kept.Free(s.pool())
-	s.halves[d] = half{}
+	s.halves[d].reset()
 }
 
 // Reopen lets direction d carry more after its end: the request of a tunnel, whose head was
 // complete by itself.
-func (s *Stream) Reopen(d Direction) { s.halves[d].ended, s.halves[d].endDone = false, false }
+func (s *Stream) Reopen(d Direction) {
+	h := &s.halves[d]
+	h.ended, h.endDone = false, false
+	for i := range h.marks {
+		h.marks[i].end = false
+	}
+}
 
 // MarkReceived notes that the source of direction d has ended, where nothing of it is passed on any more.
 func (s *Stream) MarkReceived(d Direction) { s.halves[d].ended = true }
@@ -154,8 +165,8 @@ func (s *Stream) MarkReceived(d Direction) { s.halves[d].ended = true }
 // Expire ends the tokens given out so far: the stream is answered, and who lets go of it now is too late.
 func (s *Stream) Expire() { s.token++ }
 
-// Token returns the token of this life of the stream.
-func (s *Stream) Token() Token { return s.token }
+// Token returns the token with which the calling filter may resume the stream.
+func (s *Stream) Token() Token { return Token(s.token)<<tokenSlotBits | Token(s.slot) }
 
 // Slot returns the calling filter's own memory of the stream, zero at first.
 func (s *Stream) Slot() *Slot { return &s.slots[s.slot] }
@@ -186,11 +197,8 @@ func (s *Stream) ReplyWith(r LocalReply) Verdict {
 	return Replied
 }
 
-// ClearRoute makes the match run again: a filter calls it after it changed what routes look at.
-func (s *Stream) ClearRoute() { s.down.ClearRoute() }
-
-// live reports whether the stream's life that began with Init still goes on. It is asked
-// after each call out.
-func (s *Stream) live() bool { return !s.dead }
+// ClearRoute makes the match run again: a filter calls it after it changed what routes look at. It reports false, and
+// does nothing, when the request has been forwarded or answered.
+func (s *Stream) ClearRoute() bool { return s.down.ClearRoute() }
 
 func (s *Stream) pool() *arena.Pool { return s.down.Loop().Arena() }

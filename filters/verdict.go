@@ -7,14 +7,13 @@ const (
 	// Continue passes the part on to the next filter.
 	Continue Verdict = iota
 
-	// Pause holds the message at this filter. Nothing more of it is read: what the peer still
-	// sends waits in the kernel. The filter resumes it later with Stream.ResumeRequest or
-	// Stream.ResumeResponse.
+	// Pause holds the message at this filter, which is shown nothing more of it. Nothing more is read either:
+	// what the peer still sends waits in the kernel. The filter resumes it later with Stream.Resume.
 	Pause
 
 	// Buffer holds the message at this filter but goes on reading: the stream keeps the
 	// body, up to its buffer limit (413 for a request, 500 for a response beyond it), and shows the filter each
-	// further piece. When the filter answers Continue, the head and all that was kept move on.
+	// further piece. When the filter answers Continue, or resumes, the head and all that was kept move on.
 	Buffer
 
 	// Replied says that the filter has answered the request itself (Stream.Reply): no later

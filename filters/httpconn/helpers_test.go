@@ -49,6 +49,10 @@ func (m *terminal) OnDestroy(s *filters.Stream) {
 	m.ended = append(m.ended, ending{s.Info, s.Down().(*stream).client.String()})
 }
 
+func (m *terminal) Abandon(*filters.Stream)        {}
+func (m *terminal) PauseResponse(*filters.Stream)  {}
+func (m *terminal) ResumeResponse(*filters.Stream) {}
+
 func (m *terminal) Describe(*filters.Stream, *accesslog.Record) {}
 
 // world is a manager on a loop that the test turns, listening on loopback.
@@ -58,6 +62,8 @@ type world struct {
 	m    *Manager
 	term *terminal
 	addr string
+
+	panics bool // are expected
 }
 
 // testConfig has the defaults of the fields that matter here.
@@ -76,10 +82,15 @@ func newWorld(t *testing.T, edit func(*Config), list ...any) *world {
 	if edit != nil {
 		edit(cfg)
 	}
-	w := &world{t: t, term: &terminal{}, tl: enginetest.NewLoop(t, func(c *engine.LoopConfig) {
+	w := &world{t: t, term: &terminal{}}
+	w.tl = enginetest.NewLoop(t, func(c *engine.LoopConfig) {
 		c.BlocksMax = 16 << 20
-		c.OnPanic = func(v any, stack []byte) { t.Errorf("panic on the loop: %v\n%s", v, stack) }
-	})}
+		c.OnPanic = func(v any, stack []byte) {
+			if !w.panics {
+				t.Errorf("panic on the loop: %v\n%s", v, stack)
+			}
+		}
+	})
 	chain := filters.NewChain(w.term)
 	for i, f := range list {
 		if err := chain.Add(fmt.Sprint("f", i), f); err != nil {

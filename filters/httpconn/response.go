@@ -15,10 +15,14 @@ func (s *stream) SendLocalReply(r filters.LocalReply) {
 		s.abort(r.Details)
 		return
 	}
+	// A filter may hold the reply: until it is out, nothing else may move on the stream.
+	s.m.chain.Terminal().Abandon(&s.Stream)
+	s.Cut(filters.Request)
 	s.Restart(filters.Response)
 	s.replied = true
 	s.closing = s.closing || r.Close
 	s.Info.Details = r.Details
+	s.localBody = r.Body
 	s.phase = phaseResponseFilters
 	h := &s.Response
 	h.Reset()
@@ -62,7 +66,13 @@ func (s *stream) Informational(h *codec.ResponseHead) {
 	s.m.stats.Rq1xx.Inc()
 	s.removeHopByHop(&h.Fields, false)
 	io := s.conn.io
-	io.Staged(s.conn.codec.AppendResponseHead(io.Stage(), 0, h, false))
+	s.staged(io.Stage(), s.conn.codec.AppendResponseHead(io.Stage(), 0, h, false))
+}
+
+// staged gives the connection's staging buffer back with what of the response was appended to it.
+func (s *stream) staged(before, after []byte) {
+	s.Info.WireSent += uint64(len(after) - len(before))
+	s.conn.io.Staged(after)
 }
 
 // OwnResponse implements filters.Downstream.
@@ -100,11 +110,10 @@ func (s *stream) sendHead(end bool) {
 	if h.Status == 101 || s.Request.Method() == codec.MethodCONNECT && h.Status/100 == 2 {
 		s.openTunnel()
 	}
-	buf := c.io.Stage()
-	n := len(buf)
-	buf = c.codec.AppendResponseHead(buf, 0, h, end)
-	s.Info.ResponseHeadBytes = uint32(len(buf) - n)
-	c.io.Staged(buf)
+	before := c.io.Stage()
+	after := c.codec.AppendResponseHead(before, 0, h, end)
+	s.Info.ResponseHeadBytes = uint32(len(after) - len(before))
+	s.staged(before, after)
 	m.stats.countStatus(h.Status)
 	m.listenerStats.countStatus(h.Status)
 	switch {
@@ -126,13 +135,14 @@ func (s *stream) sendData(b []byte, end bool) {
 		return
 	}
 	s.Info.ResponseBytes += uint64(len(b))
-	c.io.Staged(c.codec.AppendDataPrefix(c.io.Stage(), 0, len(b), end))
+	s.Info.WireSent += uint64(len(b))
+	s.staged(c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, len(b), end))
 	if s.replied {
 		c.io.Write(b) // scratch memory, not the event's
 	} else {
 		c.io.WriteRef(b)
 	}
-	c.io.Staged(c.codec.AppendDataSuffix(c.io.Stage(), 0, len(b), end))
+	s.staged(c.io.Stage(), c.codec.AppendDataSuffix(c.io.Stage(), 0, len(b), end))
 	if end {
 		s.endResponse()
 		return
@@ -146,7 +156,7 @@ func (s *stream) sendData(b []byte, end bool) {
 // sendTrailers sends the trailers, which end the response.
 func (s *stream) sendTrailers(t *codec.Fields) {
 	c := s.conn
-	c.io.Staged(c.codec.AppendTrailers(c.io.Stage(), 0, t))
+	s.staged(c.io.Stage(), c.codec.AppendTrailers(c.io.Stage(), 0, t))
 	m := s.m
 	m.sent = t
 	s.endResponse()
@@ -185,6 +195,9 @@ func (s *stream) describe() *accesslog.Record {
 		r.Response = &s.Response
 	}
 	r.ResponseTrailers = m.sent
+	if s.replied {
+		r.LocalReplyBody = s.localBody
+	}
 	now := m.loop.Now()
 	r.End = now
 	r.StartUnix = m.loop.Unix() - (now - s.Info.Start)

@@ -36,7 +36,7 @@ func (s *stream) SpliceBegun(n int64) {
 	s.splice = spliced{span: n, left: n}
 	if n > 0 {
 		c := s.conn
-		c.io.Staged(c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
+		s.staged(c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
 	}
 }
 
@@ -45,12 +45,13 @@ func (s *stream) Spliced(n int64) {
 	c := s.conn
 	s.active = s.m.loop.Now()
 	s.Info.ResponseBytes += uint64(n)
+	s.Info.WireSent += uint64(n)
 	if s.splice.span < 0 {
-		c.io.Staged(c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
+		s.staged(c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
 		return
 	}
 	if s.splice.left -= n; s.splice.left == 0 && n > 0 {
-		c.io.Staged(c.codec.AppendDataSuffix(c.io.Stage(), 0, int(s.splice.span), false))
+		s.staged(c.io.Stage(), c.codec.AppendDataSuffix(c.io.Stage(), 0, int(s.splice.span), false))
 		s.splice = spliced{}
 	}
 }
@@ -75,6 +76,7 @@ func (c *conn) OnSplice(n int64, done, _ bool) {
 	c.codec.Skip(0, n)
 	s.active = c.m.loop.Now()
 	s.Info.RequestBytes += uint64(n)
+	s.Info.WireReceived += uint64(n)
 	if s.spliceRq.span > 0 {
 		s.spliceRq.left -= n
 	}

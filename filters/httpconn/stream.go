@@ -2,6 +2,7 @@ package httpconn
 
 import (
 	"net/netip"
+	"time"
 
 	"millrace/codec"
 	"millrace/codec/ascii"
@@ -47,6 +48,7 @@ type flow struct {
 	full       bool    // the response is paused until the downstream write queue drains
 	splice     spliced // of the response
 	spliceRq   spliced // of the request
+	localBody  string  // of a local reply
 	pauses     uint8   // PauseSource of the request less ResumeSource: owed to the connection
 }
 
@@ -81,9 +83,6 @@ func (s *stream) step(end bool) filters.Verdict {
 			s.Pass(filters.Request, end)
 			return filters.Continue
 		case phasePickHost: // then Forward; the router answers itself when there is no host
-			if s.Route == nil {
-				s.matchRoute() // a filter has cleared it, or there is none
-			}
 			if v := s.m.chain.Terminal().PickHost(&s.Stream); v != filters.Continue {
 				return v
 			}
@@ -281,8 +280,14 @@ func (s *stream) ResumeSource(d filters.Direction) {
 	s.m.chain.Terminal().ResumeResponse(&s.Stream)
 }
 
-// ClearRoute implements filters.Downstream.
-func (s *stream) ClearRoute() { s.Route = nil }
+// ClearRoute implements filters.Downstream. Once the router has begun with the route it stays.
+func (s *stream) ClearRoute() bool {
+	if s.phase != phaseRequestFilters {
+		return false
+	}
+	s.matchRoute()
+	return true
+}
 
 // Retry implements filters.Downstream.
 func (s *stream) Retry() {
@@ -362,11 +367,15 @@ func (s *stream) finish() {
 		for ; s.pauses > 0; s.pauses-- { // whoever wanted that is gone
 			c.io.ResumeRead()
 		}
-		c.setDeadline(m.cfg.StreamIdleTimeout)
+		c.setDeadline(s.quietMax())
 		return
 	}
 	s.release()
 }
+
+// discardIdleMax is how long a stream that has its answer may stand still where stream_idle_timeout is off: while
+// the rest of its request is thrown away, nobody is left who waits for it.
+const discardIdleMax = time.Minute
 
 // discardMaxBytes is how much of a request that was answered by us is read and thrown away to
 // keep its connection.

@@ -45,6 +45,23 @@ func (s *stream) idleTimeout() time.Duration {
 
 // onTimeout is called when the connection's deadline has passed with the stream under way.
 func (s *stream) onTimeout() {
+	c := s.conn
+	s.endOverdue()
+	if c.stream == s && s.replied && !s.outgoing { // a filter holds the reply, but not for ever
+		c.setDeadline(s.quietMax())
+	}
+}
+
+// quietMax bounds how long nobody has to answer for a stream that has its answer, also where stream_idle_timeout is off.
+func (s *stream) quietMax() time.Duration {
+	if idle := s.m.cfg.StreamIdleTimeout; idle > 0 {
+		return idle
+	}
+	return discardIdleMax
+}
+
+// endOverdue ends the stream for the first of its limits that is over, or arms the next one.
+func (s *stream) endOverdue() {
 	cfg, st := s.m.cfg, s.m.stats
 	switch {
 	case s.discarding:
@@ -80,10 +97,14 @@ func (s *stream) overdue(from int64, d time.Duration) bool {
 // timeOut answers 408 while the request is incomplete, else 504; a response that has begun is
 // broken off, and a tunnel just ends.
 func (s *stream) timeOut(body, details string, flags accesslog.Flags) {
+	s.Info.Flags |= flags
 	if s.tunnel {
-		s.Info.Flags |= flags
 		s.Info.Details = details
 		s.finish()
+		return
+	}
+	if s.replied { // a filter holds the reply
+		s.abort(details)
 		return
 	}
 	status := 504

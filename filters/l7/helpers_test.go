@@ -154,8 +154,8 @@ func (f *fakeDownstream) MaySplice(int64) bool                { return false }
 func (f *fakeDownstream) SpliceBegun(int64)                   {}
 func (f *fakeDownstream) Spliced(int64)                       {}
 
-func (f *fakeDownstream) ClearRoute() { f.note("clear route") }
-func (f *fakeDownstream) Retry()      { f.note("retry") }
+func (f *fakeDownstream) ClearRoute() bool { f.note("clear route"); return true }
+func (f *fakeDownstream) Retry()           { f.note("retry") }
 
 // problems runs a Validate.
 func problems(validate func(func(path, problem, hint string))) string {

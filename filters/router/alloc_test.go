@@ -27,10 +27,13 @@ type path struct {
 	client int // descriptors of the two ends
 	origin int
 	buf    []byte
+	panics int // so far
 }
 
-func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig)) *path {
+// newPath makes a path with filters in front of the router. They see its first request, to "/", too.
+func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), list ...any) *path {
 	t.Helper()
+	p := &path{t: t, buf: make([]byte, 64<<10)}
 	origins, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +41,11 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig)) *p
 	t.Cleanup(func() { _ = origins.Close() })
 	loopConfig := engine.DefaultLoopConfig()
 	loopConfig.BlocksMax = 16 << 20
-	loopConfig.OnPanic = func(v any, stack []byte) { t.Errorf("panic on the loop: %v\n%s", v, stack) }
+	loopConfig.OnPanic = func(v any, stack []byte) {
+		if p.panics++; v != "expected" {
+			t.Errorf("panic on the loop: %v\n%s", v, stack)
+		}
+	}
 	loop, err := engine.NewLoop(0, loopConfig)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +81,13 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig)) *p
 		t.Fatal(problems)
 	}
 	terminal := router.New(&router.Config{}, router.Deps{Loop: loop, Clusters: table})
-	m, err := httpconn.NewManager(cfg, httpconn.Deps{Loop: loop, Chain: filters.NewChain(terminal), Routes: routes})
+	chain := filters.NewChain(terminal)
+	for _, f := range list {
+		if err := chain.Add("test", f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := httpconn.NewManager(cfg, httpconn.Deps{Loop: loop, Chain: chain, Routes: routes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +106,7 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig)) *p
 	if _, err := loop.AddListener(fd, engine.ListenerOptions{}, acceptor{m}); err != nil {
 		t.Fatal(err)
 	}
-	p := &path{t: t, loop: loop, buf: make([]byte, 64<<10)}
+	p.loop = loop
 	client, err := net.Dial("tcp", bound.String())
 	if err != nil {
 		t.Fatal(err)

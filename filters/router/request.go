@@ -2,6 +2,7 @@ package router
 
 import (
 	"millrace/codec"
+	"millrace/engine"
 	"millrace/engine/timer"
 	"millrace/filters"
 	"millrace/filters/accesslog"
@@ -33,11 +34,12 @@ type request struct {
 	sentAt      int64 // when the current try was sent
 
 	limits   tryLimits
-	attempts int     // tries begun
-	tried    []tried // of them, those that went to a host, for the log
-	headSent uint32  // size of the head of the current try
-	headRecv uint32  // size of the head of its response
-	retries  int     // retries left
+	attempts int         // tries begun
+	tried    []tried     // of them, those that went to a host, for the log
+	local    engine.Addr // of its connection, if the try was abandoned
+	headSent uint32      // size of the head of the current try
+	headRecv uint32      // size of the head of its response
+	retries  int         // retries left
 	body     filters.Body
 	trailers *codec.Fields
 
@@ -65,6 +67,7 @@ const (
 	stateSent                    // a try is under way
 	stateResponding              // the response is being passed on
 	stateBackoff                 // until retryAt
+	stateEnded                   // the stream was answered without it
 )
 
 func newRequest(r *Router) *request {
@@ -167,11 +170,11 @@ func (rq *request) send() {
 		rq.armResponse()
 	}
 	if rq.paused && !rq.x.Full() { // by the try before, which tells nothing any more
-		rq.OnWriteLow()
+		rq.resumeRequest()
 	}
 	if rq.held {
 		rq.held = false
-		s.Resume(filters.Request, s.Token())
+		s.ResumeSink(filters.Request)
 	}
 }
 
@@ -237,10 +240,27 @@ func (rq *request) dropBody() {
 }
 
 // OnReady implements pool.Owner: the connection is there.
-func (rq *request) OnReady() { rq.send() }
+func (rq *request) OnReady() {
+	before := rq.enter()
+	rq.send()
+	rq.leave(before)
+}
+
+// enter names the downstream connection as the one that is worked for: should a filter panic while an upstream
+// connection or a timer has its turn, the stream ends all the same.
+func (rq *request) enter() (before *engine.Conn) { return rq.router.loop.Blame(rq.stream.Conn()) }
+
+// leave takes back what enter said.
+func (rq *request) leave(before *engine.Conn) { rq.router.loop.Blame(before) }
 
 // OnWriteLow implements pool.Owner: the upstream takes more of the request.
 func (rq *request) OnWriteLow() {
+	before := rq.enter()
+	rq.resumeRequest()
+	rq.leave(before)
+}
+
+func (rq *request) resumeRequest() {
 	if rq.paused {
 		rq.paused = false
 		rq.stream.Down().ResumeSource(filters.Request)
@@ -252,6 +272,12 @@ func (rq *request) ResponseHead() *codec.ResponseHead { return &rq.stream.Respon
 
 // OnResponseHead implements pool.Owner.
 func (rq *request) OnResponseHead(end bool) {
+	before := rq.enter()
+	rq.takeHead(end)
+	rq.leave(before)
+}
+
+func (rq *request) takeHead(end bool) {
 	s := rq.stream
 	h := &s.Response
 	if h.Status < 200 && h.Status != 101 {
@@ -283,6 +309,12 @@ func (rq *request) OnResponseHead(end bool) {
 
 // OnResponseData implements pool.Owner.
 func (rq *request) OnResponseData(b []byte, end bool) {
+	before := rq.enter()
+	rq.takeData(b, end)
+	rq.leave(before)
+}
+
+func (rq *request) takeData(b []byte, end bool) {
 	info := &rq.stream.Info
 	if info.UpstreamBodyRx == 0 && len(b) > 0 {
 		info.UpstreamBodyRx = rq.stream.Now()
@@ -297,8 +329,10 @@ func (rq *request) OnResponseData(b []byte, end bool) {
 
 // OnResponseTrailers implements pool.Owner.
 func (rq *request) OnResponseTrailers(t *codec.Fields) {
+	before := rq.enter()
 	rq.responseComplete(rq.stream.Now())
 	rq.stream.PassTrailers(filters.Response, t.Clone()) // trailers are rare: they may cost an allocation
+	rq.leave(before)
 }
 
 // responseComplete counts a response that is whole.
@@ -337,6 +371,12 @@ func (rq *request) addResponseFields(now int64) {
 
 // OnReset implements pool.Owner: the try failed.
 func (rq *request) OnReset(why pool.ResetReason, text string) {
+	before := rq.enter()
+	rq.reset(why, text)
+	rq.leave(before)
+}
+
+func (rq *request) reset(why pool.ResetReason, text string) {
 	s := rq.stream
 	s.Info.UpstreamTransportFailure = text
 	if rq.respHead {
@@ -367,6 +407,15 @@ func (rq *request) fail(why pool.ResetReason) {
 	s.ReplyWith(filters.LocalReply{
 		Status: resetStatus(why), Flags: resetFlag(why), Body: resetBodies[why], Details: resetDetails[why],
 	})
+}
+
+// abandon gives up what is still under way: the stream has its answer. What the log needs stays.
+func (rq *request) abandon() {
+	rq.local = rq.x.LocalAddr()
+	rq.x.Cancel()
+	rq.timer.Stop()
+	rq.state = stateEnded
+	rq.deadline, rq.tryDeadline, rq.held = 0, 0, false
 }
 
 // end gives up what is still under way and takes the request back.

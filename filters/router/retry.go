@@ -231,9 +231,17 @@ func (rq *request) rearm() {
 
 // OnTimer implements timer.Firer.
 func (rq *request) OnTimer(now int64) {
+	if rq.stream == nil {
+		return
+	}
+	before := rq.enter()
+	rq.onTime(now)
+	rq.leave(before)
+}
+
+func (rq *request) onTime(now int64) {
 	s := rq.stream
 	switch {
-	case s == nil:
 	case rq.deadline != 0 && now >= rq.deadline:
 		rq.cluster.Stats.RqTimeout.Inc()
 		if rq.host != nil {

@@ -186,6 +186,13 @@ func (r *Router) ResumeResponse(s *filters.Stream) {
 	}
 }
 
+// Abandon implements filters.Terminal.
+func (r *Router) Abandon(s *filters.Stream) {
+	if rq, _ := s.Upstream.(*request); rq != nil {
+		rq.abandon()
+	}
+}
+
 // OnDestroy implements filters.Terminal.
 func (r *Router) OnDestroy(s *filters.Stream) {
 	rq, _ := s.Upstream.(*request)
@@ -204,7 +211,9 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	}
 	rec.UpstreamRemote = rq.host.Addr
 	rec.UpstreamProtocol = codec.Version11
-	rec.UpstreamLocal = rq.x.LocalAddr()
+	if rec.UpstreamLocal = rq.local; rq.local.IsZero() {
+		rec.UpstreamLocal = rq.x.LocalAddr()
+	}
 	rec.UpstreamConnID = r.connID(rq.x.ConnID())
 	rec.UpstreamWireSent, rec.UpstreamWireReceived = rq.x.BytesSent(), rq.x.BytesReceived()
 	rec.UpstreamHeadSent, rec.UpstreamHeadReceived = rq.headSent, rq.headRecv
