@@ -16,6 +16,8 @@ func Builtin() []filters.NetworkSpec {
 		// Who may.
 		spec(filters.KindNetwork, "client_ssl_auth", shareClientSSLAuth, newClientSSLAuth,
 			"Closes TLS connections of clients whose certificate is not on a list."),
+		spec(filters.KindNetwork, "rbac", shareRBAC, newRBAC,
+			"Closes connections that its rules do not let pass."),
 		// Where to: what tcp_proxy, behind, forwards to.
 		spec(filters.KindNetwork, "sni_cluster", nil, newSNICluster,
 			"Makes tcp_proxy forward to the cluster that has the name of the server the client asks for."),
