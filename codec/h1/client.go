@@ -248,8 +248,11 @@ func (c *Client) RequestDone() bool { return c.done }
 func (c *Client) ResponseDone() bool { return c.state == stateDone }
 
 // Reusable implements [codec.Client]. A new connection is reusable.
-func (c *Client) Reusable() bool {
-	return (c.state == stateIdle || c.state == stateDone && c.done && c.keep) && !c.closing
+func (c *Client) Reusable() bool { return c.free() && !c.closing }
+
+// free reports whether a request can be written: after SetClose one more can, which is the last.
+func (c *Client) free() bool {
+	return c.state == stateIdle || c.state == stateDone && c.done && c.keep
 }
 
 // Tunnel reports whether the connection has become a tunnel: after a 101 to an upgrade

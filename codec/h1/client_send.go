@@ -12,7 +12,7 @@ import "millrace/codec"
 //
 // The target is in origin-form, the authority for CONNECT.
 func (c *Client) AppendRequestHead(dst []byte, _ codec.StreamID, h *codec.RequestHead, end bool) []byte {
-	if c.state != stateIdle && !c.Reusable() {
+	if !c.free() {
 		panic("BUG: h1: request on a connection that is in use")
 	}
 	mode, length := requestMode(h, end)

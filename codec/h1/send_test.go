@@ -106,6 +106,32 @@ func TestAppendRequestHeadClose(t *testing.T) {
 	}
 }
 
+// TestSetCloseBeforeSecondRequest: the request after SetClose is the last, also on a connection that has carried others.
+func TestSetCloseBeforeSecondRequest(t *testing.T) {
+	t.Parallel()
+	c := NewClient(&testLimits)
+	exchange := func() (request string) {
+		request = string(c.AppendRequestHead(nil, 0, parseHead(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), true))
+		if _, err := c.Feed([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), newEvent()); err != nil {
+			t.Fatal(err)
+		}
+		return request
+	}
+	if got := exchange(); strings.Contains(got, "close") || !c.Reusable() {
+		t.Errorf("first request %q, Reusable %v; want no word of close, true", got, c.Reusable())
+	}
+	c.SetClose()
+	if got := exchange(); !strings.HasSuffix(got, "connection: close\r\n\r\n") || c.Reusable() {
+		t.Errorf("last request %q, Reusable %v; want connection: close, false", got, c.Reusable())
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a request after the last one is written")
+		}
+	}()
+	exchange()
+}
+
 // TestAppendResponseHead: the framing follows the request, the status and what is known of the body.
 func TestAppendResponseHead(t *testing.T) {
 	t.Parallel()
