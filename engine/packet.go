@@ -120,8 +120,8 @@ const (
 	packetsPerTurn = 256
 )
 
-// AddPacketSocket starts to receive on fd, which becomes the loop's; on error it stays the caller's. A
-// socket belongs to one loop: others bind sockets of their own with ReusePort, and the kernel keeps each
+// AddPacketSocket starts to receive on fd, which becomes the loop's; on error it stays the caller's. h may be
+// nil until SetHandler: what arrives waits in the kernel. A socket belongs to one loop: others bind sockets of their own with ReusePort, and the kernel keeps each
 // flow on one of them.
 func (l *Loop) AddPacketSocket(fd int, h PacketHandler) (*PacketSocket, error) {
 	l.owner.assert()
@@ -183,8 +183,16 @@ func (s *PacketSocket) LocalAddr() Addr {
 	return a
 }
 
-// SetHandler makes h hear of what arrives from now on.
-func (s *PacketSocket) SetHandler(h PacketHandler) { s.handler = h }
+// SetHandler makes h hear of what arrives from now on. While it is nil, what arrives waits in the kernel.
+func (s *PacketSocket) SetHandler(h PacketHandler) {
+	if s.gone {
+		return
+	}
+	s.handler = h
+	if h != nil && s.readable {
+		s.loop.packets.makeReady(s)
+	}
+}
 
 // SetMaxDatagram bounds the datagrams that are taken. Longer ones are dropped and told as PacketTruncated.
 func (s *PacketSocket) SetMaxDatagram(size int) {

@@ -209,7 +209,7 @@ func (p *packetLoop) RunTask() {
 func (p *packetLoop) tell(s *PacketSocket) {
 	for i := range s.trouble {
 		e := s.trouble[i]
-		if e.Count == 0 || s.gone {
+		if e.Count == 0 || s.handler == nil {
 			continue
 		}
 		s.trouble[i] = PacketError{}
@@ -237,6 +237,8 @@ func (p *packetLoop) end() {
 		}
 		h := s.handler
 		s.Close()
-		h.OnPacketClose(s)
+		if h != nil {
+			h.OnPacketClose(s)
+		}
 	}
 }

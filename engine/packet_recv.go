@@ -56,6 +56,9 @@ func (b *rxBatch) prepare(s *PacketSocket, want int) int {
 // Hot path: guarded by BenchmarkPacketEcho.
 func (p *packetLoop) receive(s *PacketSocket) {
 	for left := packetsPerTurn; left > 0; {
+		if s.handler == nil { // closed, or SetHandler will go on
+			return
+		}
 		want := p.rx.prepare(s, left)
 		n, errno := sys.RecvMmsg(int(s.fd), p.rx.msgs[:want])
 		if errno != 0 {
@@ -71,7 +74,7 @@ func (p *packetLoop) receive(s *PacketSocket) {
 		}
 		for i := range n {
 			left -= p.deliver(s, i)
-			if s.gone {
+			if s.handler == nil { // closed, or the rest of the batch has nobody
 				return
 			}
 		}
@@ -150,7 +153,7 @@ func (p *packetLoop) split(s *PacketSocket, d *Datagram, data []byte, segment in
 			s.handler.OnDatagram(s, d)
 		}
 		data = data[n:]
-		if len(data) == 0 || s.gone {
+		if len(data) == 0 || s.handler == nil {
 			return count
 		}
 	}

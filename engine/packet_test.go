@@ -544,6 +544,31 @@ func TestPacketSetHandler(t *testing.T) {
 	}
 }
 
+// TestPacketNoHandler: what arrives for nobody waits for a handler.
+func TestPacketNoHandler(t *testing.T) {
+	t.Parallel()
+	l := stepLoop(t, nil)
+	h := &packetLog{}
+	in := listenPacket(t, l, "127.0.0.1:0", PacketOptions{}, nil)
+	c := udpClient(t, in.LocalAddr())
+	c.Write([]byte("one"))
+	for range 3 {
+		l.Turn(time.Millisecond)
+	}
+	if l.Pending() {
+		t.Error("the loop spins for a socket without a handler")
+	}
+	h.on = func(s *PacketSocket, _ *Datagram) { s.SetHandler(nil) }
+	in.SetHandler(h)
+	untilPacket(t, l, "datagram", func() bool { return slices.Equal(h.datagrams, []string{"one"}) })
+	c.Write([]byte("two"))
+	l.Turn(time.Millisecond)
+	in.SetHandler(h)
+	untilPacket(t, l, "datagram", func() bool { return slices.Equal(h.datagrams, []string{"one", "two"}) })
+	in.Close()
+	in.SetHandler(h)
+}
+
 // TestPacketPanic: a handler that panics loses the batch, not the socket.
 func TestPacketPanic(t *testing.T) {
 	t.Parallel()
