@@ -177,7 +177,7 @@ func TestBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{nginx, nginxStock, nginxLarge, haproxy, haproxyAuto, floorRelay} {
+	for _, name := range []string{millrace, nginx, nginxStock, nginxLarge, haproxy, haproxyAuto, floorRelay} {
 		for _, traffic := range []compare.Traffic{compare.TCP, compare.UDP} {
 			t.Run(fmt.Sprintf("%s-%d", name, traffic), func(t *testing.T) {
 				t.Parallel()

@@ -117,9 +117,10 @@ func TestExamples(t *testing.T) {
 }
 
 func driveExample(t *testing.T, file string) {
-	ex, ok := examples[filepath.Base(file)]
-	if !ok {
-		t.Fatal("nobody drives this example: add it to the table examples")
+	ex, http := examples[filepath.Base(file)]
+	l4, ok := l4Examples[filepath.Base(file)]
+	if ok == http {
+		t.Fatal("nobody drives this example: add it to the table examples, or l4Examples")
 	}
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -131,6 +132,10 @@ func driveExample(t *testing.T, file string) {
 	// As it stands it has to be right, which the command itself says.
 	if code, _, problems := runMain("", "check", "-c", file); code != exitFine || problems != "" {
 		t.Fatalf("check: exit code %d, %s", code, problems)
+	}
+	if ok {
+		driveL4Example(t, file, string(raw), l4)
+		return
 	}
 	text, network, address := string(raw), "tcp", "127.0.0.1:0"
 	dir := t.TempDir()
