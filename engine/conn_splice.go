@@ -160,8 +160,7 @@ func (c *Conn) endSplice() {
 			l.returnPipe(s.pipe)
 		}
 	}
-	*s = splicer{next: l.splicers}
-	l.splicers = s
+	l.freeSplicer(s)
 }
 
 // breakSplice ends the splice of c because its dst is gone. What c reads from now on goes to OnData.

@@ -58,15 +58,17 @@ type Loop struct {
 	taskAt    int
 	dead      []*Conn // closed in this turn
 
-	keptFree   *keptData
-	queues     *Queue
-	queuesFree int
-	queueVec   [queueIovecs]sys.Iovec
-	queueParts [queueIovecs][]byte
-	splicers   *splicer
-	pipes      []pipe
-	pipeCount  int
-	pipeRetry  int64 // when to ask the kernel for a pipe again, after it refused
+	keptFree      *keptData
+	keptFreeCount int
+	queues        *Queue
+	queuesFree    int
+	queueVec      [queueIovecs]sys.Iovec
+	queueParts    [queueIovecs][]byte
+	splicers      *splicer
+	splicersFree  int
+	pipes         []pipe
+	pipeCount     int
+	pipeRetry     int64 // when to ask the kernel for a pipe again, after it refused
 
 	listeners      []*Listener
 	listenerGen    uint32

@@ -310,11 +310,20 @@ func (l *Loop) newKept() *keptData {
 		return new(keptData)
 	}
 	l.keptFree = k.next
+	l.keptFreeCount--
 	*k = keptData{}
 	return k
 }
 
+// keptFreeMax is how many keptData a loop keeps for the next that needs one.
+const keptFreeMax = 1024
+
 func (l *Loop) freeKept(k *keptData) {
-	*k = keptData{next: l.keptFree}
+	*k = keptData{}
+	if l.keptFreeCount >= keptFreeMax {
+		return
+	}
+	k.next = l.keptFree
 	l.keptFree = k
+	l.keptFreeCount++
 }

@@ -63,5 +63,20 @@ func (l *Loop) newSplicer() *splicer {
 		return new(splicer)
 	}
 	l.splicers = s.next
+	l.splicersFree--
 	return s
+}
+
+// splicersFreeMax is how many splicers a loop keeps for the next splices. The rest of a burst of tunnels is the collector's.
+const splicersFreeMax = 1024
+
+// freeSplicer takes s back.
+func (l *Loop) freeSplicer(s *splicer) {
+	*s = splicer{}
+	if l.splicersFree >= splicersFreeMax {
+		return
+	}
+	s.next = l.splicers
+	l.splicers = s
+	l.splicersFree++
 }
