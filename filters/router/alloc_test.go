@@ -12,6 +12,7 @@ import (
 
 	"millrace/engine"
 	"millrace/filters"
+	"millrace/filters/accesslog"
 	"millrace/filters/httpconn"
 	"millrace/filters/route"
 	"millrace/filters/router"
@@ -30,7 +31,7 @@ type path struct {
 	panics int // so far
 }
 
-// newPath makes a path with filters in front of the router. They see its first request, to "/", too.
+// newPath makes a path with filters in front of the router, and a logger. They see its first request, to "/", too.
 func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), list ...any) *path {
 	t.Helper()
 	p := &path{t: t, buf: make([]byte, 64<<10)}
@@ -82,12 +83,17 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), li
 	}
 	terminal := router.New(&router.Config{}, router.Deps{Loop: loop, Clusters: table})
 	chain := filters.NewChain(terminal)
+	var logger *accesslog.Logger
 	for _, f := range list {
+		if l, ok := f.(*accesslog.Logger); ok {
+			logger = l
+			continue
+		}
 		if err := chain.Add("test", f); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m, err := httpconn.NewManager(cfg, httpconn.Deps{Loop: loop, Chain: chain, Routes: routes})
+	m, err := httpconn.NewManager(cfg, httpconn.Deps{Loop: loop, Chain: chain, Routes: routes, Log: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
