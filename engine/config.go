@@ -25,6 +25,10 @@ type LoopConfig struct {
 	ConnsMax int
 	// BlocksMax is the budget of the block arena, in bytes. Default 256 MiB.
 	BlocksMax int64
+	// QueuedBytesMax bounds the memory of all write queues of the loop together, which lie on the Go
+	// heap beside BlocksMax. Above it the conns with the longest queues are closed, with a reset; one turn may add to
+	// it before that. Default 512 MiB.
+	QueuedBytesMax int64
 	// WatermarkHigh is the write queue length at which Conn.Full reports true, in bytes.
 	// Default 1 MiB.
 	WatermarkHigh int
@@ -69,6 +73,7 @@ func DefaultLoopConfig() LoopConfig {
 		PostedPerTurn:      1024,
 		ConnsMax:           1 << 20,
 		BlocksMax:          256 << 20,
+		QueuedBytesMax:     512 << 20,
 		WatermarkHigh:      1 << 20,
 		WatermarkLow:       512 << 10,
 		SplicePipesMax:     1024,

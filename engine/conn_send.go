@@ -164,6 +164,7 @@ func (c *Conn) growQueue(n int) {
 		c.out = c.loop.newQueue()
 	}
 	c.loop.stats.QueuedBytes.Add(int64(n))
+	c.loop.queueGrew()
 	if c.out.Len()+n >= int(c.high) {
 		c.flags |= flagWasFull
 	}

@@ -57,7 +57,7 @@ const (
 	CloseReset                     // ECONNRESET, EPIPE and their kin, reading or writing
 	CloseLoopEnd                   // the loop ends
 	ClosePanic                     // the handler panicked; the loop closed its conn
-	CloseNoMemory                  // no block was left to keep unconsumed bytes in
+	CloseNoMemory                  // no block was left to keep unconsumed bytes in, or its write queue was too long
 	CloseTransport                 // the transport (TLS) failed; it knows why
 )
 

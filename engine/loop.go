@@ -62,6 +62,8 @@ type Loop struct {
 	keptFreeCount int
 	queues        *Queue
 	queuesFree    int
+	queuesUsed    int
+	shedding      bool // shedTask is due
 	queueVec      [queueIovecs]sys.Iovec
 	queueParts    [queueIovecs][]byte
 	splicers      *splicer

@@ -23,6 +23,7 @@ type LoopStats struct {
 	ReadShareHit   stats.Counter `stat:"loop_read_share_hit" help:"times a connection used up its share of a turn"`
 	KeptMaxHit     stats.Counter `stat:"loop_kept_max_hit" help:"times reading stopped because a handler consumed nothing of a full block"`
 	QueuedBytes    stats.Gauge   `stat:"loop_queued_bytes" help:"bytes in write queues"`
+	QueuedMaxHit   stats.Counter `stat:"loop_queued_max_hit" help:"connections closed because the write queues of the loop were at their limit"`
 	SplicedBytes   stats.Counter `stat:"loop_spliced_bytes" help:"bytes moved by splice"`
 	SpliceCopied   stats.Counter `stat:"loop_splice_copied_bytes" help:"bytes of splices that were read and written, because pieces were small or no pipe could be had"`
 	SplicePipes    stats.Gauge   `stat:"loop_splice_pipes" help:"pipes open for splice"`

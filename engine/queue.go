@@ -92,6 +92,7 @@ const queuesFreeMax = 256
 
 // newQueue takes an empty queue.
 func (l *Loop) newQueue() *Queue {
+	l.queuesUsed++
 	q := l.queues
 	if q == nil {
 		return &Queue{buf: netpoll.NewLinkBuffer(0)}
@@ -104,6 +105,7 @@ func (l *Loop) newQueue() *Queue {
 // freeQueue takes q back, with or without bytes in it.
 func (l *Loop) freeQueue(q *Queue) {
 	n := q.Len()
+	l.queuesUsed--
 	l.stats.QueuedBytes.Add(-int64(n))
 	if n > 0 || l.queuesFree >= queuesFreeMax {
 		q.must(q.buf.Close())
