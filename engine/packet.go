@@ -46,7 +46,7 @@ type PacketSocket struct {
 	overrun     uint32 // SO_RXQ_OVFL as of the last datagram that had it
 
 	tx         txList
-	queueBytes int // owned by entries of tx
+	queueBytes int // owned by entries of tx, and what they cost themselves
 	queueMax   int
 	trouble    *[packetTroubles]PacketError // nil until the first
 }
@@ -113,7 +113,8 @@ const (
 	MaxDatagramDefault = 1500
 	// MaxDatagramLimit is the longest there can be: the 16 bits of the length in a UDP header.
 	MaxDatagramLimit = 65535
-	// PacketQueueDefault bounds the bytes that wait for the kernel's send buffer, for each socket.
+	// PacketQueueDefault bounds the bytes that wait for the kernel's send buffer, for each socket, each
+	// datagram counted with txEntryBytes more.
 	PacketQueueDefault = 256 << 10
 	// packetsPerTurn bounds the datagrams one socket receives in a turn, so that a flood of one does not starve the
 	// others; the rest follows in the next turn.
@@ -250,7 +251,7 @@ func (s *PacketSocket) takeOff() (fd int) {
 	if !s.blocked {
 		p.flush(s)
 	}
-	p.free(&s.tx)
+	p.dropAll(s)
 	fd = int(s.fd)
 	s.gone, s.readable, s.handler, s.fd = true, false, nil, -1
 	p.remove(s)

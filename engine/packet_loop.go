@@ -27,13 +27,15 @@ type packetLoop struct {
 	troubled []*PacketSocket // have something to tell their handler
 	telling  bool            // RunTask will be called
 
-	canGSO    bool
-	rx        rxBatch
-	tx        txBatch
-	stage     []byte                         // the data of staged datagrams
-	entries   *txEntry                       // free ones
-	entryLeft int                            // how many more may be on the list of free ones
-	sendFault func(joined int) syscall.Errno // tests: what sendmmsg fails with
+	canGSO      bool
+	rx          rxBatch
+	tx          txBatch
+	stage       []byte                         // the data of staged datagrams
+	staged      int                            // how many they are
+	queuedBytes int                            // of all sockets: see PacketSocket.queueBytes
+	entries     *txEntry                       // free ones
+	entryLeft   int                            // how many more may be on the list of free ones
+	sendFault   func(joined int) syscall.Errno // tests: what sendmmsg fails with
 }
 
 const (
@@ -43,6 +45,8 @@ const (
 	packetSpareMax = 1024
 	// packetStageBytes bounds the datagrams staged in a turn. When it is full they leave at once.
 	packetStageBytes = 256 << 10
+	// packetStageMax bounds their number.
+	packetStageMax = 4096
 	// packetEntriesSpare bounds the records of datagrams that are kept to be used again.
 	packetEntriesSpare = 1024
 )

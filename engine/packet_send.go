@@ -43,6 +43,10 @@ const (
 	gsoSegmentsMax = 64
 	// gsoBytesMax is the most bytes of such a one: what fits into an IP packet, headers not counted.
 	gsoBytesMax = 65535 - 40 - 8
+	// txEntryBytes is what a datagram that waits costs beside its bytes, so that empty ones count too.
+	txEntryBytes = 128
+	// packetQueuesMax bounds what waits for the kernel's send buffers, over all sockets of a loop.
+	packetQueuesMax = 16 << 20
 	// packetIovecs bounds the datagrams of one sendmmsg, joined ones counted singly.
 	packetIovecs = 256
 )
@@ -73,7 +77,7 @@ func (s *PacketSocket) send(b []byte, f *Flow) {
 		return
 	}
 	if s.blocked {
-		if s.queueBytes+len(b) > s.queueMax {
+		if !p.mayOwn(s, b) {
 			p.report(s, PacketNotSent, unix.EAGAIN, 1)
 			return
 		}
@@ -82,7 +86,7 @@ func (s *PacketSocket) send(b []byte, f *Flow) {
 		s.tx.push(e)
 		return
 	}
-	if len(p.stage)+len(b) > cap(p.stage) {
+	if len(p.stage)+len(b) > cap(p.stage) || p.staged == packetStageMax {
 		p.flushAll()
 		if s.blocked {
 			s.send(b, f)
@@ -94,16 +98,24 @@ func (s *PacketSocket) send(b []byte, f *Flow) {
 	p.stage = append(p.stage, b...)
 	e.data = p.stage[at:len(p.stage):len(p.stage)]
 	s.tx.push(e)
+	p.staged++
 	if !s.dirty {
 		s.dirty = true
 		p.dirty = append(p.dirty, s)
 	}
 }
 
-// own gives e a copy of b of its own, which counts against the limit of the queue.
+// mayOwn reports whether b may wait for the kernel: the queue of s and those of all have room.
+func (p *packetLoop) mayOwn(s *PacketSocket, b []byte) bool {
+	cost := len(b) + txEntryBytes
+	return s.queueBytes+cost <= s.queueMax && p.queuedBytes+cost <= packetQueuesMax
+}
+
+// own gives e a copy of b of its own, which counts against the limits of queues.
 func (p *packetLoop) own(s *PacketSocket, e *txEntry, b []byte) {
 	e.data, e.owned = append([]byte(nil), b...), true
-	s.queueBytes += len(b)
+	s.queueBytes += len(b) + txEntryBytes
+	p.queuedBytes += len(b) + txEntryBytes
 }
 
 func (p *packetLoop) newEntry(f *Flow) *txEntry {
@@ -125,7 +137,8 @@ func (p *packetLoop) drop(s *PacketSocket, n int) {
 	for range n {
 		e := s.tx.pop()
 		if e.owned {
-			s.queueBytes -= len(e.data)
+			s.queueBytes -= len(e.data) + txEntryBytes
+			p.queuedBytes -= len(e.data) + txEntryBytes
 		}
 		e.data, e.owned = nil, false
 		if p.entryLeft > 0 {
@@ -135,8 +148,14 @@ func (p *packetLoop) drop(s *PacketSocket, n int) {
 	}
 }
 
-// free drops all of a list.
-func (p *packetLoop) free(l *txList) { *l = txList{} }
+// dropAll drops all datagrams of s.
+func (p *packetLoop) dropAll(s *PacketSocket) (count int) {
+	for s.tx.head != nil {
+		p.drop(s, 1)
+		count++
+	}
+	return count
+}
 
 // flushAll sends what is staged.
 func (p *packetLoop) flushAll() {
@@ -148,7 +167,7 @@ func (p *packetLoop) flushAll() {
 		}
 	}
 	p.dirty = p.dirty[:0]
-	p.stage = p.stage[:0] // what did not leave has copies of its own
+	p.stage, p.staged = p.stage[:0], 0 // what did not leave has copies of its own
 }
 
 // flush sends the datagrams of s. Those for which the kernel has no room wait for it.
@@ -273,7 +292,7 @@ func (p *packetLoop) block(s *PacketSocket) {
 	kept := 0
 	for e := s.tx.head; e != nil; e = e.next {
 		if !e.owned {
-			if s.queueBytes+len(e.data) > s.queueMax {
+			if !p.mayOwn(s, e.data) {
 				break
 			}
 			p.own(s, e, e.data)
@@ -289,14 +308,10 @@ func (p *packetLoop) cut(s *PacketSocket, n int) {
 	for range n {
 		kept.push(s.tx.pop())
 	}
-	lost := uint64(0)
-	for s.tx.head != nil {
-		p.drop(s, 1)
-		lost++
-	}
+	lost := p.dropAll(s)
 	s.tx = kept
 	if lost > 0 {
-		p.report(s, PacketNotSent, unix.EAGAIN, lost)
+		p.report(s, PacketNotSent, unix.EAGAIN, uint64(lost))
 	}
 }
 

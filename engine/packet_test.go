@@ -292,21 +292,21 @@ func TestPacketQueue(t *testing.T) {
 			h := &packetLog{}
 			in := listenPacket(t, l, "127.0.0.1:0", PacketOptions{}, h)
 			out := packetSender(t, l, in.LocalAddr(), connected)
-			out.socket.SetQueueMax(1000)
+			out.socket.SetQueueMax(7*txEntryBytes + 1000)
 			l.Turn(0)
 			l.packets.sendFault = sendFails(unix.EAGAIN)
 			for i := range 6 { // staged, when the kernel's refusal comes
 				out.send(bytes.Repeat([]byte{byte('0' + i)}, 150))
 			}
 			l.Turn(0)
-			if !out.socket.blocked || out.socket.queueBytes != 900 {
-				t.Fatalf("blocked %v with %d bytes, want true with 900", out.socket.blocked, out.socket.queueBytes)
+			if want := 6*txEntryBytes + 900; !out.socket.blocked || out.socket.queueBytes != want || l.packets.queuedBytes != want {
+				t.Fatalf("blocked %v with %d bytes, want true with %d", out.socket.blocked, out.socket.queueBytes, want)
 			}
 			l.packets.sendFault = sendFails(unix.EAGAIN)
 			out.socket.blocked = true // as if the kernel had still no room
 			out.send(bytes.Repeat([]byte("6"), 100))
-			for range 3 {
-				out.send([]byte("too much"))
+			for _, s := range []string{"too", "much", ""} { // an empty one takes room too
+				out.send([]byte(s))
 			}
 			l.packets.sendFault = nil
 			untilPacket(t, l, "datagrams", func() bool { return len(h.datagrams) == 7 && len(out.log.errors) > 0 })
@@ -319,7 +319,7 @@ func TestPacketQueue(t *testing.T) {
 			if !slices.Equal(out.log.errors, want) {
 				t.Errorf("errors %v, want %v", out.log.errors, want)
 			}
-			if out.socket.blocked || out.socket.queueBytes != 0 {
+			if out.socket.blocked || out.socket.queueBytes != 0 || l.packets.queuedBytes != 0 {
 				t.Errorf("blocked %v with %d bytes at the end", out.socket.blocked, out.socket.queueBytes)
 			}
 		})
@@ -382,7 +382,7 @@ func TestPacketQueueCut(t *testing.T) {
 	h := &packetLog{}
 	in := listenPacket(t, l, "127.0.0.1:0", PacketOptions{}, h)
 	out := packetSender(t, l, in.LocalAddr(), true)
-	out.socket.SetQueueMax(250)
+	out.socket.SetQueueMax(2*txEntryBytes + 250)
 	l.packets.sendFault = sendFails(unix.EAGAIN)
 	for range 5 {
 		out.send(make([]byte, 100))
@@ -390,6 +390,57 @@ func TestPacketQueueCut(t *testing.T) {
 	l.Turn(0)
 	l.packets.sendFault = nil
 	untilPacket(t, l, "datagrams", func() bool { return len(h.datagrams) == 2 && out.log.count(PacketNotSent) == 3 })
+}
+
+// TestPacketQueuesMax: all sockets of a loop together queue no more than the limit, and closing one gives back
+// what it had.
+func TestPacketQueuesMax(t *testing.T) {
+	t.Parallel()
+	l := stepLoop(t, nil)
+	in := listenPacket(t, l, "127.0.0.1:0", PacketOptions{}, &packetLog{})
+	var all []*sender
+	for range 3 {
+		s := packetSender(t, l, in.LocalAddr(), true)
+		s.socket.SetQueueMax(1 << 30)
+		all = append(all, s)
+	}
+	l.packets.sendFault = sendFails(unix.EAGAIN)
+	const size = 32 << 10
+	lost := func() uint64 {
+		return all[0].log.count(PacketNotSent) + all[1].log.count(PacketNotSent) + all[2].log.count(PacketNotSent)
+	}
+	const count = packetQueuesMax/size + 10
+	for i := range count {
+		all[i%3].send(make([]byte, size))
+	}
+	l.Turn(0)
+	l.Turn(0)
+	if l.packets.queuedBytes > packetQueuesMax || lost() < 10 || lost() > 20 {
+		t.Errorf("%d bytes queued of %d, %d lost", l.packets.queuedBytes, packetQueuesMax, lost())
+	}
+	for _, s := range all {
+		s.socket.Close()
+	}
+	if l.packets.queuedBytes != 0 {
+		t.Errorf("%d bytes queued by closed sockets", l.packets.queuedBytes)
+	}
+}
+
+// TestPacketStageMax: empty datagrams fill the stage too.
+func TestPacketStageMax(t *testing.T) {
+	t.Parallel()
+	l := stepLoop(t, nil)
+	in := listenPacket(t, l, "127.0.0.1:0", PacketOptions{}, &packetLog{})
+	out := packetSender(t, l, in.LocalAddr(), true)
+	for range packetStageMax + 1 {
+		out.send(nil)
+	}
+	if l.packets.staged != 1 {
+		t.Errorf("%d staged after one too many, want 1", l.packets.staged)
+	}
+	if out.socket.Close(); l.packets.entryLeft != 0 {
+		t.Errorf("%d records more may be kept, want as many as packetEntriesSpare kept", l.packets.entryLeft)
+	}
 }
 
 // TestPacketSendErrors: one datagram that the kernel refuses does not keep the others.
