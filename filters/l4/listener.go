@@ -33,6 +33,9 @@ type Options struct {
 	Table  *ChainTable
 	// Default takes what Table has no chain for. Nil: it is closed.
 	Default *Chain
+	// HandOff finds the listener on an address: use_original_dst. Connections whose listener filters found out that the
+	// client wanted to reach another address go on there. It returns nil if there is none. May be nil.
+	HandOff func(local engine.Addr) *Listener
 	// Gate admits connections. May be nil. Terminal filters get [ChainGate] of it.
 	Gate Gate
 	// Stats may be nil.

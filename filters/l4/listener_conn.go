@@ -56,6 +56,7 @@ const (
 	connHeld                          // a network filter has paused
 	connPaused                        // reading is paused, because bytes came while it was held
 	connClosing                       // Close was called in phaseTerminal, and the handler will hear of it
+	connHanded                        // another listener had it before
 )
 
 // start begins with the first listener filter, and returns the handler to begin with, nil if the connection is over.
@@ -67,10 +68,8 @@ func (c *conn) start() engine.Handler {
 	case phaseTerminal:
 		return c.handler
 	case phaseListen:
-		c.l.conns.add(c)
-		c.l.opt.Stats.PreCxActive.Inc()
-		if c.l.opt.Timeout > 0 {
-			c.IO.SetDeadline(c.Start + int64(c.l.opt.Timeout))
+		if c.list == nil {
+			c.listen()
 		}
 	}
 	return c
@@ -86,10 +85,9 @@ func (c *conn) OnData(b []byte) int {
 		n := c.peek(b)
 		c.shown = len(b) - n
 		return n
-	case c.phase < phaseTerminal && c.flags&connPaused == 0:
+	case c.phase < phaseTerminal:
 		// Bytes wait for the terminal filter. What has come is enough: the kernel keeps the rest.
-		c.flags |= connPaused
-		c.IO.PauseRead()
+		c.pauseRead()
 	}
 	return 0
 }
@@ -125,7 +123,23 @@ func (c *conn) OnTimeout() {
 		c.end()
 		return
 	}
-	c.choose()
+	if !c.handOver() {
+		c.choose()
+		return
+	}
+	if !c.Ended() {
+		c.peek(nil)
+	}
+	if c.phase != phaseListen {
+		return
+	}
+	if c.list == nil {
+		c.listen()
+	}
+	if c.shown > 0 { // it is shown to the filters of the other listener
+		c.IO.PauseRead()
+		c.IO.ResumeRead()
+	}
 }
 
 // OnClose implements engine.Handler.
@@ -158,7 +172,16 @@ func (c *conn) peek(b []byte) (consumed int) {
 		}
 		c.at++
 	}
-	c.choose()
+	if !c.handOver() {
+		c.choose()
+		return consumed
+	}
+	if !c.Ended() {
+		consumed += c.peek(b[consumed:])
+	}
+	if c.phase == phaseListen && c.list == nil {
+		c.listen()
+	}
 	return consumed
 }
 
@@ -299,14 +322,24 @@ func (c *conn) accept() {
 		return
 	}
 	c.handler = h
-	c.IO.SetHandler(h)
+	c.IO.SetHandler(h) // shows it what is kept
+	c.resumeRead()
+}
+
+// pauseRead stops reading while filters hold the connection.
+func (c *conn) pauseRead() {
+	if c.flags&connPaused == 0 {
+		c.flags |= connPaused
+		c.IO.PauseRead()
+	}
+}
+
+// resumeRead takes pauseRead back.
+func (c *conn) resumeRead() {
 	if c.flags&connPaused != 0 {
 		c.flags &^= connPaused
 		c.IO.ResumeRead()
-		return
 	}
-	c.IO.PauseRead()
-	c.IO.ResumeRead()
 }
 
 // Close implements filters.ConnectionChain. A terminal filter hears of it when nobody is inside a call of its

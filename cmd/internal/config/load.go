@@ -40,7 +40,11 @@ func (c *Config) normalize(reg *Registry) {
 		}
 		l.Filters = nil
 		for _, name := range l.impliedFilters() {
-			l.ListenerFilters = append(l.ListenerFilters, reg.listenerFilter(name))
+			at := len(l.ListenerFilters)
+			if name == originalDst {
+				at = 0 // before proxy_protocol, whose header knows better
+			}
+			l.ListenerFilters = slices.Insert(l.ListenerFilters, at, reg.listenerFilter(name))
 		}
 	}
 }

@@ -83,6 +83,9 @@ func (w *worker) frontOptions(sv *serving) l4.Options {
 	if len(l.Logs) > 0 {
 		o.Log = accesslog.NewLogger(l.Logs, w.loop.Index())
 	}
+	if l.UseOriginalDst {
+		o.HandOff = w.where.find
+	}
 	for _, of := range l.Chains {
 		o.Chains = append(o.Chains, sv.chains[of.Key].l4)
 	}

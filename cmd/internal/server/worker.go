@@ -32,6 +32,7 @@ type worker struct {
 	leaving  []leaving                   // clusters that were removed, until no request can ask for them
 	sets     map[setKey]*counted         // counters of chains: one that replaces another goes on counting in its sets
 	born     births
+	where    whereabouts
 	prepared prepared
 
 	// Written by the loop, taken by the control goroutine after it has waited for the loop.
@@ -183,6 +184,7 @@ func (w *worker) commit(d *control.Diff, until time.Time) {
 			w.commitServing(w.prepared.serving[c.New.Name])
 		}
 	}
+	w.where.index(w.serving)
 	w.dropSockets()
 	w.dropPackets()
 	w.prepared = prepared{}
