@@ -21,6 +21,7 @@ func (c *conn) setTransport() bool {
 	}
 	c.phase = phaseHandshake
 	c.IO.SetTransport(&handshake{Transport: t, c: c})
+	c.resumeRead()
 	return false
 }
 
@@ -36,7 +37,7 @@ func (h *handshake) Read(w *engine.Wire, dst []byte) (int, error) {
 		h.c = nil
 		c.established()
 		if c.Ended() || c.IO.ReadPaused() {
-			return 0, engine.ErrWouldBlock
+			return 0, nil // the conn looks at its state, and comes back when it may read
 		}
 	}
 	return h.Transport.Read(w, dst)
@@ -49,8 +50,7 @@ func (c *conn) established() {
 	}
 	c.phase, c.at = phaseEstablished, 0
 	c.step()
-	if c.flags&connHeld != 0 && c.flags&connPaused == 0 {
-		c.flags |= connPaused
-		c.IO.PauseRead()
+	if c.flags&connHeld != 0 {
+		c.pauseRead()
 	}
 }
