@@ -1,0 +1,266 @@
+package h2
+
+import (
+	"encoding/binary"
+
+	"millrace/codec"
+)
+
+// The settings of RFC 9113 section 6.5.2, RFC 8441 and RFC 9218.
+const (
+	settingTableSize         = 0x1
+	settingEnablePush        = 0x2
+	settingConcurrentStreams = 0x3
+	settingInitialWindow     = 0x4
+	settingFrameBytes        = 0x5
+	settingHeadBytes         = 0x6
+	settingConnectProtocol   = 0x8
+	settingNoPriorities      = 0x9
+)
+
+// settingsMax is how many settings a frame may have: each costs something, and there are not many.
+const settingsMax = 64
+
+func appendSetting(dst []byte, id uint16, v uint32) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(dst, id), v)
+}
+
+// onSettings handles a SETTINGS frame.
+func (c *conn) onSettings(h frameHead, p []byte, ev *codec.Event) *codec.Error {
+	if h.stream != 0 {
+		return &errFrame
+	}
+	if h.flags&flagAck != 0 {
+		if len(p) != 0 {
+			return &errFrameSize
+		}
+		c.acked = true
+		return nil
+	}
+	if len(p)%6 != 0 {
+		return &errFrameSize
+	}
+	if len(p) > 6*settingsMax {
+		return &errSettingsFlood
+	}
+	if err := c.spend(&errSettingsFlood); err != nil {
+		return err
+	}
+	for ; len(p) > 0; p = p[6:] {
+		if err := c.setting(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:]), ev); err != nil {
+			return err
+		}
+	}
+	c.room()
+	c.out = appendFrameHead(c.out, 0, frameSettings, flagAck, 0)
+	return nil
+}
+
+// setting takes one setting of the peer in.
+func (c *conn) setting(id uint16, v uint32, ev *codec.Event) *codec.Error {
+	switch id {
+	case settingTableSize:
+		c.enc.SetMax(min(v, c.opt.EncoderTableBytes))
+	case settingEnablePush:
+		// "A client MUST treat receipt of a SETTINGS frame with SETTINGS_ENABLE_PUSH set to 1 as a connection error of
+		// type PROTOCOL_ERROR." RFC 9113 section 6.5.2
+		if v > 1 || c.client && v == 1 {
+			return &errSettings
+		}
+	case settingConcurrentStreams:
+		c.peer.streams = v
+	case settingInitialWindow:
+		if v > windowMax {
+			return &errSettingsWindow
+		}
+		return c.moveWindows(int32(v), ev)
+	case settingFrameBytes:
+		if v < frameBytesMin || v > frameBytesMax {
+			return &errSettings
+		}
+		c.peer.frameBytes = v
+	case settingConnectProtocol:
+		// "A sender MUST NOT send a SETTINGS_ENABLE_CONNECT_PROTOCOL parameter with the value of 0 after previously
+		// sending a value of 1." RFC 8441 section 3
+		if v > 1 || v == 0 && c.peer.connectProtocol {
+			return &errSettings
+		}
+		c.peer.connectProtocol = v == 1
+	}
+	return nil
+}
+
+// moveWindows adds the change of the initial window to the window of every stream.
+//
+// "An endpoint MUST treat a change to SETTINGS_INITIAL_WINDOW_SIZE that causes any flow-control window to exceed the
+// maximum size as a connection error of type FLOW_CONTROL_ERROR."
+// RFC 9113 section 6.9.2
+func (c *conn) moveWindows(initial int32, ev *codec.Event) *codec.Error {
+	change := int64(initial) - int64(c.peer.initialWindow)
+	c.peer.initialWindow = initial
+	for i := range c.streams.slots {
+		s := &c.streams.slots[i]
+		if s.id == 0 {
+			continue
+		}
+		window := int64(s.sendWindow) + change
+		if window > windowMax {
+			return &errWindow
+		}
+		s.sendWindow = int32(window)
+		if s.state&blocked != 0 && window > 0 {
+			s.state &^= blocked
+			ev.Kind, ev.Stream = codec.EventWindow, 0
+		}
+	}
+	return nil
+}
+
+// onWindowUpdate handles a WINDOW_UPDATE frame.
+func (c *conn) onWindowUpdate(h frameHead, p []byte, ev *codec.Event) *codec.Error {
+	if len(p) != 4 {
+		return &errFrameSize
+	}
+	if err := c.spend(&errWindowUpdates); err != nil {
+		return err
+	}
+	n := int64(binary.BigEndian.Uint32(p) & windowMax)
+	if h.stream == 0 {
+		switch {
+		case n == 0:
+			return &errWindowZero
+		case c.sendWindow+n > windowMax:
+			return &errWindow
+		}
+		c.sendWindow += n
+		if c.blocked && c.sendWindow > 0 {
+			c.blocked = false
+			ev.Kind, ev.Stream = codec.EventWindow, 0
+		}
+		return nil
+	}
+	slot, ok := c.streams.find(h.stream)
+	if !ok {
+		if c.isIdle(h.stream) {
+			return &errFrame
+		}
+		return nil // "WINDOW_UPDATE ... can be received on a closed stream"
+	}
+	s := &c.streams.slots[slot]
+	switch {
+	case n == 0:
+		return c.resetStream(h.stream, &errStreamWindow0, ev)
+	case int64(s.sendWindow)+n > windowMax:
+		return c.resetStream(h.stream, &errStreamWindow, ev)
+	}
+	s.sendWindow += int32(n)
+	if s.state&blocked != 0 && s.sendWindow > 0 {
+		s.state &^= blocked
+		ev.Kind, ev.Stream, ev.Slot = codec.EventWindow, codec.StreamID(h.stream), slot
+	}
+	return nil
+}
+
+// onReset handles a RST_STREAM frame.
+func (c *conn) onReset(h frameHead, p []byte, ev *codec.Event) *codec.Error {
+	switch {
+	case len(p) != 4:
+		return &errFrameSize
+	case h.stream == 0 || c.isIdle(h.stream):
+		return &errFrame
+	}
+	if !c.countReset() {
+		return &errResets
+	}
+	slot, ok := c.streams.find(h.stream)
+	if !ok {
+		return nil
+	}
+	ev.Kind, ev.Stream, ev.Slot, ev.Code = codec.EventReset, codec.StreamID(h.stream), slot, binary.BigEndian.Uint32(p)
+	c.closeStream(h.stream)
+	return nil
+}
+
+// onPing answers a PING, or counts an answer.
+func (c *conn) onPing(h frameHead, p []byte) *codec.Error {
+	switch {
+	case h.stream != 0:
+		return &errFrame
+	case len(p) != 8:
+		return &errFrameSize
+	case h.flags&flagAck != 0:
+		c.pongs++
+		return c.spend(&errPings)
+	}
+	if err := c.spend(&errPings); err != nil {
+		return err
+	}
+	c.room()
+	c.out = append(appendFrameHead(c.out, 8, framePing, flagAck, 0), p...)
+	return nil
+}
+
+// onGoAway handles a GOAWAY frame.
+func (c *conn) onGoAway(h frameHead, p []byte, ev *codec.Event) *codec.Error {
+	switch {
+	case h.stream != 0:
+		return &errFrame
+	case len(p) < 8:
+		return &errFrameSize
+	}
+	if err := c.spend(&errUnknownFrames); err != nil {
+		return err
+	}
+	c.peerAway = true
+	ev.Kind, ev.Stream = codec.EventGoAway, codec.StreamID(binary.BigEndian.Uint32(p)&windowMax)
+	ev.Code = binary.BigEndian.Uint32(p[4:])
+	return nil
+}
+
+// onPriority drops a PRIORITY frame: those priorities are deprecated (RFC 9113 section 5.3.2).
+func (c *conn) onPriority(h frameHead, p []byte, ev *codec.Event) *codec.Error {
+	if h.stream == 0 {
+		return &errFrame
+	}
+	if err := c.spend(&errPriorities); err != nil {
+		return err
+	}
+	switch {
+	case len(p) != 5:
+		return c.resetStream(h.stream, &errStreamFrameSize, ev)
+	case binary.BigEndian.Uint32(p)&windowMax == h.stream:
+		return c.resetStream(h.stream, &errSelfDependency, ev)
+	}
+	return nil
+}
+
+// onPriorityUpdate handles a PRIORITY_UPDATE frame (RFC 9218 section 7.1). For a stream that is not open yet it
+// is dropped: the head will say.
+func (c *conn) onPriorityUpdate(h frameHead, p []byte) *codec.Error {
+	switch {
+	case h.stream != 0 || c.client:
+		return &errFrame
+	case len(p) < 4:
+		return &errFrameSize
+	}
+	if err := c.spend(&errPriorities); err != nil {
+		return err
+	}
+	id := binary.BigEndian.Uint32(p) & windowMax
+	if id == 0 || id&1 == 0 {
+		return &errFrame
+	}
+	if s := c.streams.get(id); s != nil {
+		s.setPriority(p[4:])
+	}
+	return nil
+}
+
+// setPriority takes the value of a priority field in.
+func (s *stream) setPriority(value []byte) {
+	urgency, increments := parsePriority(value)
+	s.urgency = urgency
+	if s.state &^= incremental; increments {
+		s.state |= incremental
+	}
+}
