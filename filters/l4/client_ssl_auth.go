@@ -63,7 +63,7 @@ func (c *ClientSSLAuthConfig) References(report func(path, kind, name string)) {
 // clientSSLAuthList is what all loops have in common. The goroutine that reads the source replaces digests.
 type clientSSLAuthList struct {
 	allow   *cidrList
-	digests atomic.Pointer[[][32]byte] // sorted; nil until it has been read once
+	digests *clientSSLAuthDigests
 	stop    func()
 
 	// Owned by the goroutine.
@@ -72,6 +72,10 @@ type clientSSLAuthList struct {
 	prefix string
 	failed bool // the last read
 }
+
+// clientSSLAuthDigests are the digests of one source, sorted; nil until it has been read once. What replaces a part
+// of the configuration goes on with those that are known: a reload must not shut everybody out until the next read.
+type clientSSLAuthDigests struct{ atomic.Pointer[[][32]byte] }
 
 // clientSSLAuthListStats counts one list.
 type clientSSLAuthListStats struct {
@@ -93,12 +97,16 @@ func shareClientSSLAuth(cfg *ClientSSLAuthConfig, env *filters.SharedEnv) (*clie
 		return nil, errors.New("client_ssl_auth: nothing can read its list here")
 	}
 	l := &clientSSLAuthList{
-		allow: allow, log: env.Log, prefix: cfg.StatPrefix,
+		allow: allow, digests: new(clientSSLAuthDigests), log: env.Log, prefix: cfg.StatPrefix,
 		stats: stats.Register[clientSSLAuthListStats](env.Stats, clientSSLAuthScope(cfg)),
 	}
 	src := filters.Source{File: cfg.File}
 	if cfg.File == "" {
 		src = filters.Source{Cluster: cfg.AuthAPICluster, Path: clientSSLAuthPath}
+	}
+	if env.Once != nil {
+		key := fmt.Sprintf("client_ssl_auth %q %q", src.File, src.Cluster)
+		l.digests = env.Once(key, func() any { return l.digests }).(*clientSSLAuthDigests)
 	}
 	l.stop = env.Watch(src, cfg.RefreshDelay, cfg.RefreshDelay, l.put)
 	return l, nil

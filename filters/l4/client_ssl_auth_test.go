@@ -99,6 +99,29 @@ func TestClientSSLAuth(t *testing.T) {
 	var _ io.Closer = f.list
 }
 
+// TestClientSSLAuthReload: what replaces a filter knows the list of its source from the start.
+func TestClientSSLAuthReload(t *testing.T) {
+	t.Parallel()
+	p := newFakeProcess(t)
+	var watch fakeWatch
+	known := map[string]any{}
+	p.shared.Watch = watch.watch
+	p.shared.Once = func(key string, made func() any) any {
+		if known[key] == nil {
+			known[key] = made()
+		}
+		return known[key]
+	}
+	digest := sha256.Sum256([]byte("anna"))
+	first := p.build(t, "client_ssl_auth", &ClientSSLAuthConfig{StatPrefix: "in", File: "a"}).(*clientSSLAuth)
+	watch.put(clientSSLAuthBody("anna"), nil)
+	second := p.build(t, "client_ssl_auth", &ClientSSLAuthConfig{StatPrefix: "in", File: "a", IPAllowlist: []string{"::1"}}).(*clientSSLAuth)
+	other := p.build(t, "client_ssl_auth", &ClientSSLAuthConfig{StatPrefix: "in", AuthAPICluster: "a"}).(*clientSSLAuth)
+	if !first.list.has(&digest) || !second.list.has(&digest) || other.list.has(&digest) {
+		t.Errorf("known by the first %v, the second %v, one with another source %v", first.list.has(&digest), second.list.has(&digest), other.list.has(&digest))
+	}
+}
+
 func TestParseClientSSLAuth(t *testing.T) {
 	t.Parallel()
 	hexDigest := strings.Repeat("aB", 32)
@@ -136,7 +159,7 @@ func FuzzParseClientSSLAuth(f *testing.F) {
 		if err != nil && digests != nil {
 			t.Error("both a list and an error")
 		}
-		l := &clientSSLAuthList{}
+		l := &clientSSLAuthList{digests: new(clientSSLAuthDigests)}
 		l.digests.Store(&digests)
 		for i := range digests {
 			if !l.has(&digests[i]) {

@@ -16,29 +16,22 @@ type LocalRateLimitConfig struct {
 	StatPrefix string `json:"stat_prefix" required:"true"`
 	// TokenBucket has a token for each connection that may come.
 	TokenBucket TokenBucketConfig `json:"token_bucket" required:"true"`
-	// ShareKey makes all of these filters with that key, in whatever chains, take from one bucket. Their token_bucket
-	// must be the same. Default: empty, a bucket for each chain.
+	// ShareKey makes all of these filters with that key and the same token_bucket, in whatever chains, take from
+	// one bucket. Default: empty, a bucket for each chain.
 	ShareKey string `json:"share_key"`
 	// RuntimeEnabled turns the filter on. Default: true.
 	RuntimeEnabled bool `json:"runtime_enabled" default:"true" v3:"runtime_enabled.default_value"`
 }
 
-// localRateLimitBucket is what all loops take from, and what it was made of.
-type localRateLimitBucket struct {
-	*tokenBucket
-	cfg TokenBucketConfig
-}
-
-func shareLocalRateLimit(cfg *LocalRateLimitConfig, env *filters.SharedEnv) (*localRateLimitBucket, error) {
-	made := func() any { return &localRateLimitBucket{newTokenBucket(&cfg.TokenBucket), cfg.TokenBucket} }
+// shareLocalRateLimit makes the bucket, or finds the one of the key. What is in the bucket is part of the key in the
+// process: a configuration may change it while connections of the one before are still there.
+func shareLocalRateLimit(cfg *LocalRateLimitConfig, env *filters.SharedEnv) (*tokenBucket, error) {
 	if cfg.ShareKey == "" || env.Once == nil {
-		return made().(*localRateLimitBucket), nil
+		return newTokenBucket(&cfg.TokenBucket), nil
 	}
-	b := env.Once("local_ratelimit "+cfg.ShareKey, made).(*localRateLimitBucket)
-	if b.cfg != cfg.TokenBucket {
-		return nil, fmt.Errorf("share_key: another local_ratelimit with share_key %q has another token_bucket", cfg.ShareKey)
-	}
-	return b, nil
+	b := &cfg.TokenBucket
+	key := fmt.Sprintf("local_ratelimit %d/%d/%d %s", b.MaxTokens, b.TokensPerFill, b.FillInterval, cfg.ShareKey)
+	return env.Once(key, func() any { return newTokenBucket(b) }).(*tokenBucket), nil
 }
 
 // localRateLimit closes new connections beyond a rate.
@@ -53,14 +46,14 @@ type localRateLimitStats struct {
 	RateLimited stats.Counter `stat:"rate_limited" help:"connections closed because the bucket was empty"`
 }
 
-func newLocalRateLimit(cfg *LocalRateLimitConfig, b *localRateLimitBucket, env *filters.NetworkEnv) (any, error) {
+func newLocalRateLimit(cfg *LocalRateLimitConfig, b *tokenBucket, env *filters.NetworkEnv) (any, error) {
 	f := &localRateLimit{
 		loop: env.Loop,
 		stats: stats.Register[localRateLimitStats](env.Stats,
 			stats.Root("local_rate_limit").Tag("envoy_local_network_ratelimit_prefix", cfg.StatPrefix)),
 	}
 	if cfg.RuntimeEnabled {
-		f.bucket = b.tokenBucket
+		f.bucket = b
 	}
 	return f, nil
 }

@@ -12,8 +12,8 @@ type TokenBucketConfig struct {
 	// TokensPerFill is how many are added each fill_interval; more than max_tokens is no use. 1 to 1000000000.
 	// Default: 1.
 	TokensPerFill int `json:"tokens_per_fill" default:"1" min:"1" max:"1000000000"`
-	// FillInterval is the time between fills. At least 50ms.
-	FillInterval time.Duration `json:"fill_interval" required:"true" min:"50ms"`
+	// FillInterval is the time between fills. 50ms to 24h.
+	FillInterval time.Duration `json:"fill_interval" required:"true" min:"50ms" max:"24h"`
 }
 
 // A tokenBucket holds up to max tokens and gets some more each interval, from the first take on. All loops
