@@ -109,8 +109,8 @@ type tcpProxy struct {
 
 	active     []*tcpTunnel // those that have moved bytes since the last sweep
 	sweep      timer.Timer
-	txBuffered int64 // this filter's part of the gauges
-	rxBuffered int64
+	txBuffered int // this filter's part of the gauges
+	rxBuffered int
 }
 
 // newTCPProxy makes the filter of one chain on one loop.
@@ -255,12 +255,14 @@ func (p *tcpProxy) rest(t *tcpTunnel) {
 // OnTimer implements timer.Firer: it brings the byte counters up to date. So no message has to, and a proxy
 // whose connections are silent sleeps.
 func (p *tcpProxy) OnTimer(now int64) {
-	var tx, rx int64
+	var tx, rx int
 	for i := len(p.active) - 1; i >= 0; i-- {
 		t := p.active[i]
 		t.count()
-		out, in := t.buffered()
+		out, in := t.waiting(downstream), t.waiting(upstreamer)
 		tx, rx = tx+out, rx+in
+		t.sampleFlow(downstream, out)
+		t.sampleFlow(upstreamer, in)
 		if out+in == 0 {
 			p.rest(t)
 		}
@@ -272,8 +274,8 @@ func (p *tcpProxy) OnTimer(now int64) {
 }
 
 // countBuffered sets this filter's part of the gauges.
-func (p *tcpProxy) countBuffered(tx, rx int64) {
-	p.stats.TxBuffered.Add(tx - p.txBuffered)
-	p.stats.RxBuffered.Add(rx - p.rxBuffered)
+func (p *tcpProxy) countBuffered(tx, rx int) {
+	p.stats.TxBuffered.Add(int64(tx - p.txBuffered))
+	p.stats.RxBuffered.Add(int64(rx - p.rxBuffered))
 	p.txBuffered, p.rxBuffered = tx, rx
 }

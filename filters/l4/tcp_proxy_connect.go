@@ -112,7 +112,6 @@ func (t *tcpTunnel) backOff() {
 // retry is called when the wait is over.
 func (t *tcpTunnel) retry() {
 	if t.connect() { // still in tcpBackoff, which says that it has waited
-		t.retryAt = 0
 		t.arm()
 		return
 	}
@@ -138,17 +137,23 @@ func (t *tcpTunnel) onConnected() {
 	d.seen, u.seen, t.readyAt = now, now, now
 	t.phase = tcpOpen
 	t.flags &^= accesslog.FlagUpstreamConnectionFailure // of earlier attempts
+	t.failure = ""
 	if t.up.Cluster().WantsProxyHeader() {
 		t.sendProxyHeader()
+	}
+	if p.log.Enabled() {
+		u.io.LocalAddr() // known from now on, also when the socket is closed
 	}
 	if p.cfg.AccessLogOptions.FlushAccessLogOnConnected {
 		p.logTunnel(t, accesslog.TypeTCPUpstreamConnected)
 	}
+	u.pass(d)
+	if d.pass(u); t.early || t.again {
+		d.io.SetHandler((*tcpDown)(t)) // shows what has come meanwhile, and that it was the last
+	}
 	if t.held {
 		t.held = false
 		d.io.ResumeRead()
-	} else {
-		d.io.SetHandler((*tcpDown)(t)) // shows what has come meanwhile, and that it was the last
 	}
 	t.arm()
 }

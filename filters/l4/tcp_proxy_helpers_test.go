@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"millrace/engine"
 	"millrace/engine/enginetest"
 	"millrace/filters"
+	"millrace/filters/accesslog"
 	"millrace/upstream"
 	"millrace/upstream/pool"
 )
@@ -82,6 +84,9 @@ func newTCPWorld(t testing.TB, edit func(*TCPProxyConfig), editCluster func(*ups
 	t.Helper()
 	w := &tcpWorld{t: t, cfg: tcpDefaults(), ids: map[string]upstream.ClusterID{}, clusters: map[string]*upstream.Cluster{}}
 	w.loop = enginetest.NewLoop(t, func(c *engine.LoopConfig) {
+		if _, ok := t.(*testing.B); ok {
+			c.Faults = nil // system calls directly, as for real
+		}
 		c.OnPanic = func(v any, stack []byte) { t.Errorf("panic on the loop: %v\n%s", v, stack) }
 	})
 	w.table = pool.NewTable(w.loop.Loop, func(*upstream.Cluster) upstream.Balancer { return &tcpInTurn{rng: w.loop.Rand()} })
@@ -223,6 +228,45 @@ func (w *tcpWorld) pair() (client, server *tcpPeer) {
 	return client, server
 }
 
+// show makes the bytes of the newest tunnel pass through the filter, as if a network filter looked at them.
+func (w *tcpWorld) show() {
+	for i := range w.proxy.conns.ends {
+		e := &w.proxy.conns.ends[i]
+		e.io.StopSplice()
+		e.shown = true
+	}
+}
+
+// modes runs a test with both ways in which bytes pass, for each of the names.
+func modes(t *testing.T, names []string, run func(t *testing.T, name string, shown bool)) {
+	t.Helper()
+	for _, name := range names {
+		for _, shown := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/shown=%t", name, shown), func(t *testing.T) {
+				t.Parallel()
+				run(t, name, shown)
+			})
+		}
+	}
+}
+
+// narrowPair is pair with small buffers in the kernel, so that little is under way, and with the bytes shown or not.
+func (w *tcpWorld) narrowPair(shown bool) (client, server *tcpPeer) {
+	w.t.Helper()
+	client, server = w.pair()
+	for i := range w.proxy.conns.ends {
+		if err := unix.SetsockoptInt(w.proxy.conns.ends[i].io.Fd(), unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	client.SetBuffers(16<<10, 256<<10) // a window below the segments of loopback would wait for timers
+	server.SetBuffers(16<<10, 256<<10)
+	if shown {
+		w.show()
+	}
+	return client, server
+}
+
 // wantRead waits until a peer has received exactly s.
 func (w *tcpWorld) wantRead(p *tcpPeer, s string) {
 	w.t.Helper()
@@ -240,6 +284,64 @@ func (w *tcpWorld) wantRead(p *tcpPeer, s string) {
 func (w *tcpWorld) wantEOF(p *tcpPeer) {
 	w.t.Helper()
 	w.loop.Until(p.AtEOF)
+}
+
+// wantEnd waits until a peer has heard the end, in order or not.
+func (w *tcpWorld) wantEnd(p *tcpPeer) {
+	w.t.Helper()
+	var b [1]byte
+	w.loop.Until(func() bool {
+		n, err := unix.Read(p.fd, b[:])
+		return n == 0 && err == nil || err == unix.ECONNRESET
+	})
+}
+
+// wantLast checks why the tunnel that ended last did.
+func (w *tcpWorld) wantLast(flags accesslog.Flags, details string) {
+	w.t.Helper()
+	if last := w.proxy.free; last.flags != flags || last.details != details {
+		w.t.Errorf("ended with %q, %q; want %q, %q", last.flags, last.details, flags, details)
+	}
+}
+
+// drop resets a connection.
+func (w *tcpWorld) drop(p *tcpPeer) { p.Reset() }
+
+// stall makes one peer send to another that does not read, until nothing moves any more. It returns how much was sent.
+func (w *tcpWorld) stall(from, _ *tcpPeer) (sent int) {
+	w.t.Helper()
+	b := make([]byte, 256<<10)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	for still := 0; still < 20; still++ {
+		if n := from.TryWrite(b); n > 0 {
+			sent += n
+			still = 0
+		}
+		w.loop.Settle()
+	}
+	return sent
+}
+
+// full makes the host take no more connections, and answer none.
+func (w *tcpWorld) full() {
+	w.t.Helper()
+	if err := unix.Listen(w.host.fd, 0); err != nil {
+		w.t.Fatal(err)
+	}
+	sa, err := unix.Getsockname(w.host.fd)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for range 3 {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		enginetest.NewPeer(w.t, fd)
+		_ = unix.Connect(fd, sa)
+	}
 }
 
 // wantReset waits until a socket is reset.

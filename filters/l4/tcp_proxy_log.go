@@ -20,7 +20,7 @@ func (p *tcpProxy) logTunnel(t *tcpTunnel, kind accesslog.Type) {
 	if r.FilterChain == "" {
 		r.FilterChain = p.chain
 	}
-	r.ConnID, r.StreamID, r.CloseType = t.id, t.random, t.closed
+	r.ConnID, r.StreamID, r.CloseType, r.UpstreamCloseType = t.id, t.random, t.closed, t.upClosed
 	if c := p.clusters.Cluster(t.cluster); c != nil && t.routed {
 		r.Cluster = c.Config().Name
 	}

@@ -64,12 +64,15 @@ type tcpTunnel struct {
 	attempts uint16
 	routed   bool // cluster is valid
 	early    bool // bytes came before the host had accepted
+	again    bool // downstream's end was heard before that, and has to be heard again
 	held     bool // PauseRead of downstream until the host has accepted
 	left     bool // downstream has ended, and was logged and counted
 	flushes  bool // counted in upstream_flush_active
 
-	flags   accesslog.Flags
-	closed  accesslog.CloseType
+	closed   accesslog.CloseType
+	upClosed accesslog.CloseType
+	flags    accesslog.Flags
+
 	details string
 	failure string // why the last host could not be reached
 }
@@ -82,10 +85,11 @@ type tcpEnd struct {
 	outAt  uint64 // BytesOut when lag was last looked at
 	eof    bool   // the peer has finished sending
 	gone   bool   // closed
-	paused bool   // reading waits until the other side has room
+	paused bool   // not read from until the other side has room, which was counted
+	held   bool   // by PauseRead
 	lag    bool   // some bytes were queued: seen does not know when they left
 	reset  bool   // when what is queued has left: reset rather than close
-	splice tcpSplice
+	shown  bool   // bytes are shown to us: the engine cannot pass them on by itself
 }
 
 // tcpDown is a tunnel as the handler of its downstream connection, tcpUp of the one to the host.
@@ -116,7 +120,12 @@ func (d *tcpDown) OnEOF() { (*tcpTunnel)(d).onEOF(downstream) }
 func (d *tcpDown) OnWriteLow() { (*tcpTunnel)(d).onRoom(downstream) }
 
 // OnSplice implements engine.Handler.
-func (d *tcpDown) OnSplice(n int64, done, _ bool) { (*tcpTunnel)(d).onSpliced(downstream, n, done) }
+//
+// Hot path: BenchmarkTCPProxy.
+func (d *tcpDown) OnSplice(n int64, _, _ bool) {
+	t := (*tcpTunnel)(d)
+	t.onSpliced(&t.ends[downstream], &t.ends[upstreamer], n)
+}
 
 // OnTimeout implements engine.Handler.
 func (d *tcpDown) OnTimeout() { (*tcpTunnel)(d).onTimeout() }
@@ -131,12 +140,7 @@ func (d *tcpDown) OnClose(why engine.CloseReason) {
 	}
 	t.leave()
 	t.ends[downstream].gone = true
-	switch u := &t.ends[upstreamer]; {
-	case t.up.Opening():
-		t.up.Close(false)
-	case u.io != nil && !u.gone:
-		t.closeUp(reset || u.io.Buffered() > 0)
-	}
+	t.dropUp(reset)
 	t.p.end(t)
 }
 
@@ -159,7 +163,12 @@ func (u *tcpUp) OnEOF() { (*tcpTunnel)(u).onEOF(upstreamer) }
 func (u *tcpUp) OnWriteLow() { (*tcpTunnel)(u).onRoom(upstreamer) }
 
 // OnSplice implements engine.Handler.
-func (u *tcpUp) OnSplice(n int64, done, _ bool) { (*tcpTunnel)(u).onSpliced(upstreamer, n, done) }
+//
+// Hot path: BenchmarkTCPProxy.
+func (u *tcpUp) OnSplice(n int64, _, _ bool) {
+	t := (*tcpTunnel)(u)
+	t.onSpliced(&t.ends[upstreamer], &t.ends[downstream], n)
+}
 
 // OnTimeout implements engine.Handler.
 func (u *tcpUp) OnTimeout() {
@@ -176,11 +185,16 @@ func (u *tcpUp) OnTimeout() {
 func (u *tcpUp) OnClose(why engine.CloseReason) {
 	t := (*tcpTunnel)(u)
 	wasOpen, text := t.up.Closed(why)
-	if !wasOpen {
+	switch {
+	case !wasOpen && why == engine.CloseLoopEnd:
+		t.close(downstream, false)
+		return
+	case !wasOpen:
 		t.attemptFailed(text)
 		return
 	}
 	t.ends[upstreamer].gone = true
+	t.upClosed = accesslog.CloseRemoteReset
 	t.endFlush()
 	d := &t.ends[downstream]
 	if d.gone {
@@ -194,80 +208,20 @@ func (u *tcpUp) OnClose(why engine.CloseReason) {
 	t.flush(d)
 }
 
-// relay passes bytes on.
-//
-// Hot path: BenchmarkTCPProxy.
-func (t *tcpTunnel) relay(from, to *tcpEnd, b []byte) {
-	p := t.p
-	now := p.loop.Now()
-	from.seen = now
-	from.bytes += uint64(len(b))
-	if t.active == 0 {
-		p.wake(t)
-	}
-	to.io.WriteRef(b)
-	p.loop.FlushStage() // so that Buffered is what the socket has refused
-	if to.io.Buffered() == 0 {
-		to.seen = now
-	} else {
-		t.backedUp(from, to)
-	}
-	if len(b) >= spliceReadMin {
-		t.bulk(from, to)
-	} else {
-		from.splice.large = 0
-	}
-}
-
-// backedUp is called when the socket of to has refused bytes.
-func (t *tcpTunnel) backedUp(from, to *tcpEnd) {
-	if !to.lag {
-		to.lag, to.outAt = true, to.io.BytesOut()
-	}
-	if from.paused || from.gone || !to.io.Full() {
-		return
-	}
-	from.paused = true
-	from.io.PauseRead()
-	if from == &t.ends[downstream] {
-		t.p.stats.FlowPaused.Inc()
-	} else {
-		t.up.Cluster().Stats.FlowPaused.Inc()
-	}
-}
-
-// onRoom is called when the queue of an end is short again, or empty if it was the last.
-func (t *tcpTunnel) onRoom(i int) {
-	if t.phase == tcpFlushing {
-		t.flush(&t.ends[i])
-		return
-	}
-	from := &t.ends[1-i]
-	if !from.paused || from.gone {
-		return
-	}
-	from.paused = false
-	from.io.ResumeRead()
-	if i == upstreamer {
-		t.p.stats.FlowResumed.Inc()
-	} else {
-		t.up.Cluster().Stats.FlowResumed.Inc()
-	}
-}
-
 // onEOF passes the end of a direction on.
 func (t *tcpTunnel) onEOF(i int) {
 	from, to := &t.ends[i], &t.ends[1-i]
 	switch t.phase {
 	case tcpWaiting:
-		if t.connect() {
-			return
+		t.again = true
+		if !t.connect() {
+			t.close(downstream, false)
 		}
-		t.close(downstream, false)
 		return
 	case tcpOpen:
 	default:
-		return // heard again when the host has accepted
+		t.again = true
+		return
 	}
 	from.eof = true
 	if !to.eof {
@@ -275,10 +229,15 @@ func (t *tcpTunnel) onEOF(i int) {
 		return
 	}
 	t.phase = tcpFlushing
-	t.flush(&t.ends[downstream])
-	if t.phase == tcpFlushing && !t.ends[upstreamer].gone {
-		t.flush(&t.ends[upstreamer])
+	d, u := &t.ends[downstream], &t.ends[upstreamer]
+	if d.io.Buffered()+u.io.Buffered() == 0 {
+		t.closeDown(false)
+		t.closeUp(false)
+		t.p.end(t)
+		return
 	}
+	t.flush(d)
+	t.flush(u)
 }
 
 // flush closes an end of which nothing is expected any more as soon as it has taken what is queued.
@@ -294,11 +253,11 @@ func (t *tcpTunnel) flush(e *tcpEnd) {
 		t.arm()
 		return
 	}
-	i := downstream
 	if e == &t.ends[upstreamer] {
-		i = upstreamer
+		t.close(upstreamer, e.reset)
+	} else {
+		t.close(downstream, e.reset)
 	}
-	t.close(i, e.reset)
 }
 
 // endFlush ends what flush counted.
@@ -314,14 +273,7 @@ func (t *tcpTunnel) close(i int, reset bool) {
 	if i == upstreamer {
 		t.closeUp(reset)
 	} else {
-		d := &t.ends[downstream]
-		t.leave()
-		d.gone = true
-		if reset {
-			d.io.Reset()
-		} else {
-			d.io.Close()
-		}
+		t.closeDown(reset)
 	}
 	switch {
 	case t.ends[downstream].gone && (t.ends[upstreamer].gone || t.ends[upstreamer].io == nil):
@@ -331,10 +283,24 @@ func (t *tcpTunnel) close(i int, reset bool) {
 	}
 }
 
+// closeDown closes the downstream connection.
+func (t *tcpTunnel) closeDown(reset bool) {
+	d := &t.ends[downstream]
+	t.closed = closeTypeOf(reset)
+	t.leave()
+	d.gone = true
+	if reset {
+		d.io.Reset()
+	} else {
+		d.io.Close()
+	}
+}
+
 // closeUp closes the connection to the host.
 func (t *tcpTunnel) closeUp(reset bool) {
 	e := &t.ends[upstreamer]
 	e.gone = true
+	t.upClosed = closeTypeOf(reset)
 	t.endFlush()
 	if reset {
 		t.up.Reset()
@@ -343,28 +309,33 @@ func (t *tcpTunnel) closeUp(reset bool) {
 	}
 }
 
+func closeTypeOf(reset bool) accesslog.CloseType {
+	if reset {
+		return accesslog.CloseLocalReset
+	}
+	return accesslog.CloseNormal
+}
+
 // abort ends both connections now. A peer that has not got all must not take what it has for the whole, so that
 // one is reset.
 func (t *tcpTunnel) abort(flags accesslog.Flags, details string) {
 	t.flags |= flags
 	t.details = details
-	d, u := &t.ends[downstream], &t.ends[upstreamer]
-	if !d.gone {
-		t.leave()
-		d.gone = true
-		if d.io.Buffered() > 0 {
-			d.io.Reset()
-		} else {
-			d.io.Close()
-		}
+	if d := &t.ends[downstream]; !d.gone {
+		t.closeDown(t.waiting(downstream) > 0)
 	}
-	switch {
+	t.dropUp(false)
+	t.p.end(t)
+}
+
+// dropUp ends what there is towards a host.
+func (t *tcpTunnel) dropUp(reset bool) {
+	switch u := &t.ends[upstreamer]; {
 	case t.up.Opening():
 		t.up.Close(false)
 	case u.io != nil && !u.gone:
-		t.closeUp(u.io.Buffered() > 0)
+		t.closeUp(reset || t.waiting(upstreamer) > 0)
 	}
-	t.p.end(t)
 }
 
 // OnHostFailed implements pool.TCPOwner.
@@ -405,13 +376,14 @@ func (t *tcpTunnel) count() {
 	}
 }
 
-// buffered returns the bytes that wait for each side to take them.
-func (t *tcpTunnel) buffered() (down, up int64) {
-	if d := &t.ends[downstream]; !d.gone {
-		down = int64(d.io.Buffered())
+// waiting returns how many bytes wait for an end to take them.
+func (t *tcpTunnel) waiting(i int) int {
+	to, from := &t.ends[i], &t.ends[1-i]
+	switch {
+	case to.io == nil || to.gone:
+		return 0
+	case from.io != nil && !from.gone && from.io.Splicing():
+		return from.io.SpliceBuffered()
 	}
-	if t.up.IsOpen() {
-		up = int64(t.up.Conn().Buffered())
-	}
-	return down, up
+	return to.io.Buffered()
 }
