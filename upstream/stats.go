@@ -58,9 +58,15 @@ type ClusterStats struct {
 
 	RetryAbandoned stats.Counter `stat:"retry_or_shadow_abandoned" help:"bodies too large to be kept for another try"`
 
-	RqTime     stats.Histogram `stat:"upstream_rq_time" unit:"us" help:"request sent to response complete"`
-	Codes      stats.Codes     `stat:"upstream_rq_" help:"responses by status code"`
-	RetryCodes stats.Codes     `stat:"retry.upstream_rq_" help:"responses given up for a retry, by status code"`
+	RqTime stats.Histogram `stat:"upstream_rq_time" unit:"us" help:"request sent to response complete"`
+	Codes  stats.Codes     `stat:"upstream_rq_" help:"responses by status code"`
+	// Internal and external requests each once more. Not every cluster has both.
+	InternalRqTime stats.Histogram `stat:"internal.upstream_rq_time" unit:"us" help:"request sent to response complete, of internal requests"`
+	InternalCodes  stats.Codes     `stat:"internal.upstream_rq_" help:"responses to internal requests by status code"`
+	ExternalRqTime stats.Histogram `stat:"external.upstream_rq_time" unit:"us" help:"request sent to response complete, of external requests"`
+	ExternalCodes  stats.Codes     `stat:"external.upstream_rq_" help:"responses to external requests by status code"`
+
+	RetryCodes stats.Codes `stat:"retry.upstream_rq_" help:"responses given up for a retry, by status code"`
 
 	FlowPaused   stats.Counter `stat:"upstream_flow_control_paused_reading_total" help:"reading from the host was paused"`
 	FlowResumed  stats.Counter `stat:"upstream_flow_control_resumed_reading_total" help:"reading from the host went on"`
@@ -104,6 +110,26 @@ func NewBreakerStats(b *Budget) *BreakerStats {
 	return &BreakerStats{
 		CxOpen: open(Connections), RqPendingOpen: open(Pending), RqOpen: open(Requests), RqRetryOpen: open(Retries),
 		RemainingCx: left(Connections), RemainingPending: left(Pending), RemainingRq: left(Requests), RemainingRetries: left(Retries),
+	}
+}
+
+// CountCode counts a response, made by the host or in its place.
+func (s *ClusterStats) CountCode(status int, internal bool) {
+	s.Codes.Inc(status)
+	if internal {
+		s.InternalCodes.Inc(status)
+	} else {
+		s.ExternalCodes.Inc(status)
+	}
+}
+
+// CountTime counts how long a response took, in microseconds.
+func (s *ClusterStats) CountTime(us uint64, internal bool) {
+	s.RqTime.Record(us)
+	if internal {
+		s.InternalRqTime.Record(us)
+	} else {
+		s.ExternalRqTime.Record(us)
 	}
 }
 

@@ -136,7 +136,7 @@ func (rq *request) attempt() filters.Verdict {
 		}
 		return filters.Continue
 	default:
-		rq.cluster.Stats.Codes.Inc(overflowReply.Status)
+		rq.cluster.Stats.CountCode(overflowReply.Status, s.Info.Internal)
 		return s.ReplyWith(overflowReply)
 	}
 }
@@ -339,13 +339,13 @@ func (rq *request) OnResponseTrailers(t *codec.Fields) {
 func (rq *request) responseComplete(now int64) {
 	rq.stream.Info.UpstreamLastRx = now
 	rq.deadline = 0
-	rq.cluster.Stats.RqTime.Record(uint64(now-rq.sentAt) / 1000)
+	rq.cluster.Stats.CountTime(uint64(now-rq.sentAt)/1000, rq.stream.Info.Internal)
 }
 
 // countResponse counts the final response by its status.
 func (rq *request) countResponse(status int) {
 	st := &rq.cluster.Stats
-	st.Codes.Inc(status)
+	st.CountCode(status, rq.stream.Info.Internal)
 	if status >= 500 {
 		rq.host.RqError.Add(1)
 	} else {
@@ -390,7 +390,7 @@ func (rq *request) reset(why pool.ResetReason, text string) {
 		return
 	}
 	rq.host.RqError.Add(1)
-	rq.cluster.Stats.Codes.Inc(resetStatus(why))
+	rq.cluster.Stats.CountCode(resetStatus(why), s.Info.Internal)
 	rq.fail(why)
 }
 

@@ -280,6 +280,6 @@ func (rq *request) timeOut(details string) {
 		s.Down().ResetResponse(details)
 		return
 	}
-	rq.cluster.Stats.Codes.Inc(504)
+	rq.cluster.Stats.CountCode(504, s.Info.Internal)
 	s.ReplyWith(filters.LocalReply{Status: 504, Body: "upstream request timeout", Details: details})
 }

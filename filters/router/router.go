@@ -89,7 +89,7 @@ func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
 	}
 	r.pick.Random, r.pick.Attempt = s.Random, rq.attempts
 	if rq.host = rq.cluster.Pick(&r.pick); rq.host == nil {
-		rq.cluster.Stats.Codes.Inc(503)
+		rq.cluster.Stats.CountCode(503, s.Info.Internal)
 		return s.ReplyWith(filters.LocalReply{
 			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: accesslog.FlagNoHealthyUpstream,
 		})

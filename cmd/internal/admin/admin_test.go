@@ -231,6 +231,8 @@ func TestPages(t *testing.T) {
 		{"stats_used.txt", "/stats?usedonly&filter=^(cluster|http)"},
 		{"stats_cumulative.txt", "/stats?histogram_buckets=cumulative&type=Histograms"},
 		{"stats_disjoint.txt", "/stats?histogram_buckets=disjoint&type=histograms&usedonly"},
+		{"stats_detailed.txt", "/stats?histogram_buckets=detailed&type=histograms"},
+		{"stats_detailed.json", "/stats?format=json&histogram_buckets=detailed&filter=edge.*time"},
 		{"stats_filter.txt", "/stats?filter=rq_(total|active)$"},
 		{"stats.json", "/stats?format=json&filter=edge"},
 		{"stats_buckets.json", "/stats?format=json&filter=edge.*time&histogram_buckets=cumulative"},

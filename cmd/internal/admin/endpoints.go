@@ -79,7 +79,7 @@ func endpoints() []endpoint {
 			usedOnly, filter,
 			{"format", "form of the answer", oneOf{"text", "json", "prometheus"}},
 			{"type", "only values of this type", oneOf{"All", "Counters", "Gauges", "Histograms", "TextReadouts"}},
-			{"histogram_buckets", "show buckets instead of quantiles", oneOf{"none", "cumulative", "disjoint", "summary"}},
+			{"histogram_buckets", "show buckets instead of quantiles", oneOf{"none", "cumulative", "disjoint", "detailed", "summary"}},
 		}, (*Server).statsPage, nil, false},
 		{"/stats/prometheus", get, "the same for Prometheus", []param{
 			usedOnly, filter,

@@ -42,6 +42,7 @@ type Server struct {
 	http      http.Server
 	hosts     map[string]bool // allowed in Host, lower case
 	endpoints []endpoint
+	intervals intervals
 
 	mu     sync.Mutex
 	addr   net.Addr
@@ -58,7 +59,7 @@ type serverStats struct {
 
 // New returns a server that is not listening yet.
 func New(deps Deps) *Server {
-	s := &Server{deps: deps, hosts: map[string]bool{"localhost": true}, endpoints: endpoints()}
+	s := &Server{deps: deps, hosts: map[string]bool{"localhost": true}, endpoints: endpoints(), intervals: intervals{registry: deps.Stats}}
 	for _, h := range deps.Hosts {
 		s.hosts[strings.ToLower(hostOnly(h))] = true
 	}
@@ -171,6 +172,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
+	s.intervals.close()
 	s.deps.Stats.Remove(stats.HTTPScope("admin"), &s.stats)
 	s.mu.Lock()
 	done := s.served

@@ -91,7 +91,7 @@ func (e *exposition) histogram(m *stats.Metric) {
 	var num [24]byte
 	for i, bound := range stats.DefaultBounds {
 		e.sample(m, "_bucket", "le", string(strconv.AppendFloat(num[:0], bound, 'f', -1, 64)))
-		e.B = append(strconv.AppendUint(e.B, e.scratch.counts[i], 10), '\n')
+		e.B = append(strconv.AppendUint(e.B, e.scratch.counts[1][i], 10), '\n')
 	}
 	e.sample(m, "_bucket", "le", "+Inf")
 	e.B = append(strconv.AppendUint(e.B, m.Hist.Count, 10), '\n')

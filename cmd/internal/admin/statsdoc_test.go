@@ -58,6 +58,28 @@ var statScopes = map[string]string{
 	"cmd/internal/server.clusterCounts":  "cluster_manager.",
 	"engine.LoopStats":                   "server.",
 	"cmd/internal/admin.serverStats":     "http.admin.",
+	"cmd/internal/server.acceptStats":    "listener.<address>.",
+
+	"filters/l4.Stats":                       "listener.<address>.",
+	"filters/l4.clientSSLAuthListStats":      "auth.clientssl.<stat_prefix>.",
+	"filters/l4.clientSSLAuthStats":          "auth.clientssl.<stat_prefix>.",
+	"filters/l4.connectionLimitStats":        "connection_limit.<stat_prefix>.",
+	"filters/l4.httpInspectorStats":          "http_inspector.",
+	"filters/l4.listenerLocalRateLimitStats": "listener_local_ratelimit.<stat_prefix>.",
+	"filters/l4.localRateLimitStats":         "local_rate_limit.<stat_prefix>.",
+	"filters/l4.proxyProtocolListenerStats":  "listener.<address>.",
+	"filters/l4.proxyProtocolStats":          "proxy_proto.<stat_prefix>.",
+	"filters/l4.proxyProtocolVersionStats":   "proxy_proto.<stat_prefix>.versions.<version>.",
+	"filters/l4.rateLimitStats":              "ratelimit.<stat_prefix>.",
+	"filters/l4.rbacRuleStats":               "<stat_prefix>.rbac.policy.<name>.",
+	"filters/l4.rbacShadowStats":             "<stat_prefix>.rbac.<shadow_rules_stat_prefix>.",
+	"filters/l4.rbacStats":                   "<stat_prefix>.rbac.",
+	"filters/l4.sniDynamicForwardStats":      "sni_dynamic_forward_proxy.<stat_prefix>.",
+	"filters/l4.tcpStats":                    "tcp.<stat_prefix>.",
+	"filters/l4.tlsInspectorStats":           "tls_inspector.",
+	"filters/l4.udpListenerStats":            "listener.<address>.udp.",
+	"filters/l4.udpStats":                    "udp.<stat_prefix>.",
+	"upstream/pool.UDPStats":                 "cluster.<name>.udp.",
 }
 
 // docStat is one row of the page.
