@@ -50,12 +50,6 @@ func (b *tokenBucket) take(now int64) bool {
 	}
 }
 
-// left returns how many tokens there are at the time now.
-func (b *tokenBucket) left(now int64) int64 {
-	filled := b.fill(now)
-	return b.max - (max(b.taken.Load(), filled) - filled)
-}
-
 // fill returns how many tokens were added until now.
 func (b *tokenBucket) fill(now int64) int64 {
 	start := b.start.Load()

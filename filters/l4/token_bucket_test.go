@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+// left returns how many tokens there are at the time now.
+func (b *tokenBucket) left(now int64) int64 {
+	filled := b.fill(now)
+	return b.max - (max(b.taken.Load(), filled) - filled)
+}
+
 func TestTokenBucket(t *testing.T) {
 	t.Parallel()
 	b := newTokenBucket(&TokenBucketConfig{MaxTokens: 3, TokensPerFill: 2, FillInterval: time.Second})
