@@ -190,14 +190,33 @@ func TestAllocsTunnel(t *testing.T) {
 	}
 }
 
+// A conn that is looked at first, then handed over, as listener filters do.
+func TestAllocsHandover(t *testing.T) {
+	tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.Faults = nil })
+	looks, takes := &consumer{}, &consumer{take: true}
+	c, peer := tl.Pair(looks)
+	addrs := []engine.Addr{mustAddr(t, "192.0.2.1:1"), mustAddr(t, "192.0.2.2:2")}
+	head := []byte("a few bytes")
+	wantNoAllocs(t, "a handover", func() {
+		c.SetHandler(looks)
+		mustWrite(t, peer, head)
+		tl.Step()
+		c.SetRemoteAddr(addrs[0])
+		c.SetLocalAddr(addrs[1])
+		c.SetHandler(takes)
+		tl.Step()
+	})
+}
+
 func TestAllocsAcceptAndDial(t *testing.T) {
 	tl := enginetest.NewLoop(t)
 	a := &acceptOne{}
 	ls := listen(t, tl, abstract("allocs"), a)
 	addr := ls.Addr()
 	h := &proxyEnd{}
+	options := &engine.DialOptions{KeepAlive: &engine.KeepAlive{Idle: time.Minute}}
 	wantNoAllocs(t, "a connection", func() {
-		c, err := tl.Dial(&addr, h)
+		c, err := tl.DialFrom(&addr, options, h)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -111,7 +111,8 @@ func (l *Loop) intern(a Addr) *Addr {
 			return p
 		}
 	}
-	p := &a
+	p := new(Addr) // and not &a, which would be made before it is known to be needed
+	*p = a
 	if len(l.localAddrs) < localAddrsMax {
 		l.localAddrs = append(l.localAddrs, p)
 	} else {

@@ -185,6 +185,94 @@ func (p *peekOnce) OnData(b []byte) int {
 	return 0
 }
 
+// FuzzHandover: whatever is consumed, whoever takes over and when, and whether reading is paused meanwhile, each byte
+// is consumed once and in order, the end is told to the last handler, and no block stays behind. A transport
+// that comes at some point sees all bytes from there on.
+func FuzzHandover(f *testing.F) {
+	f.Add([]byte("\x05\x01\x90\x03\xff\x40\x11"), uint8(7), false, uint8(3))
+	f.Add(bytes.Repeat([]byte{0xf0, 0x01, 0x76}, 14), uint8(0), true, uint8(200))
+	f.Add([]byte{0x0c, 0x1c, 0x2c, 0x3c, 0x48, 0x0f}, uint8(1), false, uint8(5))
+	f.Fuzz(func(t *testing.T, script []byte, chunk uint8, eagain bool, upgradeAt uint8) {
+		script = script[:min(len(script), 40)]
+		tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.ScratchBytes = 16 << 10 })
+		tl.Faults.ReadChunk, tl.Faults.EAGAIN = int(chunk)*16, eagain
+		var sent, got []byte
+		var c *engine.Conn
+		var current *enginetest.Recorder
+		op, owners, upgraded, raw := byte(0), 0, false, 0
+		var takeOver func()
+		data := func(owner int) func(b []byte) int {
+			return func(b []byte) int {
+				if owner != owners {
+					t.Fatalf("handler %d is shown bytes, %d is the latest", owner, owners)
+				}
+				for i := range b {
+					if want := sent[len(got)+i]; b[i] != want && !upgraded || upgraded && b[i] != want^0x20 {
+						t.Fatalf("byte %d is wrong", len(got)+i)
+					}
+				}
+				n := len(b) * int(op>>4) / 15
+				got = append(got, sent[len(got):len(got)+n]...)
+				if op&1 != 0 && !c.ReadPaused() {
+					c.PauseRead()
+				}
+				if op&2 != 0 {
+					op &^= 2
+					takeOver()
+				}
+				if op&8 != 0 && !upgraded {
+					upgraded, raw = true, len(got)
+					c.SetTransport(&xorTransport{})
+				}
+				return n
+			}
+		}
+		takeOver = func() {
+			owners++
+			current = &enginetest.Recorder{DataFunc: data(owners), Quiet: true}
+			c.SetHandler(current)
+		}
+		c, peer := tl.Pair(enginetest.NewRecorder())
+		takeOver()
+		for i, s := range script {
+			op = s
+			b := make([]byte, int(s)*int(s)/16)
+			pattern(b, i*3)
+			n := len(sent)
+			sent = append(sent, b...)
+			sent = sent[:n+peer.TryWrite(b)]
+			tl.Settle()
+			if s&4 != 0 {
+				takeOver()
+				tl.Step()
+			}
+			if i == int(upgradeAt) && !upgraded {
+				upgraded, raw = true, len(got)
+				c.SetTransport(&xorTransport{})
+			}
+			if c.ReadPaused() {
+				c.ResumeRead()
+			}
+		}
+		peer.CloseWrite()
+		tl.Settle()
+		op = 0xf0
+		takeOver()
+		if !c.ReadPaused() {
+			c.PauseRead()
+		}
+		c.ResumeRead()
+		tl.Settle()
+		if len(got) != len(sent) {
+			t.Errorf("%d of %d bytes were consumed (transport since %d)", len(got), len(sent), raw)
+		}
+		current.Want(t, "eof")
+		if got := tl.Arena().Leased(); got != 16<<10 {
+			t.Errorf("arena has %d bytes leased, want %d (scratch alone)", got, 16<<10)
+		}
+	})
+}
+
 // xorTransport flips bits, and shows its end as its own, so that a byte that went around it is noticed.
 type xorTransport struct {
 	shaken int // bytes of the handshake still to come

@@ -36,6 +36,18 @@
 // conn's write queue, made on demand. Nothing fails synchronously: a broken conn swallows
 // writes and tells its handler by OnClose later in the turn.
 //
+// # Splicing
+//
+// [Conn.Splice] moves bytes from conn to conn past their handlers: what a proxy does with what it need not
+// look at. Large pieces go through a pipe in the kernel, held only while bytes are in it; small ones are
+// read and written. A target that takes no more stops the reading at its high watermark.
+//
+// # Handover
+//
+// [Conn.SetHandler] gives a conn to another handler, and [Conn.SetTransport] puts TLS or a filter under it, at any
+// time: bytes that were read and not consumed go along. What a listener filter found out about
+// the two ends is set by [Conn.SetRemoteAddr] and [Conn.SetLocalAddr].
+//
 // # Limits
 //
 // Every queue, buffer and batch has a maximum, named in [LoopConfig].
