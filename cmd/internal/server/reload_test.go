@@ -14,6 +14,7 @@ import (
 
 	"millrace/cmd/internal/config"
 	"millrace/cmd/internal/control"
+	"millrace/engine"
 )
 
 // These tests count descriptors of the process: they do not run in parallel.
@@ -119,6 +120,15 @@ func TestRefusedReloadLeavesNothing(t *testing.T) {
 			"access_log[0]",
 		},
 		{"socket options", whole([]string{says("a", a, "bad", `"tcp_backlog_size": 5,`, "")}), "restart"},
+		{
+			"log of a listener", whole([]string{says("a", a, "bad", `"access_log": [{"path": "/nonexistent/log"}],`, ""), forwardsUDP("u", a, "web", "1s")}, cluster("web", a)),
+			"access_log[0]",
+		},
+		{
+			"chains", whole([]string{says("a", a, "bad", "", `"via": "x",`), forwardsUDP("u", a, "web", "1s"),
+				chainsOf("c", freeAddr(t), "", echoChain), chainsOf("b", taken.Addr().String(), "", echoChain)}, cluster("web", a)),
+			"address already in use",
+		},
 	} {
 		rep := r.load(tt.text)
 		if rep.Applied || !strings.Contains(strings.Join(rep.Errors, "\n"), tt.want) {
@@ -138,8 +148,8 @@ func TestRefusedReloadLeavesNothing(t *testing.T) {
 	if rep := r.mustLoad(good); len(rep.Changes) != 0 || r.rejected.Load() {
 		t.Errorf("after the refusals the good file reports %+v", rep)
 	}
-	if st := r.configStatus(); st.Loads != 7 || st.Refusals != 5 {
-		t.Errorf("%d loads, %d refused; want 7, 5", st.Loads, st.Refusals)
+	if st := r.configStatus(); st.Loads != 9 || st.Refusals != 7 {
+		t.Errorf("%d loads, %d refused; want 9, 7", st.Loads, st.Refusals)
 	}
 }
 
@@ -148,7 +158,11 @@ func TestRefusedByOneLoop(t *testing.T) {
 	a := freeAddr(t)
 	r := start(t, whole([]string{says("a", a, "good", "", "")}))
 	before := r.quietSockets()
-	made, err := r.build(r.config(whole([]string{says("a", a, "bad", "", `"via": "x",`), says("b", freeAddr(t), "b", "", "")})))
+	sets := each(r.Server, func(w *worker) int { return len(w.sets) })
+	made, err := r.build(r.config(whole([]string{
+		strings.Replace(says("a", a, "bad", "", `"via": "x",`), `"filters"`, `"listener_filters": [{"name": "tls_inspector"}], "filters"`, 1),
+		says("b", freeAddr(t), "b", "", ""), forwardsUDP("c", freeAddr(t), "web", "1s"), chainsOf("d", freeAddr(t), "", echoChain),
+	}, cluster("web", a))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +171,8 @@ func TestRefusedByOneLoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fds[1].close() // the second loop finds nothing
+	engine.CloseFd(fds[1]["udp "+made.next.Listener("c").Address]) // the second loop does not find one
+	delete(fds[1], "udp "+made.next.Listener("c").Address)
 	diff := control.Compare(prev, next)
 	errs := each(r.Server, func(w *worker) error { return w.prepare(diff, fds[w.loop.Index()]) })
 	if errs[0] != nil || errs[1] == nil {
@@ -166,6 +181,9 @@ func TestRefusedByOneLoop(t *testing.T) {
 	each(r.Server, func(w *worker) error { w.discard(); return nil })
 	made.discard()
 	r.registerSets()
+	if now := each(r.Server, func(w *worker) int { return len(w.sets) }); !reflect.DeepEqual(now, sets) {
+		t.Errorf("loops have %v sets of counters, had %v", now, sets)
+	}
 	r.wantGet("a", "good")
 	r.wantNoNewSockets(before)
 }
