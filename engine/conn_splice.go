@@ -29,6 +29,7 @@ type splicer struct {
 	errno    syscall.Errno // src failed; what is in the pipe goes first
 	large    bool          // the pieces are large: through a pipe
 	plain    bool          // the kernel cannot splice these sockets
+	held     bool          // dst takes less than there is, as far as src's handler knows
 	smalls   uint8         // small pieces in a row
 	next     *splicer      // free list
 }
@@ -46,7 +47,7 @@ const spliceSmallsMax = 3
 // ResumeRead. Called inside OnData, bytes that OnData then leaves are sent first
 // and count. If dst breaks, its own handler is told, and the splice ends without a word.
 //
-// When dst takes no more, reading stops. What is under way then, in a pipe or in the queue of dst, is at most
+// When dst takes no more, reading stops, which OnSplice tells: SpliceBuffered is not 0 then, until it is told again. What is under way then, in a pipe or in the queue of dst, is at most
 // the high watermark of dst, or 4 KiB if that is less.
 func (c *Conn) Splice(dst *Conn, n int64) bool {
 	c.loop.owner.assert()
@@ -379,10 +380,11 @@ func (s *splicer) report() {
 	c := s.src
 	moved, eof := s.moved, s.eof
 	done := s.inPipe == 0 && (s.left == 0 || eof || s.errno != 0)
-	if moved == 0 && !done {
+	held := s.inPipe > 0 || s.dst.out != nil
+	if moved == 0 && !done && held == s.held {
 		return
 	}
-	s.moved = 0
+	s.moved, s.held = 0, held
 	if done {
 		errno := s.errno
 		c.endSplice()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -188,6 +189,40 @@ func TestTunnelStalledDst(t *testing.T) {
 				t.Errorf("loop_splice_pipes_max_hit is %d", tl.Stats().SplicePipesHit.Load())
 			}
 		})
+	}
+}
+
+// The handler hears when dst begins to hold bytes up, and when it has taken them.
+func TestTunnelTellsHold(t *testing.T) {
+	t.Parallel()
+	for _, span := range []int64{-1, long} {
+		for _, pipes := range []int{0, 10} {
+			tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.SplicePipesMax = pipes })
+			var holds []bool
+			rec := &enginetest.Recorder{Quiet: true}
+			c, p := tl.Pair(rec)
+			d, q := tl.Pair(enginetest.NewRecorder())
+			rec.SpliceFunc = func(int64, bool, bool) {
+				if held := c.SpliceBuffered() > 0; len(holds) == 0 || holds[len(holds)-1] != held {
+					holds = append(holds, held)
+				}
+			}
+			if !c.Splice(d, span) {
+				t.Fatal("Splice = false")
+			}
+			p.Write("a little")
+			tl.Settle()
+			for p.TryWrite(make([]byte, 64<<10)) > 0 {
+				tl.Settle()
+			}
+			for range 20 {
+				q.Read()
+				tl.Settle()
+			}
+			if want := []bool{false, true, false}; !slices.Equal(holds, want) {
+				t.Errorf("span=%d pipes=%d: held was told as %v, want %v", span, pipes, holds, want)
+			}
+		}
 	}
 }
 

@@ -25,7 +25,8 @@ type Handler interface {
 	OnWriteLow()
 
 	// OnSplice reports n bytes moved by Splice since the last call. done is set when the
-	// span asked for has moved whole, or the source ended (eof). After eof, OnEOF follows.
+	// span asked for has moved whole, or the source ended (eof). After eof, OnEOF follows. n may be 0
+	// when the other conn begins to hold bytes up, or ceases to: see Conn.SpliceBuffered.
 	OnSplice(n int64, done, eof bool)
 
 	// OnTimeout is called when the deadline set by SetDeadline has passed. The deadline is then clear.
