@@ -255,9 +255,9 @@ func (w *tcpWorld) narrowPair(shown bool) (client, server *tcpPeer) {
 	w.t.Helper()
 	client, server = w.pair()
 	for i := range w.proxy.conns.ends {
-		if err := unix.SetsockoptInt(w.proxy.conns.ends[i].io.Fd(), unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10); err != nil {
-			w.t.Fatal(err)
-		}
+		fd := w.proxy.conns.ends[i].io.Fd()
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 256<<10)
 	}
 	client.SetBuffers(16<<10, 256<<10) // a window below the segments of loopback would wait for timers
 	server.SetBuffers(16<<10, 256<<10)
@@ -314,13 +314,15 @@ func (w *tcpWorld) stall(from, _ *tcpPeer) (sent int) {
 	for i := range b {
 		b[i] = byte(i)
 	}
-	for still := 0; still < 20; still++ {
-		if n := from.TryWrite(b); n > 0 {
-			sent += n
+	still := 0
+	w.loop.Until(func() bool { // the kernel moves windows in its own time
+		n := from.TryWrite(b)
+		sent += n
+		if still++; n > 0 {
 			still = 0
 		}
-		w.loop.Settle()
-	}
+		return still == 50
+	})
 	return sent
 }
 
