@@ -52,6 +52,39 @@ func BenchmarkRelay(b *testing.B) {
 	}
 }
 
+// BenchmarkTunnel is a question of 128 bytes and its answer through a tunnel between TCP peers.
+func BenchmarkTunnel(b *testing.B) {
+	for _, size := range []int{128, 64 << 10, 1 << 20} {
+		b.Run(fmt.Sprintf("answer=%d", size), func(b *testing.B) {
+			tl := enginetest.NewLoop(b, func(c *engine.LoopConfig) { c.Faults = nil })
+			acc := &acceptAll{}
+			ls := listen(b, tl, "127.0.0.1:0", acc)
+			cs, ps := tcpPair(b, tl, ls, acc)
+			cd, pd := tcpPair(b, tl, ls, acc)
+			cs.SetHandler(&proxyEnd{c: cs})
+			cd.SetHandler(&proxyEnd{c: cd})
+			if !cs.Splice(cd, -1) || !cd.Splice(cs, -1) {
+				b.Fatal("Splice = false")
+			}
+			msg, buf := make([]byte, size), make([]byte, 1<<20)
+			pass := func(from, to *enginetest.Peer, msg []byte) {
+				for sent, got := 0, 0; got < len(msg); {
+					sent += from.TryWrite(msg[sent:])
+					if err := tl.Turn(0); err != nil {
+						b.Fatal(err)
+					}
+					got += max(to.ReadSome(buf), 0)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				pass(ps, pd, msg[:128])
+				pass(pd, ps, msg)
+			}
+		})
+	}
+}
+
 // forward hands what it reads to another conn.
 type forward struct {
 	proxyEnd

@@ -180,7 +180,7 @@ func (c *Conn) breakSplice() {
 
 // pump moves what it can within the conn's share of the turn, and reports it.
 //
-// Hot path: guarded by BenchmarkRelay.
+// Hot path: guarded by BenchmarkTunnel.
 func (c *Conn) pump() {
 	s, l := c.splice, c.loop
 	if s == nil {
