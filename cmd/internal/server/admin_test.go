@@ -162,15 +162,34 @@ func TestMemoryMax(t *testing.T) {
 	if m.sum() != wantSum {
 		t.Errorf("sum = %d, want %d", m.sum(), wantSum)
 	}
-	if want := int64(1<<20 + cfg.ScratchBytes); m.each != want || m.bounded {
-		t.Errorf("each = %d, bounded %v; want %d, false", m.each, m.bounded, want)
+	if want := int64(1<<20 + cfg.ScratchBytes); m.each != want || m.queues != loops*cfg.QueuedBytesMax {
+		t.Errorf("each = %d, queues %d; want %d and the limit of the loops, %d", m.each, m.queues, want, loops*cfg.QueuedBytesMax)
 	}
 	if got := r.log.String(); !strings.Contains(got, `msg="memory at most" sum_mib=`) || !strings.Contains(got, "connection_queue_kib=1152") {
 		t.Errorf("the log does not say it:\n%s", got)
 	}
-	r.mustLoad(conf(`"connection_limit": 10, "per_connection_buffer_limit_bytes": "64KiB",`))
-	m = r.memoryMax(r.snapshot.Load())
-	if want := 10*int64(64<<10+cfg.ScratchBytes) + 2048*int64(1<<20+cfg.ScratchBytes); !m.bounded || m.queues != want {
-		t.Errorf("queues = %d, bounded %v; want %d, true", m.queues, m.bounded, want)
+	small := int64(64<<10 + cfg.ScratchBytes)
+	for _, tt := range []struct {
+		limit string
+		most  int // max_active_downstream_connections
+		want  int64
+	}{
+		{`"connection_limit": 10,`, 0, 10 * small},
+		{`"connection_limit": 10,`, 20, 10 * small},
+		{`"connection_limit": 10,`, 5, 5 * small},
+		{``, 5, 5 * small},
+		{`"connection_limit": 10, "ignore_global_conn_limit": true,`, 5, 10 * small},
+	} {
+		r.mustLoad(strings.NewReplacer(
+			`{"admin"`, fmt.Sprintf(`{"overload": {"max_active_downstream_connections": %d}, "admin"`, tt.most),
+			`"hosts":`, `"per_connection_buffer_limit_bytes": "64KiB", "circuit_breakers": {"default": {"max_connections": 3}, "high": {"max_connections": 4}}, "hosts":`,
+		).Replace(conf(tt.limit + `"per_connection_buffer_limit_bytes": "64KiB",`)))
+		if m = r.memoryMax(r.snapshot.Load()); m.queues != tt.want+7*small {
+			t.Errorf("%s and %d in all: queues = %d, want %d", tt.limit, tt.most, m.queues, tt.want+7*small)
+		}
+	}
+	r.mustLoad(whole([]string{forwardsUDP("u", "127.0.0.1:0", "web", "1s")}, cluster("web", "127.0.0.1:9")))
+	if m = r.memoryMax(r.snapshot.Load()); m.udp != loops*engine.PacketBytesMax+10_000*udpSessionBytes {
+		t.Errorf("UDP takes %d", m.udp)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"millrace/cmd/internal/admin"
 	"millrace/cmd/internal/control"
 	"millrace/engine"
+	"millrace/filters/l4"
 	"millrace/upstream"
 )
 
@@ -15,11 +16,14 @@ type memoryMax struct {
 	pipes  int64 // of all loops, in the kernel
 	logs   int64 // rings and batches of the access logs
 	admin  int64
+	udp    int64 // of all loops: queues and sessions
 	// each is what the write queue of one connection may come to: the largest of all listeners and clusters.
 	each int64
-	// queues is the sum of all write queues. Only valid if bounded: each listener has a connection_limit.
-	queues  int64
-	bounded bool
+	// queues is the sum of all write queues: what limits of connections allow, or, if that is less, the limit of
+	// the loops.
+	queues int64
+	// limited says that all connections are limited in number.
+	limited bool
 }
 
 // memoryMax adds up the limits of a snapshot.
@@ -28,7 +32,7 @@ func (s *Server) memoryMax(snap *control.Snapshot) memoryMax {
 	m := memoryMax{
 		blocks: loops * cfg.BlocksMax, stages: loops * int64(cfg.StageBytes),
 		pipes: loops * int64(cfg.SplicePipesMax) * int64(cfg.SplicePipeBytes),
-		logs:  s.logs.BytesMax(len(s.workers)), bounded: true,
+		logs:  s.logs.BytesMax(len(s.workers)), limited: true,
 	}
 	if s.admin != nil {
 		m.admin = admin.BytesMax
@@ -38,33 +42,56 @@ func (s *Server) memoryMax(snap *control.Snapshot) memoryMax {
 		conns := c.Budgets[upstream.Default].Max(upstream.Connections) + c.Budgets[upstream.High].Max(upstream.Connections)
 		m.addQueues(c.Config.PerConnectionBufferLimitBytes+cfg.ScratchBytes, conns)
 	}
+	if most := loops * cfg.QueuedBytesMax; !m.limited || m.queues > most {
+		m.queues = most
+	}
+	m.addUDP(snap, loops)
 	return m
+}
+
+// udpSessionBytes is about what a UDP session takes: its socket, its timer and its place in the table.
+const udpSessionBytes = 1 << 10
+
+// addUDP adds what UDP listeners take.
+func (m *memoryMax) addUDP(snap *control.Snapshot, loops int64) {
+	sessions, any := int64(0), false
+	for _, l := range snap.Listeners {
+		if !l.UDP {
+			continue
+		}
+		any = true
+		for _, c := range l.Chains {
+			if cfg, ok := c.Filters[len(c.Filters)-1].Config.(*l4.UDPProxyConfig); ok {
+				sessions += int64(cfg.MaxSessions)
+			}
+		}
+	}
+	if any {
+		m.udp = loops*engine.PacketBytesMax + sessions*udpSessionBytes
+	}
 }
 
 // addListeners adds the write queues of downstream connections: as many as the listeners' limits allow, or, if that is
 // less, the limit of the process.
 func (m *memoryMax) addListeners(snap *control.Snapshot, scratch int) {
-	limited, sum, each, bounded := int64(0), int64(0), 0, true
+	var counted memoryMax // those for which the limit of the process holds
+	counted.limited = true
 	for _, l := range snap.Listeners {
 		if l.UDP {
 			continue
 		}
-		size := l.BufferLimit + scratch
-		m.each = max(m.each, int64(size))
-		if l.IgnoreGlobalLimit || snap.ConnectionLimit == 0 {
-			m.addQueues(size, l.ConnectionLimit)
-			m.bounded = m.bounded && l.ConnectionLimit > 0
-			continue
+		to := m
+		if snap.ConnectionLimit > 0 && !l.IgnoreGlobalLimit {
+			to = &counted
 		}
-		limited, sum, each = limited+l.ConnectionLimit, sum+l.ConnectionLimit*int64(size), max(each, size)
-		bounded = bounded && l.ConnectionLimit > 0
+		to.addQueues(l.BufferLimit+scratch, l.ConnectionLimit)
+		to.limited = to.limited && l.ConnectionLimit > 0
 	}
-	if most := snap.ConnectionLimit; most > 0 {
-		if !bounded || limited > most {
-			sum = most * int64(each)
-		}
-		m.queues += sum
+	if most := snap.ConnectionLimit * counted.each; !counted.limited || counted.queues > most {
+		counted.queues = most
 	}
+	m.each = max(m.each, counted.each)
+	m.queues += counted.queues
 }
 
 // addQueues adds the write queues of so many connections: up to the watermark, and what one read brings
@@ -75,17 +102,14 @@ func (m *memoryMax) addQueues(each int, conns int64) {
 }
 
 // sum is everything but the write queues.
-func (m *memoryMax) sum() int64 { return m.blocks + m.stages + m.pipes + m.logs + m.admin }
+func (m *memoryMax) sum() int64 { return m.blocks + m.stages + m.pipes + m.logs + m.admin + m.udp }
 
 // attrs returns the values for a log line, in MiB rounded up.
 func (m *memoryMax) attrs() []any {
 	mib := func(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
-	list := []any{
+	return []any{
 		"sum_mib", mib(m.sum()), "blocks_mib", mib(m.blocks), "stages_mib", mib(m.stages), "pipes_mib", mib(m.pipes),
-		"access_logs_mib", mib(m.logs), "admin_mib", mib(m.admin), "connection_queue_kib", m.each >> 10,
+		"access_logs_mib", mib(m.logs), "admin_mib", mib(m.admin), "udp_mib", mib(m.udp), "connection_queue_kib", m.each >> 10,
+		"queues_mib", mib(m.queues),
 	}
-	if m.bounded {
-		return append(list, "queues_mib", mib(m.queues))
-	}
-	return append(list, "queues_mib", "no bound without connection_limit")
 }
