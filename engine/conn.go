@@ -92,11 +92,12 @@ func (c *Conn) Token() Token { return Token{c.slot, c.gen} }
 // handler before, and from outside.
 //
 // What is kept of the input, or what the OnData that calls it leaves, is shown to h later in the
-// same turn, without waiting for new bytes. If the peer has finished sending and was heard, OnEOF follows. While reading
-// is paused both wait for ResumeRead.
+// same turn, without waiting for new bytes. If the peer has finished sending and was heard, OnEOF
+// follows. While reading is paused both wait for ResumeRead.
 //
-// All else stays as it is: the deadline, the watermarks, SetBatch, the count of PauseRead, a splice that
-// goes on, and calls that are due already (OnConnect, OnWriteLow, OnClose), which go to h. In OnAccept the handler returned wins.
+// All else stays as it is: the deadline, the watermarks, SetBatch, the count of PauseRead, a splice
+// that goes on, and calls that are due already (OnConnect, OnWriteLow, OnClose), which go to h.
+// In OnAccept the handler returned wins.
 func (c *Conn) SetHandler(h Handler) {
 	c.loop.owner.assert()
 	if c.flags&(flagClosed|flagLinger) != 0 {

@@ -12,7 +12,7 @@ import (
 //
 //	src socket ── splice ──▶ pipe ── splice ──▶ dst socket      large pieces
 //	src socket ── read ──▶ scratch ── write ──▶ dst socket      small ones, and when no pipe can be had
-//	                                    └─▶ dst.out             what it refuses; nothing is read until that is gone
+//	                                    └─▶ dst.out             what it refuses; it goes before more is read
 //
 // Which of the two is cheaper depends on how much is there at once, so the last pieces decide. A pipe is
 // held only while bytes are in it: idle tunnels share the few of the loop.
@@ -40,23 +40,23 @@ const spliceSmallsMax = 3
 // Splice moves the next n bytes of c to dst, or with n negative all until EOF, without showing
 // them to a handler: large pieces socket to socket, small ones (LoopConfig.SpliceBytesMin) by reading and
 // writing, which is cheaper for them. It reports false when that cannot be done now: a conn is not plain
-// and open, bytes of c are kept, or c is spliced already.
+// and open, the end of c was seen, or c or dst is spliced already.
 //
-// It begins later in the turn, behind what is written to dst in this event. While it goes on,
-// OnData of c is not called, OnSplice reports progress, and nothing may be written to dst. PauseRead stops it until
-// ResumeRead. Called inside OnData, bytes that OnData then leaves are sent first
-// and count. If dst breaks, its own handler is told, and the splice ends without a word.
+// It begins later in the turn, behind what is written to dst in this event. While it goes on, OnData
+// of c is not called, OnSplice reports progress, and nothing may be written to dst. PauseRead stops it
+// until ResumeRead. Bytes of c that are kept are sent first and count: called inside OnData, what that then
+// leaves. If dst breaks, its own handler is told, and the splice ends without a word.
 //
-// When dst takes no more, reading stops, which OnSplice tells: SpliceBuffered is not 0 then, until it is told again. What is under way then, in a pipe or in the queue of dst, is at most
-// the high watermark of dst, or 4 KiB if that is less.
+// When dst takes no more, reading stops, which OnSplice tells: SpliceBuffered is not 0 then, until it is
+// told again. What is under way then, in a pipe or in the queue of dst, is at most the high
+// watermark of dst, or 4 KiB if that is less.
 func (c *Conn) Splice(dst *Conn, n int64) bool {
 	c.loop.owner.assert()
 	l := c.loop
 	const unfit = flagClosed | flagFailed | flagBroken | flagLinger | flagConnecting
 	if n == 0 || c.loop != dst.loop || c == dst ||
 		(c.flags|dst.flags)&unfit != 0 || c.flags&flagEOF != 0 || dst.flags&flagShut != 0 ||
-		c.wire != nil || dst.wire != nil || c.splice != nil || dst.feeder != nil ||
-		c.kept != nil && c.flags&flagInData == 0 {
+		c.wire != nil || dst.wire != nil || c.splice != nil || dst.feeder != nil {
 		return false
 	}
 	s := l.newSplicer()
@@ -66,7 +66,23 @@ func (c *Conn) Splice(dst *Conn, n int64) bool {
 	c.flags |= flagSplice
 	dst.flags |= flagFed
 	l.markReady(c)
+	if c.kept != nil && c.flags&flagInData == 0 {
+		c.spliceKept()
+	}
 	return true
+}
+
+// spliceKept makes what is kept of c the first bytes of its splice.
+func (c *Conn) spliceKept() {
+	k := c.kept
+	c.flags &^= flagStuck
+	n := c.spliceRest(k.bytes())
+	if c.flags&flagClosed != 0 {
+		return
+	}
+	if k.off, k.n = k.off+n, k.n-n; k.n == 0 {
+		c.dropKept()
+	}
 }
 
 // Splicing reports whether a splice of c goes on.
@@ -401,6 +417,9 @@ func (s *splicer) report() {
 		if eof {
 			c.onEOF()
 		} else {
+			if c.kept != nil { // OnData left more than the span
+				c.flags |= flagOffer
+			}
 			l.markReady(c)
 		}
 	}

@@ -148,9 +148,6 @@ func TestSpliceRefused(t *testing.T) {
 	}
 	p.Write("kept")
 	tl.Settle()
-	if c.Splice(d, -1) {
-		t.Error("Splice = true with bytes kept")
-	}
 	if !d.Splice(c, -1) {
 		t.Error("Splice = false between plain conns")
 	}
@@ -161,6 +158,48 @@ func TestSpliceRefused(t *testing.T) {
 	c.CloseWrite()
 	if d.Splice(c, -1) {
 		t.Error("Splice = true to a conn that has ended its direction")
+	}
+}
+
+// What is kept goes first, and counts; what is left of it behind the span is shown again.
+func TestSpliceKept(t *testing.T) {
+	t.Parallel()
+	for _, inside := range []bool{false, true} {
+		for _, tt := range []struct {
+			span  int64
+			want  string
+			calls []string
+		}{
+			{4, "four", []string{"splice 4 done", `data "andmore"`}},
+			{11, "fourandmore", []string{"splice 11 done"}},
+			{-1, "fourandmore", []string{"splice 11"}},
+		} {
+			tl := enginetest.NewLoop(t)
+			src := enginetest.NewRecorder()
+			cs, ps := tl.Pair(src)
+			cd, pd := tl.Pair(enginetest.NewRecorder())
+			done := false
+			src.DataFunc = func(b []byte) int {
+				if inside && !done {
+					done = cs.Splice(cd, tt.span)
+				}
+				if string(b) == "andmore" {
+					return 7
+				}
+				return 0
+			}
+			ps.Write("fourandmore")
+			tl.Settle()
+			if !inside && !cs.Splice(cd, tt.span) {
+				t.Fatal("Splice = false")
+			}
+			tl.Settle()
+			src.Want(t, append([]string{`data "fourandmore"`}, tt.calls...)...)
+			if got := pd.Read(); got != tt.want {
+				t.Errorf("inside=%v span=%d: peer got %q, want %q", inside, tt.span, got, tt.want)
+			}
+			wantNoBlocks(t, tl)
+		}
 	}
 }
 
