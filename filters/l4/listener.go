@@ -130,6 +130,7 @@ func (l *Listener) newConn(io *engine.Conn) *conn {
 	c := &conn{l: l, steps: l.steps, gate: l.opt.Gate, id: l.connID<<8 | uint64(l.opt.Loop.Index())}
 	c.IO, c.Connection.Chain, c.Start = io, c, l.opt.Loop.Now()
 	c.DirectRemote, c.DirectLocal = io.RemoteAddr(), io.LocalAddr()
+	io.SetHandler(c) // who hears of the end if a filter panics before OnAccept returns
 	return c
 }
 
@@ -157,15 +158,11 @@ func (l *Listener) log(c *conn) {
 	if !l.opt.Log.Enabled() {
 		return
 	}
-	now := l.opt.Loop.Now()
 	r := &l.record
-	r.Reset()
-	r.Start, r.End, r.StartUnix = c.Start, now, l.opt.Loop.Unix()-(now-c.Start)
-	r.RequestBytes, r.ResponseBytes = c.IO.BytesIn(), c.IO.BytesOut()
-	r.Flags, r.Info.Details, r.ConnectionDetails = c.Flags, c.noChain, c.Details
-	r.FilterChain, r.RequestedServerName, r.Cluster = c.ChainName, c.ServerName, c.Cluster
-	r.Remote, r.DirectRemote, r.Local, r.ConnID = c.IO.RemoteAddr(), c.DirectRemote, c.IO.LocalAddr(), c.id
+	filters.DescribeConnection(r, accesslog.TypeNotSet, l.opt.Loop, c.IO, &c.Connection, c.Start)
+	r.Info.Details, r.Cluster, r.ConnID = c.noChain, c.Cluster, c.id
 	l.opt.Log.Log(r)
+	r.Reset() // it must not keep what the connection had
 }
 
 // A ChainGate is the gate that terminal filters of a chain are given, as NetworkEnv.Gate: network filters

@@ -15,7 +15,6 @@ import (
 
 	"millrace/codec/clienthello"
 	"millrace/codec/proxyproto"
-	"millrace/engine"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 )
@@ -625,17 +624,9 @@ func TestListenerReset(t *testing.T) {
 	w.add("tls_inspector", tlsInspectorDefaults())
 	a := &fakeFilter{w: w, name: "a", onNew: filters.NetworkPause}
 	w.chain("", a)
-	w.l = NewListener(w.opt)
-	fd, err := engine.Listen(tcpLoopback, engine.ListenerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ls, err := w.loop.AddListener(fd, engine.ListenerOptions{}, w.l)
-	if err != nil {
-		t.Fatal(err)
-	}
+	addr := w.listen()
 	dial := func(in string) *net.TCPConn {
-		c, err := net.Dial("tcp", ls.Addr().String())
+		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -663,8 +654,57 @@ func TestListenerReset(t *testing.T) {
 		t.Errorf("downstream_listener_filter_error = %d after a reset behind listener filters", n)
 	}
 	w.want("a new", "a end")
-	ls.DrainAndClose(0)
 	w.wantDone()
+}
+
+// A filter that panics costs its connection, wherever it does, and nothing is left of that.
+func TestListenerPanics(t *testing.T) {
+	t.Parallel()
+	for _, stage := range []string{"accept", "peek", "new", "established", "terminal"} {
+		w := newListenerWorld(t)
+		panics := func(now string) {
+			if now == stage {
+				panic("as the test wants")
+			}
+		}
+		w.opt.Filters = []Named{{"a", panicFilter(panics)}}
+		a := &fakeFilter{w: w, name: "a"}
+		a.inNew = func(*filters.Connection) { panics("new") }
+		a.inEstablished = func(*filters.Connection) { panics("established") }
+		_, term := w.chain("", a)
+		term.onData = func(*fakeConn, []byte) { panics("terminal") }
+		addr := w.listen()
+		for range 3 {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Write([]byte("xy")); err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+		w.loop.Until(func() bool { return w.left == 3 })
+		w.wantDone()
+		if n := w.loop.Stats().Panics.Load(); n != 3 {
+			t.Errorf("%s: %d panics", stage, n)
+		}
+	}
+}
+
+type panicFilter func(now string)
+
+func (f panicFilter) OnAccept(*filters.Connection) filters.ListenerVerdict {
+	f("accept")
+	return filters.ListenerContinue
+}
+
+func (f panicFilter) OnPeek(_ *filters.Connection, b []byte, _ bool) (int, filters.ListenerVerdict) {
+	if len(b) == 0 {
+		return 0, filters.ListenerWait
+	}
+	f("peek")
+	return 1, filters.ListenerContinue
 }
 
 // FuzzListenerFilters: whatever comes, however it is cut, the terminal filter gets what no filter has consumed, and

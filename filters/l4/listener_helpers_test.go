@@ -35,7 +35,11 @@ func newListenerWorld(t testing.TB, listenerFilters ...any) *listenerWorld {
 	t.Helper()
 	w := &listenerWorld{t: t}
 	w.loop = enginetest.NewLoop(t, func(c *engine.LoopConfig) {
-		c.OnPanic = func(v any, stack []byte) { t.Errorf("panic on the loop: %v\n%s", v, stack) }
+		c.OnPanic = func(v any, stack []byte) {
+			if v != "as the test wants" {
+				t.Errorf("panic on the loop: %v\n%s", v, stack)
+			}
+		}
 	})
 	w.leased = w.loop.Arena().Leased()
 	w.opt = Options{Loop: w.loop.Loop, Timeout: 15 * time.Second, Gate: w, Stats: new(Stats)}
@@ -156,6 +160,21 @@ func (w *listenerWorld) wantDone() {
 			w.t.Errorf("chain %q has %d connections", ch.Name(), ch.Conns())
 		}
 	}
+}
+
+// listen lets the listener accept connections from the loopback, and returns its address.
+func (w *listenerWorld) listen() string {
+	w.t.Helper()
+	w.l = NewListener(w.opt)
+	fd, err := engine.Listen(tcpLoopback, engine.ListenerOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ls, err := w.loop.AddListener(fd, engine.ListenerOptions{}, w.l)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ls.Addr().String()
 }
 
 // register implements stats.Registrar.
