@@ -328,9 +328,12 @@ func slowestOf(t *testing.T, p *proxy, n int) time.Duration {
 	return most
 }
 
+// crowdEnv tells a process of TestCrowd the address of the proxy.
+const crowdEnv = "MILLRACE_CROWD"
+
 // TestCrowdHelper is not a test: TestCrowd runs it in processes of its own, to have descriptors for its connections.
 func TestCrowdHelper(t *testing.T) {
-	addr := os.Getenv("MILLRACE_CROWD")
+	addr := os.Getenv(crowdEnv)
 	if addr == "" {
 		t.Skip("only of use to TestCrowd")
 	}
@@ -374,7 +377,7 @@ func TestCrowd(t *testing.T) {
 	var crowds []crowd
 	for range 2 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestCrowdHelper$")
-		cmd.Env = append(os.Environ(), "MILLRACE_CROWD="+p.addr(""), fmt.Sprintf("MILLRACE_CROWD_SIZE=%d", size))
+		cmd.Env = append(os.Environ(), crowdEnv+"="+p.addr(""), fmt.Sprintf("MILLRACE_CROWD_SIZE=%d", size))
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		in, _ := cmd.StdinPipe()
 		out, _ := cmd.StdoutPipe()

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A twoSpaces is two network namespaces: a client, and a router on which millrace runs.
+//
+//	client 10.99.0.2 ── veth ── 10.99.0.1 router: whatever comes for other addresses arrives here
+//	       fd99::2             fd99::1
+type twoSpaces struct {
+	t              *testing.T
+	client, router int // file descriptors
+	home           int // the namespace of the test
+}
+
+// newTwoSpaces makes the namespaces. The goroutine of the test keeps its thread: it enters and leaves them.
+func newTwoSpaces(t *testing.T) *twoSpaces {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: network namespaces and packet filters")
+	}
+	for _, tool := range []string{"ip", "nft"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s (packages iproute2 and nftables): %v", tool, err)
+		}
+	}
+	runtime.LockOSThread() // for good: a thread that has been elsewhere is not given back
+	n := &twoSpaces{t: t, home: openNamespace(t, "/proc/thread-self/ns/net")}
+	client, router := fmt.Sprintf("mrc%d", os.Getpid()), fmt.Sprintf("mrr%d", os.Getpid())
+	for _, name := range []string{client, router} {
+		if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+			t.Skipf("no network namespaces here: %s", out)
+		}
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
+	}
+	n.client, n.router = openNamespace(t, "/run/netns/"+client), openNamespace(t, "/run/netns/"+router)
+	n.run("ip", "link", "add", "mr0", "netns", client, "type", "veth", "peer", "name", "mr1", "netns", router)
+	n.in(n.client, func() {
+		n.run("ip", "addr", "add", "10.99.0.2/24", "dev", "mr0")
+		n.run("ip", "addr", "add", "fd99::2/64", "dev", "mr0", "nodad")
+		n.run("ip", "link", "set", "mr0", "up")
+		n.run("ip", "route", "add", "default", "via", "10.99.0.1")
+		n.run("ip", "-6", "route", "add", "default", "via", "fd99::1")
+	})
+	n.in(n.router, func() {
+		n.run("ip", "addr", "add", "10.99.0.1/24", "dev", "mr1")
+		n.run("ip", "addr", "add", "fd99::1/64", "dev", "mr1", "nodad")
+		n.run("ip", "link", "set", "mr1", "up")
+		n.run("ip", "link", "set", "lo", "up")
+	})
+	return n
+}
+
+func openNamespace(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("open %s: %v", path, err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
+}
+
+// in runs f in a namespace: processes that it starts and sockets that it opens are there.
+func (n *twoSpaces) in(fd int, f func()) {
+	n.t.Helper()
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		n.t.Fatalf("setns: %v", err)
+	}
+	defer func() {
+		if err := unix.Setns(n.home, unix.CLONE_NEWNET); err != nil {
+			n.t.Fatalf("setns back: %v", err)
+		}
+	}()
+	f()
+}
+
+func (n *twoSpaces) run(name string, args ...string) {
+	n.t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		n.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// rules loads packet filter rules on the router.
+func (n *twoSpaces) rules(text string) {
+	n.t.Helper()
+	n.in(n.router, func() {
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(text)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			n.t.Skipf("the kernel does not take these rules: %s", out)
+		}
+	})
+}
+
+// ask connects from a namespace and returns all that comes until the end.
+func (n *twoSpaces) ask(from int, to string) string {
+	n.t.Helper()
+	var c net.Conn
+	var err error
+	n.in(from, func() { c, err = net.DialTimeout("tcp", to, waitMax) })
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	b, err := io.ReadAll(c)
+	if err != nil {
+		return string(b) + err.Error()
+	}
+	return string(b)
+}
+
+// stat returns a counter of a millrace on the router.
+func (n *twoSpaces) stat(p *proxy, name string) string {
+	n.t.Helper()
+	var c net.Conn
+	var err error
+	n.in(n.router, func() { c, err = net.DialTimeout("tcp", p.admin, waitMax) })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET /stats?filter=^%s$ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", name)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return strings.TrimSpace(bodyOf(n.t, resp))
+}
+
+// say is a filter chain that answers with its name.
+func say(name, match string) string {
+	return fmt.Sprintf(`{"name": %q, "match": {%s}, "filters": [{"name": "direct_response", "config": {"response": %q}}]}`, name, match, name)
+}
+
+// Connections to any address are redirected to millrace, which finds out where they wanted to go: the filter chain,
+// the access log and the listener follow that. A real redirect, in network namespaces.
+func TestOriginalDst(t *testing.T) {
+	n := newTwoSpaces(t)
+	n.rules(`
+table ip millrace {
+  chain pre {
+    type nat hook prerouting priority dstnat;
+    tcp dport { 5432, 6379, 7000 } redirect to :15001
+  }
+}
+table ip6 millrace {
+  chain pre {
+    type nat hook prerouting priority dstnat;
+    tcp dport { 5432, 6379, 7000 } redirect to :15001
+  }
+}`)
+	log := filepath.Join(t.TempDir(), "access.log")
+	config := fmt.Sprintf(`{"concurrency": 1, "listeners": [
+ {"name": "in", "address": ":15001", "stat_prefix": "in", "use_original_dst": true, "listener_filters": [{"name": "original_dst"}],
+  "access_log": [{"path": %q, "format": "%%DOWNSTREAM_LOCAL_ADDRESS%% %%DOWNSTREAM_DIRECT_LOCAL_ADDRESS%% %%FILTER_CHAIN_NAME%%", "flush_interval": "10ms"}],
+  "filter_chains": [%s, %s, %s, %s]},
+ {"name": "seven", "address": "0.0.0.0:7000", "stat_prefix": "seven", "bind_to_port": false, "filter_chains": [%s]}
+ ]}`, log,
+		say("postgres", `"destination_port": 5432`),
+		say("redis-50", `"destination_port": 6379, "prefix_ranges": ["192.0.2.50"]`),
+		say("redis-six", `"destination_port": 6379, "prefix_ranges": ["2001:db8::/32"]`),
+		say("direct", `"destination_port": 15001`),
+		say("handed over", ""))
+	var p *proxy
+	n.in(n.router, func() { p = startProxy(t, config) })
+	for _, tt := range []struct{ to, want string }{
+		{"192.0.2.50:5432", "postgres"},
+		{"198.51.100.1:5432", "postgres"},
+		{"192.0.2.50:6379", "redis-50"},
+		{"192.0.2.51:6379", ""}, // no chain
+		{"[2001:db8::7]:6379", "redis-six"},
+		{"[2001:db8::7]:5432", "postgres"},
+		{"10.99.0.1:15001", "direct"}, // not redirected
+		{"192.0.2.50:7000", "handed over"},
+	} {
+		if got := n.ask(n.client, tt.to); got != tt.want {
+			t.Errorf("a client of %s got %q, want %q", tt.to, got, tt.want)
+		}
+	}
+	want := []string{
+		"192.0.2.50:5432 10.99.0.1:15001 postgres", "192.0.2.51:6379 10.99.0.1:15001 -",
+		"[2001:db8::7]:6379 [fd99::1]:15001 redis-six", "10.99.0.1:15001 10.99.0.1:15001 direct",
+	}
+	var logged []byte
+	all := eventually(func() bool {
+		logged, _ = os.ReadFile(log)
+		for _, line := range want {
+			if !strings.Contains(string(logged), line+"\n") {
+				return false
+			}
+		}
+		return true
+	})
+	if !all {
+		t.Errorf("the access log has\n%s\nwant\n%s", logged, strings.Join(want, "\n"))
+	}
+	if got := n.stat(p, "listener.in.no_filter_chain_match"); !strings.HasSuffix(got, ": 1") {
+		t.Errorf("stats %q", got)
+	}
+	if got := n.stat(p, "listener.seven.downstream_cx_total"); !strings.HasSuffix(got, ": 1") {
+		t.Errorf("stats %q", got)
+	}
+}
+
+// A transparent listener is given connections with their addresses as they are: TPROXY.
+func TestOriginalDstTransparent(t *testing.T) {
+	n := newTwoSpaces(t)
+	n.rules(`
+table ip millrace {
+  chain pre {
+    type filter hook prerouting priority mangle;
+    tcp dport { 5432, 6379 } tproxy to :15002 meta mark set 1 accept
+  }
+}`)
+	n.in(n.router, func() {
+		n.run("ip", "rule", "add", "fwmark", "1", "lookup", "100")
+		n.run("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100")
+	})
+	config := fmt.Sprintf(`{"concurrency": 1, "listeners": [
+ {"name": "in", "address": "0.0.0.0:15002", "transparent": true, "listener_filters": [{"name": "original_dst"}],
+  "filter_chains": [%s, %s]}]}`,
+		say("postgres", `"destination_port": 5432, "prefix_ranges": ["192.0.2.0/24"]`), say("redis", `"destination_port": 6379`))
+	n.in(n.router, func() { startProxy(t, config) })
+	for _, tt := range []struct{ to, want string }{
+		{"192.0.2.50:5432", "postgres"}, {"203.0.113.9:6379", "redis"}, {"203.0.113.9:5432", ""},
+	} {
+		if got := n.ask(n.client, tt.to); got != tt.want {
+			t.Errorf("a client of %s got %q, want %q", tt.to, got, tt.want)
+		}
+	}
+}
