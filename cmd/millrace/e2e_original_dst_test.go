@@ -11,23 +11,29 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// A twoSpaces is two network namespaces: a client, and a router on which millrace runs.
+// spaces are network namespaces: a client, a router on which millrace runs, and a server.
 //
-//	client 10.99.0.2 ── veth ── 10.99.0.1 router: whatever comes for other addresses arrives here
-//	       fd99::2             fd99::1
-type twoSpaces struct {
-	t              *testing.T
-	client, router int // file descriptors
-	home           int // the namespace of the test
+//	client 10.99.0.2 ── veth ── 10.99.0.1 router 10.98.0.1 ── veth ── 10.98.0.2 server
+//	       fd99::2              fd99::1
+//
+// Whatever the client sends to other addresses, and the server answers, arrives at the router.
+type spaces struct {
+	t                      *testing.T
+	client, router, server int // file descriptors
+	home                   int // the namespace of the test
 }
 
-// newTwoSpaces makes the namespaces. The goroutine of the test keeps its thread: it enters and leaves them.
-func newTwoSpaces(t *testing.T) *twoSpaces {
+// spacesMade tells the namespaces of tests apart.
+var spacesMade atomic.Int32
+
+// newSpaces makes the namespaces. The goroutine of the test keeps its thread: it enters and leaves them.
+func newSpaces(t *testing.T) *spaces {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: network namespaces and packet filters")
@@ -38,16 +44,18 @@ func newTwoSpaces(t *testing.T) *twoSpaces {
 		}
 	}
 	runtime.LockOSThread() // for good: a thread that has been elsewhere is not given back
-	n := &twoSpaces{t: t, home: openNamespace(t, "/proc/thread-self/ns/net")}
-	client, router := fmt.Sprintf("mrc%d", os.Getpid()), fmt.Sprintf("mrr%d", os.Getpid())
-	for _, name := range []string{client, router} {
-		if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+	n := &spaces{t: t, home: openNamespace(t, "/proc/thread-self/ns/net")}
+	names := [3]string{}
+	for i, fd := range []*int{&n.client, &n.router, &n.server} {
+		names[i] = fmt.Sprintf("mr-%d-%d", os.Getpid(), spacesMade.Add(1))
+		if out, err := exec.Command("ip", "netns", "add", names[i]).CombinedOutput(); err != nil {
 			t.Skipf("no network namespaces here: %s", out)
 		}
-		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", names[i]).Run() })
+		*fd = openNamespace(t, "/run/netns/"+names[i])
 	}
-	n.client, n.router = openNamespace(t, "/run/netns/"+client), openNamespace(t, "/run/netns/"+router)
-	n.run("ip", "link", "add", "mr0", "netns", client, "type", "veth", "peer", "name", "mr1", "netns", router)
+	n.run("ip", "link", "add", "mr0", "netns", names[0], "type", "veth", "peer", "name", "mr1", "netns", names[1])
+	n.run("ip", "link", "add", "mr2", "netns", names[1], "type", "veth", "peer", "name", "mr3", "netns", names[2])
 	n.in(n.client, func() {
 		n.run("ip", "addr", "add", "10.99.0.2/24", "dev", "mr0")
 		n.run("ip", "addr", "add", "fd99::2/64", "dev", "mr0", "nodad")
@@ -58,8 +66,15 @@ func newTwoSpaces(t *testing.T) *twoSpaces {
 	n.in(n.router, func() {
 		n.run("ip", "addr", "add", "10.99.0.1/24", "dev", "mr1")
 		n.run("ip", "addr", "add", "fd99::1/64", "dev", "mr1", "nodad")
-		n.run("ip", "link", "set", "mr1", "up")
-		n.run("ip", "link", "set", "lo", "up")
+		n.run("ip", "addr", "add", "10.98.0.1/24", "dev", "mr2")
+		for _, link := range []string{"mr1", "mr2", "lo"} {
+			n.run("ip", "link", "set", link, "up")
+		}
+	})
+	n.in(n.server, func() {
+		n.run("ip", "addr", "add", "10.98.0.2/24", "dev", "mr3")
+		n.run("ip", "link", "set", "mr3", "up")
+		n.run("ip", "route", "add", "default", "via", "10.98.0.1")
 	})
 	return n
 }
@@ -75,7 +90,7 @@ func openNamespace(t *testing.T, path string) int {
 }
 
 // in runs f in a namespace: processes that it starts and sockets that it opens are there.
-func (n *twoSpaces) in(fd int, f func()) {
+func (n *spaces) in(fd int, f func()) {
 	n.t.Helper()
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 		n.t.Fatalf("setns: %v", err)
@@ -88,7 +103,7 @@ func (n *twoSpaces) in(fd int, f func()) {
 	f()
 }
 
-func (n *twoSpaces) run(name string, args ...string) {
+func (n *spaces) run(name string, args ...string) {
 	n.t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		n.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
@@ -96,7 +111,7 @@ func (n *twoSpaces) run(name string, args ...string) {
 }
 
 // rules loads packet filter rules on the router.
-func (n *twoSpaces) rules(text string) {
+func (n *spaces) rules(text string) {
 	n.t.Helper()
 	n.in(n.router, func() {
 		cmd := exec.Command("nft", "-f", "-")
@@ -107,8 +122,17 @@ func (n *twoSpaces) rules(text string) {
 	})
 }
 
+// markedIsLocal makes packets with mark 1 end at the router, whomever they are for.
+func (n *spaces) markedIsLocal() {
+	n.t.Helper()
+	n.in(n.router, func() {
+		n.run("ip", "rule", "add", "fwmark", "1", "lookup", "100")
+		n.run("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100")
+	})
+}
+
 // ask connects from a namespace and returns all that comes until the end.
-func (n *twoSpaces) ask(from int, to string) string {
+func (n *spaces) ask(from int, to string) string {
 	n.t.Helper()
 	var c net.Conn
 	var err error
@@ -125,7 +149,7 @@ func (n *twoSpaces) ask(from int, to string) string {
 }
 
 // stat returns a counter of a millrace on the router.
-func (n *twoSpaces) stat(p *proxy, name string) string {
+func (n *spaces) stat(p *proxy, name string) string {
 	n.t.Helper()
 	var c net.Conn
 	var err error
@@ -150,7 +174,8 @@ func say(name, match string) string {
 // Connections to any address are redirected to millrace, which finds out where they wanted to go: the filter chain,
 // the access log and the listener follow that. A real redirect, in network namespaces.
 func TestOriginalDst(t *testing.T) {
-	n := newTwoSpaces(t)
+	t.Parallel()
+	n := newSpaces(t)
 	n.rules(`
 table ip millrace {
   chain pre {
@@ -219,7 +244,8 @@ table ip6 millrace {
 
 // A transparent listener is given connections with their addresses as they are: TPROXY.
 func TestOriginalDstTransparent(t *testing.T) {
-	n := newTwoSpaces(t)
+	t.Parallel()
+	n := newSpaces(t)
 	n.rules(`
 table ip millrace {
   chain pre {
@@ -227,10 +253,7 @@ table ip millrace {
     tcp dport { 5432, 6379 } tproxy to :15002 meta mark set 1 accept
   }
 }`)
-	n.in(n.router, func() {
-		n.run("ip", "rule", "add", "fwmark", "1", "lookup", "100")
-		n.run("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100")
-	})
+	n.markedIsLocal()
 	config := fmt.Sprintf(`{"concurrency": 1, "listeners": [
  {"name": "in", "address": "0.0.0.0:15002", "transparent": true, "listener_filters": [{"name": "original_dst"}],
   "filter_chains": [%s, %s]}]}`,
@@ -241,6 +264,52 @@ table ip millrace {
 	} {
 		if got := n.ask(n.client, tt.to); got != tt.want {
 			t.Errorf("a client of %s got %q, want %q", tt.to, got, tt.want)
+		}
+	}
+}
+
+// The server sees the client's own address, though it is millrace that connects: original_src.
+func TestOriginalSrc(t *testing.T) {
+	t.Parallel()
+	n := newSpaces(t)
+	n.rules(`
+table ip millrace {
+  chain pre {
+    type filter hook prerouting priority mangle;
+    socket transparent 1 meta mark set 1 accept
+  }
+}`)
+	n.markedIsLocal()
+	var ln net.Listener
+	n.in(n.server, func() {
+		var err error
+		if ln, err = net.Listen("tcp", "10.98.0.2:9000"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() { // tells each client its address
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, c.RemoteAddr().(*net.TCPAddr).IP.String())
+			_ = c.Close()
+		}
+	}()
+	proxyTo := `"filters": [{"name": "tcp_proxy", "config": {"stat_prefix": "t", "cluster": "s"}}]`
+	config := fmt.Sprintf(`{"concurrency": 1, "listeners": [
+ {"name": "own", "address": "10.99.0.1:15003", %[1]s},
+ {"name": "clients", "address": "10.99.0.1:15004", "listener_filters": [{"name": "original_src"}], %[1]s},
+ {"name": "marked", "address": "10.99.0.1:15005", "listener_filters": [{"name": "original_src", "config": {"mark": 7}}], %[1]s}],
+ "clusters": [{"name": "s", "hosts": ["10.98.0.2:9000"]}]}`, proxyTo)
+	n.in(n.router, func() { startProxy(t, config) })
+	for _, tt := range []struct{ to, want string }{
+		{"10.99.0.1:15003", "10.98.0.1"}, {"10.99.0.1:15004", "10.99.0.2"}, {"10.99.0.1:15005", "10.99.0.2"},
+	} {
+		if got := n.ask(n.client, tt.to); got != tt.want {
+			t.Errorf("the server sees a client of %s as %q, want %q", tt.to, got, tt.want)
 		}
 	}
 }
