@@ -261,8 +261,6 @@ func (p *tcpProxy) OnTimer(now int64) {
 		t.count()
 		out, in := t.waiting(downstream), t.waiting(upstreamer)
 		tx, rx = tx+out, rx+in
-		t.sampleFlow(downstream, out)
-		t.sampleFlow(upstreamer, in)
 		if out+in == 0 {
 			p.rest(t)
 		}

@@ -16,31 +16,26 @@ func (e *tcpEnd) pass(to *tcpEnd) {
 	}
 }
 
-// onSpliced tells that bytes went past us.
+// onSpliced tells that bytes went past us, or that the other end begins to hold them up, or ceases to.
 //
 // Hot path: BenchmarkTCPProxy.
 func (t *tcpTunnel) onSpliced(from, to *tcpEnd, n int64) {
 	p := t.p
-	now := p.loop.Now()
-	from.seen, to.seen = now, now
-	from.bytes += uint64(n)
-	if t.active == 0 {
-		p.wake(t)
+	if n > 0 {
+		now := p.loop.Now()
+		from.seen, to.seen = now, now
+		from.bytes += uint64(n)
+		if t.active == 0 {
+			p.wake(t)
+		}
 	}
-	if from.io.SpliceBuffered() > 0 {
+	switch {
+	case from.io.SpliceBuffered() > 0:
 		t.lags(to)
 		t.pause(from)
-	} else if from.paused {
+	case from.paused:
+		to.seen = p.loop.Now()
 		t.resume(from)
-	}
-}
-
-// sampleFlow looks whether the engine waits for an end to take bytes. It does not tell when it begins to.
-func (t *tcpTunnel) sampleFlow(i, waiting int) {
-	from, to := &t.ends[1-i], &t.ends[i]
-	if waiting > 0 && !from.shown && from.io != nil && !from.gone && from.io.Splicing() {
-		t.lags(to)
-		t.pause(from)
 	}
 }
 
