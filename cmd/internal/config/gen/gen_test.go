@@ -42,12 +42,20 @@ const (
 	smallest = `{"listeners": [{"address": ":8080", "filters": [{"name": "http_connection_manager", "config": {
    "route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}}}]}],
  "clusters": [{"name": "web", "hosts": ["127.0.0.1:9000"]}]}`
+	tcp = `{"listeners": [{"address": ":5432", "filters": [{"name": "tcp_proxy", "config": {
+   "stat_prefix": "pg", "idle_timeout": "1h",
+   "route_config": {"routes": [
+     {"cluster": "pg-reports", "source_ip_list": ["10.9.0.0/16"], "destination_ports": "5432,6000-6010"},
+     {"cluster": "pg"}]}}}]}],
+ "clusters": [{"name": "pg", "hosts": ["10.0.0.5:5432"]}, {"name": "pg-reports", "hosts": ["10.0.0.6:5432"]}]}`
 	edge = `{
   "admin": {"address": "127.0.0.1:9901"},
   "concurrency": 2,                       // loops; default: one per core
   "listeners": [{
     "name": "http", "address": "0.0.0.0:8080",
+    "listener_filters": [{"name": "proxy_protocol"}, {"name": "tls_inspector"}],
     "filter_chains": [{
+      "match": {"server_names": ["shop.example.com", "*.example.org"]},
       "filters": [{"name": "http_connection_manager", "config": {
         "stat_prefix": "edge",
         "codec_type": "auto",
@@ -84,7 +92,7 @@ const (
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	schema := compile(t)
-	for name, text := range map[string]string{"smallest": smallest, "edge": edge} {
+	for name, text := range map[string]string{"smallest": smallest, "tcp": tcp, "edge": edge} {
 		if _, errs := config.Load(name, []byte(text), server.Registry()); errs != nil {
 			t.Errorf("Load:\n%v", errs)
 		}
@@ -124,9 +132,9 @@ func TestBrokenReferences(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ old, broken, want string }{
 		{`"cluster": "chat"`, `"cluster": "chatt"`,
-			`edge.json:19:63: listeners[0].filter_chains[0].filters[0].config.route_config.virtual_hosts[0].routes[2].route.cluster: unknown cluster "chatt"; did you mean "chat"? (clusters[2].name at edge.json:36:60)`},
+			`edge.json:21:63: listeners[0].filter_chains[0].filters[0].config.route_config.virtual_hosts[0].routes[2].route.cluster: unknown cluster "chatt"; did you mean "chat"? (clusters[2].name at edge.json:38:60)`},
 		{`"path": "/healthz"`, `"prefix": "/"`, `routes[1].match.prefix: route is unreachable: routes[0] `},
-		{`"10.0.0.1:80"`, `"10.0.0.1"`, `edge.json:33:15: clusters[0].hosts[0]: address "10.0.0.1" has no port; write "10.0.0.1:80"`},
+		{`"10.0.0.1:80"`, `"10.0.0.1"`, `edge.json:35:15: clusters[0].hosts[0]: address "10.0.0.1" has no port; write "10.0.0.1:80"`},
 	} {
 		text := strings.Replace(edge, tt.old, tt.broken, 1)
 		_, errs := config.Load("edge.json", []byte(text), server.Registry())
