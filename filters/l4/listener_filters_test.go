@@ -118,6 +118,54 @@ func TestProxyProtocolAndTLSInspector(t *testing.T) {
 	}
 }
 
+// The same story, read a byte at a time with a socket that is not ready every other time.
+func TestListenerFiltersFaults(t *testing.T) {
+	t.Parallel()
+	hello := string(clientHello(t, &tls.Config{ServerName: "a.example", CurvePreferences: []tls.CurveID{tls.CurveP256}}))
+	for _, chunk := range []int{1, 3, 50} {
+		w := newListenerWorld(t)
+		w.loop.Faults.ReadChunk, w.loop.Faults.EAGAIN = chunk, true
+		w.add("proxy_protocol", &ProxyProtocolConfig{})
+		w.add("tls_inspector", tlsInspectorDefaults())
+		r := &fakeReader{fakeFilter: fakeFilter{w: w, name: "r"}}
+		_, term := w.chain("", r)
+		_, peer := w.connect()
+		peer.Write(v2Header(t, withTLVs("\x02a")) + hello + "and the rest")
+		peer.CloseWrite()
+		w.loop.Settle()
+		if tc := term.last(); string(tc.Data) != hello+"and the rest" || tc.c.ServerName != "a.example" || !tc.gone {
+			t.Errorf("in pieces of %d the terminal filter got %q, name %q, end %v", chunk, tc.Data, tc.c.ServerName, tc.gone)
+		}
+		w.wantDone()
+	}
+}
+
+// No block is to be had for what is kept: the connection ends, and nothing else does.
+func TestListenerNoMemory(t *testing.T) {
+	t.Parallel()
+	w := newListenerWorld(t)
+	w.add("tls_inspector", tlsInspectorDefaults())
+	w.chain("")
+	arena := w.loop.Arena()
+	var blocks []interface{ Bytes() []byte }
+	for n := 64 << 10; n > 0; n /= 2 {
+		for {
+			b, ok := arena.Lease(n)
+			if !ok {
+				break
+			}
+			blocks = append(blocks, b)
+		}
+	}
+	_, peer := w.connect()
+	peer.Write("\x16\x03\x01")
+	w.loop.Settle()
+	if len(blocks) == 0 || w.loop.Conns() != 0 || w.left != 1 || w.l.Pending() != 0 || w.opt.Stats.ListenerFilterError.Load() != 1 {
+		t.Errorf("%d conns, %d left, %d pending, downstream_listener_filter_error = %d",
+			w.loop.Conns(), w.left, w.l.Pending(), w.opt.Stats.ListenerFilterError.Load())
+	}
+}
+
 // v2Header makes a header of version 2 for TCP over IPv4.
 func v2Header(t testing.TB, change func(h *proxyproto.Header)) string {
 	t.Helper()
