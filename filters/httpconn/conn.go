@@ -10,25 +10,14 @@ import (
 	"millrace/filters/accesslog"
 )
 
-// conn is one downstream connection. While it is idle it holds nothing but this.
+// conn is one downstream connection that speaks HTTP/1.1 or 1.0. While it is idle it holds nothing but this.
 type conn struct {
-	// Immutable.
-	m   *Manager
-	io  *engine.Conn
-	net *filters.Connection // what listener and network filters know of it; nil if there are none
-	id  uint64              // its number, told apart from those of other loops by the low byte
+	link
 
 	// Owned by the loop.
 	codec      h1.Server
 	stream     *stream // the request under way, nil while there is none
 	prev, next *conn   // in Manager.conns
-	startMs    uint32  // when it was accepted, in ms of the loop's clock; wraps
-	requests   uint32  // requests begun
-	flushed    uint32  // bytes sent when the response was last seen to move, in an idle connection; wraps
-	eof        bool    // the peer has ended its direction
-	flushSeen  bool    // the peer has taken the last response, or there is no telling
-	piped      bool    // reading is paused because the next request is here already
-	closed     bool    // the connection is ending; nothing more is read
 }
 
 // OnConnect implements engine.Handler. An accepted connection is connected from the start.
@@ -47,6 +36,7 @@ func (c *conn) OnData(b []byte) (n int) {
 		}
 		if s == nil {
 			s = c.m.begin(c)
+			c.stream = s
 		} else if s.Received(filters.Request) {
 			// The next request of a pipeline waits in the kernel for this one's response.
 			c.piped = true
@@ -99,7 +89,7 @@ func (c *conn) awaitHead(s *stream, rest []byte) {
 	}
 	if !s.headTimed && c.m.cfg.RequestHeadersTimeout > 0 {
 		s.headTimed = true
-		c.setDeadline(c.m.cfg.RequestHeadersTimeout)
+		c.wait(c.m.cfg.RequestHeadersTimeout)
 	}
 }
 
@@ -197,7 +187,7 @@ func (c *conn) OnTimeout() {
 	case s == nil && c.requests > 0 && !c.flushSeen:
 		c.flushSeen = true
 		if idle := c.m.cfg.IdleTimeout; idle > 0 {
-			c.setDeadline(c.withinLife(idle - c.m.cfg.StreamIdleTimeout))
+			c.wait(c.withinLife(idle - c.m.cfg.StreamIdleTimeout))
 		}
 	case s == nil && c.requests == 0 && c.m.cfg.RequestHeadersTimeout > 0:
 		c.m.stats.RqHeaderTimeout.Inc()
@@ -212,10 +202,7 @@ func (c *conn) OnTimeout() {
 
 // idle is where the connection is between two requests.
 func (c *conn) idle() {
-	if c.piped {
-		c.piped = false
-		c.io.ResumeRead()
-	}
+	c.unpipe()
 	if c.isOld() {
 		c.m.stats.CxMaxDuration.Inc()
 		c.closeLocal()
@@ -232,45 +219,19 @@ func (c *conn) idle() {
 	if first == 0 || idle > 0 && idle <= first {
 		c.flushSeen, first = true, idle
 	}
-	c.setDeadline(c.withinLife(first))
-}
-
-// withinLife shortens a wait, of which 0 is for ever, to what max_connection_duration leaves.
-func (c *conn) withinLife(d time.Duration) time.Duration {
-	life := c.m.cfg.MaxConnectionDuration
-	if life == 0 {
-		return d
-	}
-	rest := life - c.age() + time.Millisecond // age is in whole milliseconds
-	if d == 0 || rest < d {
-		return rest
-	}
-	return d
-}
-
-// isOld reports whether max_connection_duration is over.
-func (c *conn) isOld() bool {
-	d := c.m.cfg.MaxConnectionDuration
-	return d > 0 && c.age() >= d
+	c.wait(c.withinLife(first))
 }
 
 // awaitLast gives an idle connection that has to end the time for one more request, whose response
 // will say so.
 func (c *conn) awaitLast() {
 	if d := c.m.cfg.DrainTimeout; d > 0 {
-		c.setDeadline(d)
+		c.wait(d)
 		return
 	}
 	c.m.stats.CxDrainClose.Inc()
 	c.closeLocal()
 }
-
-// age returns how long the connection lives. It wraps after 49 days.
-func (c *conn) age() time.Duration {
-	return time.Duration(loopMs(c.m.loop)-c.startMs) * time.Millisecond
-}
-
-func loopMs(l *engine.Loop) uint32 { return uint32(l.Now() / int64(time.Millisecond)) }
 
 // onFlushTimeout looks whether a peer still takes the last response. One that takes nothing of it
 // for stream_idle_timeout is cut off: it holds a queue.
@@ -282,15 +243,6 @@ func (c *conn) onFlushTimeout() {
 	c.m.stats.TxFlushTimeout.Inc()
 	c.m.stats.CxDestroyLocal.Inc()
 	c.closeAbruptly()
-}
-
-// setDeadline arms the connection's deadline d from now; 0 disarms it.
-func (c *conn) setDeadline(d time.Duration) {
-	if d == 0 {
-		c.io.SetDeadline(0)
-		return
-	}
-	c.io.SetDeadline(c.m.loop.Now() + int64(d))
 }
 
 // closeFlushed ends a connection whose peer has asked for it: nothing more comes, so there is no
@@ -328,16 +280,4 @@ func (c *conn) closeEnded() {
 	c.closed = true
 	c.m.forget(c)
 	c.io.CloseLinger(0)
-}
-
-// describe fills what is known of the connection into the record of a stream on it.
-func (c *conn) describe(r *accesslog.Record) {
-	r.ConnID = c.id
-	if c.net != nil {
-		c.net.Describe(r)
-		return
-	}
-	r.FilterChain = c.m.filterChain
-	r.Remote, r.Local = c.io.RemoteAddr(), c.io.LocalAddr()
-	r.DirectRemote, r.DirectLocal = r.Remote, r.Local
 }

@@ -24,8 +24,7 @@ func (s *stream) prepareRequest() bool {
 		return false
 	}
 	if h.Expect100 && !m.cfg.Proxy100Continue {
-		c := s.conn
-		c.io.Staged(c.codec.AppendContinue(c.io.Stage(), 0))
+		s.wire.sendContinue(s)
 		h.Remove(codec.FieldExpect)
 		m.stats.Rq1xx.Inc()
 	}
@@ -131,7 +130,7 @@ func (s *stream) removeNominated(f *codec.Fields) {
 // x-forwarded-for, x-forwarded-proto, x-envoy-internal, x-envoy-external-address.
 func (s *stream) addForwarded() {
 	h, m := &s.Request, s.m
-	peer := s.conn.io.RemoteAddr()
+	peer := s.wire.socket().RemoteAddr()
 	given := h.Has(codec.FieldXForwardedFor)
 	addr, single := s.clientAddr(given)
 	if m.cfg.UseRemoteAddress {
@@ -148,7 +147,7 @@ func (s *stream) addForwarded() {
 		h.Set(codec.FieldXForwardedProto, protoHTTP)
 	}
 	if m.cfg.AppendXForwardedPort && (!trusted || !h.Has(codec.FieldXForwardedPort)) {
-		m.scratch = appendInt(m.scratch[:0], s.conn.io.LocalAddr().Port())
+		m.scratch = appendInt(m.scratch[:0], s.wire.socket().LocalAddr().Port())
 		h.Set(codec.FieldXForwardedPort, m.scratch)
 	}
 	internal := single && m.isInternal(addr) || peer.IsUnix() && m.cfg.InternalAddressConfig.UnixSockets
@@ -180,7 +179,7 @@ func (s *stream) clientAddr(given bool) (addr netip.Addr, single bool) {
 		if given && cfg.XffNumTrustedHops > 0 {
 			addr, _ = s.forwardedFor(cfg.XffNumTrustedHops)
 		} else if !given {
-			addr = s.conn.io.RemoteAddr().NetIP()
+			addr = s.wire.socket().RemoteAddr().NetIP()
 		}
 		return addr, !given
 	}

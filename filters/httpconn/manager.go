@@ -84,9 +84,8 @@ type Manager struct {
 	input    route.Input
 	record   accesslog.Record
 	trailers codec.Fields
-	sent     *codec.Fields // trailers of the response that is ending, for the log
-	values   []byte        // header values of the response or request being changed
-	scratch  []byte        // for values that are put together
+	values   []byte // header values of the response or request being changed
+	scratch  []byte // for values that are put together
 	dateSec  int64
 	dateText []byte
 	connID   uint64
@@ -122,7 +121,7 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handler {
 	m.connID++
 	c := m.newConn()
-	*c = conn{m: m, io: io, net: net, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}
+	*c = conn{link: link{m: m, io: io, net: net, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}}
 	c.codec.Reset(&m.limits)
 	io.FailAtReset()
 	if c.next = m.conns; c.next != nil {
@@ -139,7 +138,7 @@ func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handle
 	if first == 0 {
 		first = m.cfg.IdleTimeout
 	}
-	c.setDeadline(first)
+	c.wait(first)
 	return c
 }
 
@@ -206,7 +205,7 @@ func (m *Manager) drains() bool {
 }
 
 // begin takes a stream for the next request of c.
-func (m *Manager) begin(c *conn) *stream {
+func (m *Manager) begin(c wire) *stream {
 	s := m.free
 	if s == nil {
 		s = &stream{m: m}
@@ -214,7 +213,7 @@ func (m *Manager) begin(c *conn) *stream {
 		m.free, s.nextFree = s.nextFree, nil
 		m.freeLen--
 	}
-	s.conn, c.stream = c, s
+	s.wire = c
 	s.BufferLimit = [2]int{m.bufferLimit, m.bufferLimit}
 	s.Init(m.chain, s)
 	s.HeaderValues, m.values = s, m.values[:0]
@@ -228,7 +227,7 @@ func (m *Manager) begin(c *conn) *stream {
 func (m *Manager) end(s *stream) {
 	m.stats.RqActive.Dec()
 	s.Clear()
-	s.phase, s.conn, s.flow, s.formats, s.client = phaseRoute, nil, flow{}, nil, netip.Addr{}
+	s.phase, s.wire, s.flow, s.formats, s.client = phaseRoute, nil, flow{}, nil, netip.Addr{}
 	if m.freeLen >= freeStreamsMax {
 		m.release(&s.requestBlock)
 		m.release(&s.responseBlock)

@@ -230,7 +230,7 @@ func (s *stream) normalizeAuthority() {
 	name, port := splitPort(host)
 	strip := cfg.StripAnyHostPort
 	if cfg.StripMatchingHostPort && len(port) > 1 {
-		s.m.scratch = appendInt(s.m.scratch[:0], s.conn.io.LocalAddr().Port())
+		s.m.scratch = appendInt(s.m.scratch[:0], s.wire.socket().LocalAddr().Port())
 		strip = bytes.Equal(port[1:], s.m.scratch)
 	}
 	if strip {

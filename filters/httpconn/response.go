@@ -65,14 +65,7 @@ func (s *stream) Informational(h *codec.ResponseHead) {
 	}
 	s.m.stats.Rq1xx.Inc()
 	s.removeHopByHop(&h.Fields, false)
-	io := s.conn.io
-	s.staged(io.Stage(), s.conn.codec.AppendResponseHead(io.Stage(), 0, h, false))
-}
-
-// staged gives the connection's staging buffer back with what of the response was appended to it.
-func (s *stream) staged(before, after []byte) {
-	s.Info.WireSent += uint64(len(after) - len(before))
-	s.conn.io.Staged(after)
+	s.wire.sendInformational(s, h)
 }
 
 // OwnResponse implements filters.Downstream.
@@ -83,7 +76,7 @@ func (s *stream) OwnResponse() {
 
 // sendHead sends the head of the final response.
 func (s *stream) sendHead(end bool) {
-	c, m := s.conn, s.m
+	m := s.m
 	h := &s.Response
 	now := m.loop.Now()
 	s.outgoing, s.active = true, now
@@ -97,84 +90,37 @@ func (s *stream) sendHead(end bool) {
 	if s.Route != nil {
 		s.Route.ApplyResponse(h, s.Random, s.HeaderValues)
 	}
-	if s.replied && !s.Received(filters.Request) && !s.shortRest() {
-		s.closing = true // the rest of the request will not be read
-	}
-	if m.drains() {
-		m.stats.CxDrainClose.Inc()
-		s.closing = true
-	}
-	if s.closing || c.eof {
-		c.codec.SetClose()
-	}
-	if h.Status == 101 || s.Request.Method() == codec.MethodCONNECT && h.Status/100 == 2 {
-		s.openTunnel()
-	}
-	before := c.io.Stage()
-	after := c.codec.AppendResponseHead(before, 0, h, end)
-	s.Info.ResponseHeadBytes = uint32(len(after) - len(before))
-	s.staged(before, after)
+	n := s.wire.sendHead(s, end)
+	s.Info.ResponseHeadBytes = uint32(n)
 	m.stats.countStatus(h.Status)
 	m.listenerStats.countStatus(h.Status)
 	switch {
 	case end:
 		s.endResponse()
-	case s.tunnel && c.eof: // the peer had nothing to say in it
+	case s.tunnel && s.eof: // the peer had nothing to say in it
 		s.onData(nil, true)
-	}
-}
-
-// sendData sends a piece of the response's body.
-func (s *stream) sendData(b []byte, end bool) {
-	c := s.conn
-	s.active = s.m.loop.Now()
-	if c.codec.ResponseDone() { // to HEAD, or a status without a body
-		if end {
-			s.endResponse()
-		}
-		return
-	}
-	s.Info.ResponseBytes += uint64(len(b))
-	s.Info.WireSent += uint64(len(b))
-	s.staged(c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, len(b), end))
-	if s.replied {
-		c.io.Write(b) // scratch memory, not the event's
-	} else {
-		c.io.WriteRef(b)
-	}
-	s.staged(c.io.Stage(), c.codec.AppendDataSuffix(c.io.Stage(), 0, len(b), end))
-	if end {
-		s.endResponse()
-		return
-	}
-	if c.io.Full() && !s.full {
-		s.full = true
-		s.m.chain.Terminal().PauseResponse(&s.Stream)
 	}
 }
 
 // sendTrailers sends the trailers, which end the response.
 func (s *stream) sendTrailers(t *codec.Fields) {
-	c := s.conn
-	s.staged(c.io.Stage(), c.codec.AppendTrailers(c.io.Stage(), 0, t))
-	m := s.m
-	m.sent = t
-	s.endResponse()
-	m.sent = nil
+	s.sent = t
+	s.wire.sendTrailers(s, t)
 }
 
 // endResponse is where the last byte of the response has been written or queued. It is the end of a tunnel too:
 // the pool has closed the connection to the origin.
 func (s *stream) endResponse() { s.finish() }
 
-// openTunnel turns the connection into a tunnel: a 101 or a 2xx to CONNECT goes out.
+// becomesTunnel reports whether the response that is going out makes the stream a tunnel: a 101 or a 2xx to CONNECT.
+func (s *stream) becomesTunnel() bool {
+	return s.Response.Status == 101 || s.Request.Method() == codec.MethodCONNECT && s.Response.Status/100 == 2
+}
+
+// openTunnel makes the stream a tunnel.
 func (s *stream) openTunnel() {
-	s.tunnel, s.closing = true, true
+	s.tunnel = true
 	s.Reopen(filters.Request)
-	if c := s.conn; c.piped {
-		c.piped = false
-		c.io.ResumeRead()
-	}
 	s.m.stats.CxUpgradesTotal.Inc()
 	s.m.stats.CxUpgradesActive.Inc()
 }
@@ -194,7 +140,7 @@ func (s *stream) describe() *accesslog.Record {
 	if s.outgoing {
 		r.Response = &s.Response
 	}
-	r.ResponseTrailers = m.sent
+	r.ResponseTrailers = s.sent
 	if s.replied {
 		r.LocalReplyBody = s.localBody
 	}
@@ -206,7 +152,7 @@ func (s *stream) describe() *accesslog.Record {
 		r.RouteName = s.Route.Name
 		r.VirtualHost = s.Route.VirtualHost.Name
 	}
-	s.conn.describe(r)
+	s.wire.describe(r)
 	if s.client.IsValid() && s.client != r.Remote.NetIP() {
 		r.Remote = engine.AddrFrom(s.client, 0, 0)
 	}

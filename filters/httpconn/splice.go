@@ -24,9 +24,12 @@ type spliced struct {
 
 // MaySplice implements filters.Downstream.
 func (s *stream) MaySplice(n int64) bool {
-	return s.Info.ResponseBytes >= spliceAfterBytes && worthSplicing(n) && s.outgoing && !s.full &&
-		!s.m.chain.ObservesData(filters.Response) && s.Request.Method() != codec.MethodHEAD &&
-		(n > 0 || s.conn.codec.Raw())
+	if s.Info.ResponseBytes < spliceAfterBytes || !worthSplicing(n) || !s.outgoing || s.full ||
+		s.m.chain.ObservesData(filters.Response) || s.Request.Method() == codec.MethodHEAD {
+		return false
+	}
+	c, ok := s.wire.(*conn) // bodies of HTTP/2 lie in frames
+	return ok && (n > 0 || c.codec.Raw())
 }
 
 func worthSplicing(n int64) bool { return n < 0 || n >= spliceMinBytes }
@@ -35,23 +38,23 @@ func worthSplicing(n int64) bool { return n < 0 || n >= spliceMinBytes }
 func (s *stream) SpliceBegun(n int64) {
 	s.splice = spliced{span: n, left: n}
 	if n > 0 {
-		c := s.conn
-		s.staged(c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
+		c := s.wire.(*conn)
+		c.staged(s, c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
 	}
 }
 
 // Spliced implements filters.Downstream.
 func (s *stream) Spliced(n int64) {
-	c := s.conn
+	c := s.wire.(*conn)
 	s.active = s.m.loop.Now()
 	s.Info.ResponseBytes += uint64(n)
 	s.Info.WireSent += uint64(n)
 	if s.splice.span < 0 {
-		s.staged(c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
+		c.staged(s, c.io.Stage(), c.codec.AppendDataPrefix(c.io.Stage(), 0, int(n), false))
 		return
 	}
 	if s.splice.left -= n; s.splice.left == 0 && n > 0 {
-		s.staged(c.io.Stage(), c.codec.AppendDataSuffix(c.io.Stage(), 0, int(s.splice.span), false))
+		c.staged(s, c.io.Stage(), c.codec.AppendDataSuffix(c.io.Stage(), 0, int(s.splice.span), false))
 		s.splice = spliced{}
 	}
 }

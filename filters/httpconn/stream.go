@@ -2,7 +2,6 @@ package httpconn
 
 import (
 	"net/netip"
-	"time"
 
 	"millrace/codec"
 	"millrace/codec/ascii"
@@ -34,22 +33,24 @@ const (
 
 // flow is what a stream knows of its progress besides its phase.
 type flow struct {
-	active     int64   // when something last moved, for stream_idle_timeout
-	headSeen   bool    // the head of the request is complete
-	headTimed  bool    // the deadline of the head is armed
-	refused    bool    // the request could not be read: no route, no filters
-	replied    bool    // the response is a local reply
-	tunnel     bool    // upgraded: raw bytes both ways
-	closing    bool    // the connection ends with this response
-	outgoing   bool    // the head of the final response has been written
-	discarding bool    // the rest of an answered request is read and thrown away
-	gone       bool    // the downstream connection is gone
-	left       bool    // because the peer went
-	full       bool    // the response is paused until the downstream write queue drains
-	splice     spliced // of the response
-	spliceRq   spliced // of the request
-	localBody  string  // of a local reply
-	pauses     uint8   // PauseSource of the request less ResumeSource: owed to the connection
+	active     int64         // when something last moved, for stream_idle_timeout
+	headSeen   bool          // the head of the request is complete
+	headTimed  bool          // the deadline of the head is armed
+	refused    bool          // the request could not be read: no route, no filters
+	replied    bool          // the response is a local reply
+	tunnel     bool          // upgraded: raw bytes both ways
+	closing    bool          // the connection ends with this response
+	outgoing   bool          // the head of the final response has been written
+	discarding bool          // the rest of an answered request is read and thrown away
+	gone       bool          // the downstream connection is gone
+	left       bool          // because the peer went
+	full       bool          // the response is paused until the downstream write queue drains
+	eof        bool          // of a tunnel: its peer has ended its direction already
+	splice     spliced       // of the response
+	spliceRq   spliced       // of the request
+	localBody  string        // of a local reply
+	sent       *codec.Fields // trailers of the response that is ending, for the log
+	pauses     uint8         // PauseSource of the request less ResumeSource: owed to the connection
 }
 
 // stream is one request on a downstream connection.
@@ -58,7 +59,7 @@ type stream struct {
 	flow
 
 	m     *Manager
-	conn  *conn
+	wire  wire
 	phase phase
 
 	formats []*accesslog.Format // of the table that Route comes from: a reload may bring others
@@ -101,12 +102,10 @@ func (s *stream) step(end bool) filters.Verdict {
 
 // onHead takes the complete head of a request.
 func (s *stream) onHead(end bool) {
-	c, m := s.conn, s.m
+	m := s.m
 	now := m.loop.Now()
 	s.headSeen, s.active = true, now
-	c.requests++
 	m.stats.RqTotal.Inc()
-	m.stats.RqHTTP1Total.Inc()
 	s.Info.RequestHeadBytes = uint32(s.Request.HeadBytes())
 	if end {
 		s.Info.RequestEnd = now
@@ -119,10 +118,7 @@ func (s *stream) onHead(end bool) {
 		return
 	}
 	s.Request.Own(buf)
-	if most := m.cfg.MaxRequestsPerConnection; most > 0 && c.requests >= most {
-		m.stats.CxMaxRequests.Inc()
-		s.closing = true
-	}
+	s.wire.onRequest(s)
 	if !s.prepareRequest() {
 		return
 	}
@@ -142,7 +138,7 @@ func (s *stream) onData(b []byte, end bool) {
 			s.MarkReceived(filters.Request)
 		}
 		if end && s.discarding {
-			s.release()
+			s.wire.release(s)
 		}
 		return
 	}
@@ -236,7 +232,7 @@ func (s *stream) SinkData(d filters.Direction, b []byte, end bool) {
 		s.m.chain.Terminal().OnRequestData(&s.Stream, b, end)
 		return
 	}
-	s.sendData(b, end)
+	s.wire.sendData(s, b, end)
 }
 
 // SinkTrailers implements filters.Downstream.
@@ -252,7 +248,7 @@ func (s *stream) SinkTrailers(d filters.Direction, t *codec.Fields) {
 func (s *stream) Loop() *engine.Loop { return s.m.loop }
 
 // Conn implements filters.Downstream.
-func (s *stream) Conn() *engine.Conn { return s.conn.io }
+func (s *stream) Conn() *engine.Conn { return s.wire.socket() }
 
 // PauseSource implements filters.Downstream. Reading of a response is the router's to pause.
 func (s *stream) PauseSource(d filters.Direction) {
@@ -261,7 +257,7 @@ func (s *stream) PauseSource(d filters.Direction) {
 			s.m.stats.PausedReading.Inc()
 		}
 		s.pauses++
-		s.conn.io.PauseRead()
+		s.wire.pauseRequest(s)
 		return
 	}
 	s.m.chain.Terminal().PauseResponse(&s.Stream)
@@ -274,7 +270,7 @@ func (s *stream) ResumeSource(d filters.Direction) {
 			s.m.stats.ResumedReading.Inc()
 		}
 		s.pauses--
-		s.conn.io.ResumeRead()
+		s.wire.resumeRequest(s)
 		return
 	}
 	s.m.chain.Terminal().ResumeResponse(&s.Stream)
@@ -314,7 +310,7 @@ func (s *stream) BufferOverflow(d filters.Direction) {
 func (s *stream) onDownstreamGone() {
 	if s.discarding { // it has its answer, which a reset could destroy
 		s.closing = true
-		s.release()
+		s.wire.release(s)
 		return
 	}
 	s.gone, s.left = true, true
@@ -334,7 +330,7 @@ func (s *stream) ResetResponse(details string) { s.abort(details) }
 func (s *stream) abort(details string) {
 	if s.discarding { // the response is out already
 		s.closing = true
-		s.release()
+		s.wire.release(s)
 		return
 	}
 	s.Info.Details = details
@@ -344,9 +340,9 @@ func (s *stream) abort(details string) {
 }
 
 // finish ends the stream: what it has upstream is cancelled, the log gets its line, and the
-// connection goes on to the next request or ends.
+// connection goes on without it or ends.
 func (s *stream) finish() {
-	c, m := s.conn, s.m
+	m := s.m
 	if s.phase == phaseDone {
 		return
 	}
@@ -359,85 +355,7 @@ func (s *stream) finish() {
 	if m.log.Enabled() {
 		s.log()
 	}
-	m.sent = nil
+	s.sent = nil
 	m.chain.Destroy(&s.Stream)
-	if s.replied && s.discardable() {
-		s.discarding = true
-		s.Expire()
-		for ; s.pauses > 0; s.pauses-- { // whoever wanted that is gone
-			c.io.ResumeRead()
-		}
-		c.setDeadline(s.quietMax())
-		return
-	}
-	s.release()
-}
-
-// discardIdleMax is how long a stream that has its answer may stand still where stream_idle_timeout is off: while
-// the rest of its request is thrown away, nobody is left who waits for it.
-const discardIdleMax = time.Minute
-
-// discardMaxBytes is how much of a request that was answered by us is read and thrown away to
-// keep its connection.
-const discardMaxBytes = 64 << 10
-
-// discardable reports whether the rest of the request is so short that reading it is
-// cheaper, for both sides, than a new connection.
-func (s *stream) discardable() bool {
-	return !s.Received(filters.Request) && !s.gone && !s.closing && !s.tunnel && !s.conn.eof && s.shortRest()
-}
-
-// shortRest reports whether what is left of the request's body is known and short. A client that waits for a
-// 100 may never send it.
-func (s *stream) shortRest() bool {
-	h := &s.Request
-	return s.spliceRq.span == 0 && !h.Expect100 && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
-}
-
-// framed reports whether the peer can tell by itself that the response is cut short. Then the connection ends in order:
-// a reset could also destroy the end of an earlier response that the peer has not read yet.
-func (s *stream) framed() bool {
-	return !s.tunnel && (s.Response.ContentLength >= 0 || s.Request.Version >= codec.Version11)
-}
-
-// release takes the ended stream off its connection, which goes on to the next request or ends.
-func (s *stream) release() {
-	c, m := s.conn, s.m
-	pauses := s.pauses
-	c.stream = nil
-	gone, left, closing, early := s.gone, s.left, s.closing, !s.Received(filters.Request)
-	framed, tunnel := s.framed(), s.tunnel
-	last := !s.Request.KeepAlive && !early && !c.piped // the peer said that it sends no more
-	m.end(s)
-	switch {
-	case c.closed:
-	case left:
-		m.stats.CxDestroyActiveRq.Inc()
-		m.stats.CxDestroyRemote.Inc()
-		m.stats.CxDestroyRemoteRq.Inc()
-		c.closeAbruptly()
-	case gone:
-		m.stats.CxDestroyActiveRq.Inc()
-		m.stats.CxDestroyLocalRq.Inc()
-		if framed {
-			c.closeLocal()
-			return
-		}
-		m.stats.CxDestroyLocal.Inc()
-		c.closeAbruptly()
-	case closing || early || !c.codec.KeepAlive():
-		if early && !tunnel {
-			m.stats.RqEarlyResponse.Inc()
-		}
-		if last {
-			c.closeFlushed()
-		} else {
-			c.closeLocal()
-		}
-	default:
-		for ; pauses > 0; pauses-- {
-			c.io.ResumeRead()
-		}
-		c.idle()
-	}
+	s.wire.finished(s)
 }

@@ -8,7 +8,7 @@ import (
 	"millrace/filters/route"
 )
 
-// armIdle sets the connection's deadline to the earliest of the stream's. Moving it later
+// armIdle sets the deadline to the earliest of the stream's. Moving it later
 // costs one store, so it is set once and checked when it has passed.
 func (s *stream) armIdle() {
 	at := s.deadlineAfter(s.active, s.idleTimeout())
@@ -16,7 +16,7 @@ func (s *stream) armIdle() {
 	if !s.Received(filters.Request) && !s.tunnel {
 		at = earlier(at, s.deadlineAfter(s.Info.Start, s.m.cfg.RequestTimeout))
 	}
-	s.conn.io.SetDeadline(at)
+	s.wire.setDeadline(s, at)
 }
 
 // deadlineAfter returns from + d, or 0 if there is no such deadline.
@@ -43,12 +43,11 @@ func (s *stream) idleTimeout() time.Duration {
 	return s.m.cfg.StreamIdleTimeout
 }
 
-// onTimeout is called when the connection's deadline has passed with the stream under way.
+// onTimeout is called when the deadline has passed with the stream under way.
 func (s *stream) onTimeout() {
-	c := s.conn
 	s.endOverdue()
-	if c.stream == s && s.replied && !s.outgoing { // a filter holds the reply, but not for ever
-		c.setDeadline(s.quietMax())
+	if s.wire != nil && s.replied && !s.outgoing { // a filter holds the reply, but not for ever
+		s.wire.setDeadline(s, s.m.loop.Now()+int64(s.quietMax()))
 	}
 }
 
@@ -67,7 +66,7 @@ func (s *stream) endOverdue() {
 	case s.discarding:
 		st.RqIdleTimeout.Inc()
 		s.closing = true
-		s.release()
+		s.wire.release(s)
 	case !s.headSeen:
 		s.headSeen, s.refused = true, true
 		st.RqTotal.Inc()
