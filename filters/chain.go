@@ -80,8 +80,8 @@ func (c *Chain) ObservesData(d Direction) bool {
 func (c *Chain) Destroy(s *Stream) {
 	if c.hasDestroy {
 		for i := range c.links {
-			if d := c.links[i].destroy; d != nil {
-				s.slot = i
+			s.slot = i
+			if d := c.links[i].destroy; d != nil && !s.without() {
 				d.OnDestroy(s)
 			}
 		}
@@ -102,12 +102,12 @@ func (c *Chain) head(d Direction, i int, s *Stream, end bool) Verdict {
 	s.slot = c.at(d, i)
 	l := &c.links[s.slot]
 	if d == Request {
-		if l.requestHead == nil {
+		if l.requestHead == nil || s.without() {
 			return Continue
 		}
 		return l.requestHead.OnRequestHead(s, end)
 	}
-	if l.responseHead == nil {
+	if l.responseHead == nil || s.without() {
 		return Continue
 	}
 	return l.responseHead.OnResponseHead(s, end)
@@ -118,12 +118,12 @@ func (c *Chain) data(d Direction, i int, s *Stream, b []byte, end bool) Verdict 
 	s.slot = c.at(d, i)
 	l := &c.links[s.slot]
 	if d == Request {
-		if l.requestData == nil {
+		if l.requestData == nil || s.without() {
 			return Continue
 		}
 		return l.requestData.OnRequestData(s, b, end)
 	}
-	if l.responseData == nil {
+	if l.responseData == nil || s.without() {
 		return Continue
 	}
 	return l.responseData.OnResponseData(s, b, end)
@@ -140,12 +140,12 @@ func (c *Chain) trailers(d Direction, i int, s *Stream, t *codec.Fields) Verdict
 	s.slot = c.at(d, i)
 	l := &c.links[s.slot]
 	if d == Request {
-		if l.requestTrailers == nil {
+		if l.requestTrailers == nil || s.without() {
 			return Continue
 		}
 		return l.requestTrailers.OnRequestTrailers(s, t)
 	}
-	if l.responseTrailers == nil {
+	if l.responseTrailers == nil || s.without() {
 		return Continue
 	}
 	return l.responseTrailers.OnResponseTrailers(s, t)

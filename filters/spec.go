@@ -5,6 +5,7 @@ import (
 
 	"millrace/engine"
 	"millrace/engine/stats"
+	"millrace/filters/route"
 )
 
 // Config is one entry of a list of filters in the file:
@@ -52,6 +53,52 @@ type Spec struct {
 	// Build makes the filter object of one chain on one loop. It implements one or more of
 	// the contracts of this package.
 	Build func(cfg any, env *Env) (any, error)
+	// NewRoute returns a pointer to a config struct for per_filter_config, which embeds RouteOverride. Default: one
+	// that has nothing else.
+	NewRoute func() any
+	// BuildRoute makes of it what Stream.PerRoute gives to the filter. Loops share it. May be nil.
+	BuildRoute func(cfg any) (any, error)
+}
+
+// RouteOverride is what every config in per_filter_config has.
+type RouteOverride struct {
+	// Disabled leaves the filter out. Default: false.
+	Disabled bool `json:"disabled"`
+}
+
+// LeftOut reports whether the filter is left out.
+func (o *RouteOverride) LeftOut() bool { return o.Disabled }
+
+// RouteConfig returns a config for per_filter_config.
+func (s *Spec) RouteConfig() any {
+	if s.NewRoute == nil {
+		return new(RouteOverride)
+	}
+	return s.NewRoute()
+}
+
+// Override makes an override of a config for per_filter_config.
+func (s *Spec) Override(cfg any) (o route.Override, err error) {
+	if d, ok := cfg.(interface{ LeftOut() bool }); ok && d.LeftOut() {
+		return route.Override{Disabled: true}, nil
+	}
+	if s.BuildRoute != nil {
+		o.Config, err = s.BuildRoute(cfg)
+	}
+	return o, err
+}
+
+// PerRoute adds to a Spec what builds its per_filter_config.
+func PerRoute[C any](s Spec, build func(cfg *C) (any, error)) Spec {
+	s.NewRoute = func() any { return new(C) }
+	s.BuildRoute = func(cfg any) (any, error) {
+		c, ok := cfg.(*C)
+		if !ok {
+			return nil, fmt.Errorf("filter %q: config of a route is a %T", s.Name, cfg)
+		}
+		return build(c)
+	}
+	return s
 }
 
 // HTTP makes a Spec from a typed constructor.

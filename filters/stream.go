@@ -34,7 +34,7 @@ type Stream struct {
 	// Response is the head of the response. Filters may change it in OnResponseHead.
 	Response codec.ResponseHead
 
-	// Route is the matched route, nil before the match and for a request without one.
+	// Route is the matched route, nil before the match and for a request without one. Set by SetRoute.
 	Route *route.Route
 	// Random is drawn once for each request, so that every random choice about it agrees.
 	Random uint64
@@ -53,6 +53,10 @@ type Stream struct {
 	slots  []Slot
 	slot   int    // whose turn it is: the filter that is being called
 	token  uint32 // of this life
+	routed bool   // leftOut is settled
+
+	own     Overrides
+	leftOut uint64 // filters that the route leaves out, a bit for each: see FiltersMax
 }
 
 // Downstream is what a stream asks of the connection manager that made it.
@@ -138,7 +142,8 @@ func (s *Stream) Clear() {
 	clear(s.slots)
 	s.Request.Reset()
 	s.Response.Reset()
-	s.Route, s.Upstream = nil, nil
+	s.Route, s.Upstream, s.own = nil, nil, nil
+	s.routed, s.leftOut = false, 0
 	s.Info = accesslog.Info{}
 }
 

@@ -2,6 +2,7 @@ package httpconn
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,11 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 	if n := len(c.HTTPFilters); n == 0 || c.HTTPFilters[n-1].Name != "router" {
 		report("http_filters", "the last HTTP filter is not router", `append {"name": "router"}, or leave http_filters out`)
 	}
+	c.RouteConfig.EachOverride(func(path, filter string) {
+		if !slices.ContainsFunc(c.HTTPFilters, func(f filters.Config) bool { return f.Name == filter }) {
+			report("route_config."+path, "http_filters has no filter "+quoted(filter), "add it there, or leave this out")
+		}
+	})
 	for i := range c.HTTPFilters[:max(0, len(c.HTTPFilters)-1)] {
 		if c.HTTPFilters[i].Name == "router" {
 			report(indexed("http_filters", i), "filters after router are never reached", "move router to the end")

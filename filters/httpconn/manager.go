@@ -71,6 +71,9 @@ type Manager struct {
 	// Owned by the loop.
 	routes  *route.Table
 	formats []*accesslog.Format
+
+	overrides filters.Overrides // of the table
+
 	conns   *conn // list of open connections
 	open    int
 	drained bool
@@ -108,6 +111,7 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 
 		listenerStats: stats.Register[listenerStats](d.Stats, d.ListenerScope),
 	}
+	m.overrides = m.chain.Overrides(m.routes)
 	if m.bufferLimit = d.BufferLimit; m.bufferLimit == 0 {
 		m.bufferLimit = bufferLimitBytes
 	}
@@ -156,7 +160,7 @@ func (m *Manager) newConn() *conn {
 // SetRoutes changes the route table, and the formats of its header values, for requests that
 // begin from now on.
 func (m *Manager) SetRoutes(t *route.Table, formats []*accesslog.Format) {
-	m.routes, m.formats = t, formats
+	m.routes, m.formats, m.overrides = t, formats, m.chain.Overrides(t)
 }
 
 // Conns implements filters.NetworkTerminal.

@@ -165,7 +165,8 @@ func (s *stream) matchRoute() {
 	}
 	in := &m.input
 	s.routeInput(in)
-	s.Route, s.formats = m.routes.Match(in), m.formats
+	s.SetRoute(m.routes.Match(in), m.overrides)
+	s.formats = m.formats
 	in.Head = nil
 	if rt := s.Route; rt != nil && rt.Action == route.ActionForward && rt.IdleTimeout != route.IdleTimeoutUnset {
 		s.armIdle()

@@ -19,6 +19,37 @@ type buffer struct {
 	requestBytesMax int64
 }
 
+// BufferRouteConfig is what a route says to the "buffer" filter: exactly one of its fields.
+type BufferRouteConfig struct {
+	filters.RouteOverride
+
+	// MaxRequestBytes takes the place of the filter's. 1 byte to 1 GiB.
+	MaxRequestBytes *int `json:"max_request_bytes" unit:"bytes" min:"1" max:"1GiB" v3:"buffer.max_request_bytes"`
+}
+
+// Validate reports a config that says nothing, or both.
+func (c *BufferRouteConfig) Validate(report func(path, problem, hint string)) {
+	if c.Disabled == (c.MaxRequestBytes != nil) {
+		report("", "neither or both of disabled and max_request_bytes are given", "give one of them")
+	}
+}
+
+// newBufferRoute makes what PerRoute gives: a buffer with another limit.
+func newBufferRoute(cfg *BufferRouteConfig) (any, error) {
+	if cfg.MaxRequestBytes == nil {
+		return nil, nil
+	}
+	return &buffer{requestBytesMax: int64(*cfg.MaxRequestBytes)}, nil
+}
+
+// of returns the filter as the route of the stream wants it.
+func (f *buffer) of(s *filters.Stream) *buffer {
+	if own, ok := s.PerRoute().(*buffer); ok {
+		return own
+	}
+	return f
+}
+
 func newBuffer(cfg *BufferConfig, _ *filters.Env) (any, error) {
 	return &buffer{requestBytesMax: int64(cfg.MaxRequestBytes)}, nil
 }
@@ -32,6 +63,7 @@ func (f *buffer) OnRequestHead(s *filters.Stream, end bool) filters.Verdict {
 	if end { // also a tunnel: what follows its head is no body
 		return filters.Continue
 	}
+	f = f.of(s)
 	if s.Request.ContentLength > f.requestBytesMax {
 		return f.refuse(s)
 	}
@@ -60,7 +92,7 @@ func (f *buffer) OnRequestData(s *filters.Stream, data []byte, end bool) filters
 		return filters.Continue
 	}
 	slot.N += int64(len(data))
-	if slot.N-1 > f.requestBytesMax {
+	if f = f.of(s); slot.N-1 > f.requestBytesMax {
 		return f.refuse(s)
 	}
 	if !end {

@@ -123,3 +123,27 @@ func TestBufferExpect(t *testing.T) {
 		t.Error("the expectation is still there")
 	}
 }
+
+// TestBufferRoute: what a route says is one thing or the other.
+func TestBufferRoute(t *testing.T) {
+	t.Parallel()
+	n := 5
+	for _, tt := range []struct {
+		cfg      BufferRouteConfig
+		problems int
+		max      int64 // 0 is no buffer of its own
+	}{
+		{BufferRouteConfig{MaxRequestBytes: &n}, 0, 5},
+		{BufferRouteConfig{RouteOverride: filters.RouteOverride{Disabled: true}}, 0, 0},
+		{BufferRouteConfig{}, 1, 0},
+		{BufferRouteConfig{RouteOverride: filters.RouteOverride{Disabled: true}, MaxRequestBytes: &n}, 1, 5},
+	} {
+		problems := 0
+		tt.cfg.Validate(func(string, string, string) { problems++ })
+		own, err := newBufferRoute(&tt.cfg)
+		b, _ := own.(*buffer)
+		if problems != tt.problems || err != nil || (b != nil) != (tt.max > 0) || b != nil && b.requestBytesMax != tt.max {
+			t.Errorf("%+v: %d problems, %v, %v; want %d, %d", tt.cfg, problems, own, err, tt.problems, tt.max)
+		}
+	}
+}

@@ -12,10 +12,10 @@ func Builtin() []filters.Spec {
 		spec("health_check", newHealthCheck,
 			"Answers active health checks for the process, and fails them while it drains."),
 		// Before filters that look at who is asking: a preflight carries no credentials.
-		spec("cors", newCORS,
-			"Answers preflight requests of browsers, and marks responses that other origins may read."),
+		filters.PerRoute(spec("cors", newCORS,
+			"Answers preflight requests of browsers, and marks responses that other origins may read."), newCORSRoute),
 		// Last: what it keeps should be meant for upstream.
-		spec("buffer", newBuffer, "Takes in a request whole before anything of it goes upstream."),
+		filters.PerRoute(spec("buffer", newBuffer, "Takes in a request whole before anything of it goes upstream."), newBufferRoute),
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 )
 
 // CORSConfig configures the "cors" filter, which answers preflight requests of browsers and marks
-// responses that other origins may read (Fetch standard, "CORS protocol"). One policy holds for all routes
-// that forward; redirects and direct responses are left alone.
+// responses that other origins may read (Fetch standard, "CORS protocol"). The policy holds for all routes
+// that forward and have none of their own in per_filter_config; redirects and direct responses are left alone.
 type CORSConfig struct {
 	// AllowOriginStringMatch are the origins that may read responses. Default: none.
 	AllowOriginStringMatch []CORSOrigin `json:"allow_origin_string_match" max:"256"`
@@ -35,6 +35,12 @@ type CORSConfig struct {
 	// ForwardNotMatchingPreflights sends preflights of other origins upstream; otherwise they are answered
 	// with 200 and no permission. Default: true.
 	ForwardNotMatchingPreflights bool `json:"forward_not_matching_preflights" default:"true"`
+}
+
+// CORSRouteConfig is a policy in place of the filter's.
+type CORSRouteConfig struct {
+	filters.RouteOverride
+	CORSConfig
 }
 
 // CORSOrigin matches an origin. As a string it is the whole origin, or "*" for any. Exactly one field is given.
@@ -106,8 +112,15 @@ func (c *CORSOrigin) regex() (*regexp.Regexp, error) {
 	return regexp.Compile(`\A(?:` + *c.SafeRegex + `)\z`)
 }
 
-// cors is one policy.
+// cors is the filter on one loop.
 type cors struct {
+	policy     *corsPolicy
+	stats      *corsStats
+	lastOrigin string // see text
+}
+
+// corsPolicy is one policy. It is immutable: loops share it.
+type corsPolicy struct {
 	origins       []corsOrigin
 	methods       string
 	headers       string
@@ -116,8 +129,6 @@ type cors struct {
 	credentials   bool
 	private       bool
 	forwardOthers bool
-	stats         *corsStats
-	lastOrigin    string // see text
 }
 
 type corsOrigin struct {
@@ -144,23 +155,41 @@ type corsStats struct {
 }
 
 func newCORS(cfg *CORSConfig, env *filters.Env) (any, error) {
-	f := &cors{
+	p, err := newCORSPolicy(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &cors{policy: p, stats: stats.Register[corsStats](env.Stats, scopeOf(env, "cors"))}, nil
+}
+
+// newCORSRoute makes what PerRoute gives.
+func newCORSRoute(cfg *CORSRouteConfig) (any, error) { return newCORSPolicy(&cfg.CORSConfig) }
+
+func newCORSPolicy(cfg *CORSConfig) (*corsPolicy, error) {
+	p := &corsPolicy{
 		methods: cfg.AllowMethods, headers: cfg.AllowHeaders, expose: cfg.ExposeHeaders,
 		credentials: cfg.AllowCredentials, private: cfg.AllowPrivateNetworkAccess,
 		forwardOthers: cfg.ForwardNotMatchingPreflights,
 	}
 	if cfg.MaxAge != nil {
-		f.maxAge = strconv.FormatInt(int64(*cfg.MaxAge/time.Second), 10)
+		p.maxAge = strconv.FormatInt(int64(*cfg.MaxAge/time.Second), 10)
 	}
 	for i := range cfg.AllowOriginStringMatch {
 		o, err := newCORSOrigin(&cfg.AllowOriginStringMatch[i])
 		if err != nil {
 			return nil, fmt.Errorf("allow_origin_string_match[%d]: %w", i, err)
 		}
-		f.origins = append(f.origins, o)
+		p.origins = append(p.origins, o)
 	}
-	f.stats = stats.Register[corsStats](env.Stats, scopeOf(env, "cors"))
-	return f, nil
+	return p, nil
+}
+
+// policyOf returns the policy for the route of the stream.
+func (f *cors) policyOf(s *filters.Stream) *corsPolicy {
+	if p, ok := s.PerRoute().(*corsPolicy); ok {
+		return p
+	}
+	return f.policy
 }
 
 func newCORSOrigin(c *CORSOrigin) (o corsOrigin, err error) {
@@ -198,15 +227,16 @@ func (f *cors) OnRequestHead(s *filters.Stream, _ bool) filters.Verdict {
 	if len(origin) == 0 || s.Route == nil || s.Route.Action != route.ActionForward {
 		return filters.Continue
 	}
-	allowed := f.allows(origin)
+	p := f.policyOf(s)
+	allowed := p.allows(origin)
 	if allowed {
 		f.stats.OriginValid.Inc()
-		s.Slot().N = corsActual
+		*s.Slot() = filters.Slot{N: corsActual, P: p}
 	} else {
 		f.stats.OriginInvalid.Inc()
 	}
 	preflight := s.Request.Method() == codec.MethodOPTIONS && len(s.Request.Lookup("access-control-request-method")) > 0
-	if !preflight || !allowed && f.forwardOthers {
+	if !preflight || !allowed && p.forwardOthers {
 		return filters.Continue
 	}
 	if allowed {
@@ -218,22 +248,23 @@ func (f *cors) OnRequestHead(s *filters.Stream, _ bool) filters.Verdict {
 // OnResponseHead implements filters.ResponseHeadFilter.
 func (f *cors) OnResponseHead(s *filters.Stream, _ bool) filters.Verdict {
 	kind := s.Slot().N
-	if kind == corsNone {
+	p, ok := s.Slot().P.(*corsPolicy) // the one the request was measured by
+	if kind == corsNone || !ok {
 		return filters.Continue
 	}
 	h := &s.Response.Fields
 	h.SetString("access-control-allow-origin", f.text(s.Request.Lookup("origin")))
-	if f.credentials {
+	if p.credentials {
 		h.SetString("access-control-allow-credentials", "true")
 	}
 	if kind == corsActual {
-		setGiven(h, "access-control-expose-headers", f.expose)
+		setGiven(h, "access-control-expose-headers", p.expose)
 		return filters.Continue
 	}
-	setGiven(h, "access-control-allow-methods", f.methods)
-	setGiven(h, "access-control-allow-headers", f.headers)
-	setGiven(h, "access-control-max-age", f.maxAge)
-	if f.private && string(s.Request.Lookup("access-control-request-private-network")) == "true" {
+	setGiven(h, "access-control-allow-methods", p.methods)
+	setGiven(h, "access-control-allow-headers", p.headers)
+	setGiven(h, "access-control-max-age", p.maxAge)
+	if p.private && string(s.Request.Lookup("access-control-request-private-network")) == "true" {
 		h.SetString("access-control-allow-private-network", "true")
 	}
 	return filters.Continue
@@ -255,9 +286,9 @@ func setGiven(h *codec.Fields, name, value string) {
 }
 
 // allows reports whether the origin may read responses.
-func (f *cors) allows(origin []byte) bool {
-	for i := range f.origins {
-		if f.origins[i].matches(origin) {
+func (p *corsPolicy) allows(origin []byte) bool {
+	for i := range p.origins {
+		if p.origins[i].matches(origin) {
 			return true
 		}
 	}

@@ -31,7 +31,13 @@ func (p Problem) String() string {
 //
 // Compile finds again what Validate reports, so it may be called without the loader.
 func Compile(cfg *Config, clusterID func(name string) (uint32, bool), newFormat NewFormat) (*Table, []Problem) {
+	return CompileAll(cfg, clusterID, newFormat, nil)
+}
+
+// CompileAll is Compile with what makes the overrides of per_filter_config. Without it they are left out.
+func CompileAll(cfg *Config, clusterID func(name string) (uint32, bool), newFormat NewFormat, newOverride NewOverride) (*Table, []Problem) {
 	c := newCompiler(cfg, clusterID, newFormat)
+	c.newOverride = newOverride
 	cfg.validateAll(c.report)
 	if len(c.problems) > 0 {
 		return nil, c.problems
@@ -60,11 +66,14 @@ type compiler struct {
 	cfg       *Config
 	clusterID func(name string) (uint32, bool)
 	newFormat NewFormat
-	table     *Table // not a part of the compiler, which would live as long
-	problems  []Problem
-	arena     arena
-	hasher    hasher
-	shared    map[forwardKey]*forward
+
+	newOverride NewOverride
+
+	table    *Table // not a part of the compiler, which would live as long
+	problems []Problem
+	arena    arena
+	hasher   hasher
+	shared   map[forwardKey]*forward
 }
 
 func newCompiler(cfg *Config, clusterID func(name string) (uint32, bool), newFormat NewFormat) *compiler {
@@ -157,16 +166,16 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 			index: ^uint32(0), redirect: &redirect{scheme: "https"},
 		}
 	}
-	retry := c.retry(cfg.RetryPolicy)
+	retry, own := c.retry(cfg.RetryPolicy), c.overrides(0, cfg.PerFilterConfig, path)
 	for i := range cfg.Routes {
-		c.route(&cfg.Routes[i], vh, retry, fmt.Sprintf("%sroutes[%d]", path, i))
+		c.route(&cfg.Routes[i], vh, retry, own, fmt.Sprintf("%sroutes[%d]", path, i))
 	}
 	vh.end = uint32(len(t.routes))
 	vh.index = newPathIndex(t.routes[vh.first:vh.end], vh.first)
 }
 
 // route compiles one route.
-func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, path string) {
+func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, outer uint32, path string) {
 	t := c.table
 	r := Route{
 		Name: c.arena.str(cfg.Name), VirtualHost: vh, Hash: c.hasher.of(cfg), IdleTimeout: IdleTimeoutUnset,
@@ -177,6 +186,7 @@ func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, 
 	if l := c.level(&cfg.HeaderMutations, path+"."); !l.empty() {
 		r.mutations = &l
 	}
+	r.overrides = c.overrides(outer, cfg.PerFilterConfig, path+".")
 	switch {
 	case cfg.Route != nil:
 		r.Retry = retry

@@ -50,6 +50,9 @@ type VirtualHostConfig struct {
 
 	// RetryPolicy is that of the routes which have none of their own.
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
+	// PerFilterConfig is what the routes of this virtual host say to HTTP filters, by name: a config in place of the filter's own, or
+	// {"disabled": true} to leave it out. An entry of a route takes the place of the one here.
+	PerFilterConfig map[string]any `json:"per_filter_config" filter:"http_route" v3:"typed_per_filter_config"`
 	// IncludeRequestAttemptCount sends x-envoy-attempt-count upstream. Default false.
 	IncludeRequestAttemptCount bool `json:"include_request_attempt_count"`
 	// IncludeAttemptCountInResponse sends x-envoy-attempt-count downstream. Default false.
@@ -68,6 +71,9 @@ type RouteConfig struct {
 	Redirect *RedirectConfig `json:"redirect"`
 	// DirectResponse answers with a fixed response.
 	DirectResponse *DirectResponseConfig `json:"direct_response"`
+	// PerFilterConfig is what this route says to HTTP filters, by name: a config in place of the filter's own, or
+	// {"disabled": true} to leave it out. Default: the virtual host's.
+	PerFilterConfig map[string]any `json:"per_filter_config" filter:"http_route" v3:"typed_per_filter_config"`
 
 	HeaderMutations
 }

@@ -3,6 +3,8 @@ package route
 import (
 	"math"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // hasher hashes configuration structs field by field. Values that are zero count
@@ -53,6 +55,16 @@ func (h *hasher) value(v reflect.Value) {
 		for i := range v.Len() {
 			h.value(v.Index(i))
 		}
+	case reflect.Map:
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, k := range keys {
+			h.text(k.String())
+			h.value(v.MapIndex(k))
+		}
+		h.number(uint64(len(keys)))
+	case reflect.Interface:
+		h.value(v.Elem())
 	case reflect.Pointer:
 		if v.IsNil() {
 			h.number(0)

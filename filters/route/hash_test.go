@@ -47,6 +47,8 @@ func TestHashFields(t *testing.T) {
 		case reflect.Slice:
 			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 			visit(root, v.Index(0), path+"[0]")
+		case reflect.Map:
+			v.Set(reflect.ValueOf(map[string]any{"x": &struct{ A int }{1}}))
 		case reflect.String:
 			v.SetString("x")
 		case reflect.Bool:

@@ -59,6 +59,7 @@ type Route struct {
 	index     uint32 // in table.routes
 	condFirst uint32 // in table.conds
 	condEnd   uint32
+	overrides uint32 // place in table.overrides; 0 is none
 }
 
 // forward is where and how a request is forwarded.

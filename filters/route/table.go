@@ -49,6 +49,8 @@ type Table struct {
 	conds        []condition
 	mutations    levelMutations
 	internalOnly []string
+	filters      []string    // that routes say something to
+	overrides    []overrides // of which routes that say the same share one; the first is empty
 	specificWins bool
 	ignoreParams bool
 	mutates      bool // some level of some route has mutations

@@ -89,7 +89,7 @@ func (w writer) value(t *typePlan, v reflect.Value) {
 		w.WriteVal(v.Interface())
 	case kindSlice, kindFilters:
 		w.list(t, v)
-	case kindMap:
+	case kindMap, kindByFilter:
 		w.entries(t, v)
 	case kindPointer:
 		if v.IsNil() {
@@ -164,7 +164,11 @@ func (w writer) entries(t *typePlan, v reflect.Value) {
 			w.WriteMore()
 		}
 		w.WriteObjectField(k.String())
-		w.value(t.elem, v.MapIndex(k))
+		if elem := v.MapIndex(k); t.kind == kindByFilter {
+			w.value(planOf(elem.Elem().Type()), elem.Elem())
+		} else {
+			w.value(t.elem, elem)
+		}
 	}
 	w.WriteObjectEnd()
 }

@@ -108,6 +108,18 @@ func (d *fastDecoder) object(t *typePlan, ru *rules, v reflect.Value) bool {
 			return ok
 		})
 		return ok && checkCount(m.Len(), ru) == nil
+	case kindByFilter:
+		m := reflect.MakeMap(t.typ)
+		v.Set(m)
+		return d.it.ReadObjectCB(func(_ *jsoniter.Iterator, name string) bool {
+			f, known := d.reg.filter(t.filter, name)
+			if !known {
+				return false
+			}
+			cfg, plan := d.reg.newConfig(f)
+			m.SetMapIndex(reflect.ValueOf(name), cfg)
+			return d.value(plan, &rules{}, cfg.Elem())
+		})
 	case kindStruct:
 		return d.fields(t, v)
 	}

@@ -32,6 +32,7 @@ const (
 	kindPointer       // optional; nil when absent
 	kindStruct        //
 	kindFilters       // a []filters.Config, looked up in the registry
+	kindByFilter      // a map[string]any whose names are filters, and decide what the values are
 )
 
 // stringDecoder is implemented by types that accept a string as a short form.
@@ -50,7 +51,7 @@ type typePlan struct {
 	defaults []fieldDefault // ready values of scalars, those of nested structs too
 	required bool           // some field is required, so the object cannot be left out
 
-	filter string // only valid if kind is kindFilters: the table of names
+	filter string // only valid if kind is kindFilters or kindByFilter: the table of names
 
 	// Set when the plan and those it refers to are finished.
 	marked    bool
@@ -156,7 +157,7 @@ func (t *typePlan) reaches(iface reflect.Type, seen map[*typePlan]bool) bool {
 	}
 	seen[t] = true
 	switch {
-	case t.kind == kindFilters, t.kind == kindStruct && reflect.PointerTo(t.typ).Implements(iface):
+	case t.kind == kindFilters, t.kind == kindByFilter, t.kind == kindStruct && reflect.PointerTo(t.typ).Implements(iface):
 		return true
 	case t.elem != nil:
 		return t.elem.reaches(iface, seen)
@@ -179,6 +180,9 @@ func (r *planner) of(key planKey) *typePlan {
 	p := &typePlan{typ: t, filter: key.filter, short: reflect.PointerTo(t).Implements(reflect.TypeFor[stringDecoder]())}
 	r.plans[key] = p
 	p.kind = kindOf(t, p.short)
+	if p.kind == kindMap && key.filter != "" && t == reflect.TypeFor[map[string]any]() {
+		p.kind = kindByFilter
+	}
 	switch p.kind {
 	case kindFilters:
 		if key.filter == "" {

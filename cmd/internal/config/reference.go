@@ -27,7 +27,11 @@ func Reference(reg *Registry) []byte {
 		for _, name := range reg.Names(kind) {
 			f, _ := reg.filter(kind, name)
 			_, plan := reg.newConfig(f)
-			w.addFilter(f, plan, kindTitle(kind)+" filter "+code(name), name)
+			title := kindTitle(kind) + " filter " + code(name)
+			if kind == kindRoute {
+				title += " on a route"
+			}
+			w.addFilter(f, plan, title, name)
 		}
 	}
 	for len(w.queue) > 0 {
@@ -41,14 +45,14 @@ func Reference(reg *Registry) []byte {
 // referenceOrder puts the kinds of filters in the order in which a connection
 // meets them.
 func referenceOrder(kinds []string) []string {
-	rank := func(kind string) int { return slices.Index([]string{"listener", "network", "http"}, kind) }
+	rank := func(kind string) int { return slices.Index([]string{"listener", "network", "http", kindRoute}, kind) }
 	slices.SortFunc(kinds, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
 	return kinds
 }
 
 // kindTitle spells a kind of filter at the start of a title.
 func kindTitle(kind string) string {
-	if kind == "http" {
+	if kind == "http" || kind == kindRoute {
 		return "HTTP"
 	}
 	return strings.ToUpper(kind[:1]) + kind[1:]
@@ -177,6 +181,8 @@ func (w *referenceWriter) typeText(t *typePlan, r *rules, path string) string {
 		return "list of " + w.typeText(t.elem, r, path)
 	case kindFilters:
 		return "list of " + t.filter + " filters"
+	case kindByFilter:
+		return "map from " + kindTitle(t.filter) + " filters to their config here"
 	case kindMap:
 		return "map to " + w.typeText(t.elem, r, path)
 	case kindPointer:
@@ -209,7 +215,7 @@ func defaultCell(f *fieldPlan) string {
 		return "`\"0s\"`"
 	case kindSlice, kindFilters:
 		return "`[]`"
-	case kindMap:
+	case kindMap, kindByFilter:
 		return "`{}`"
 	case kindStruct:
 		return "its defaults"

@@ -8,6 +8,9 @@ import (
 	"millrace/filters"
 )
 
+// kindRoute is the kind of what per_filter_config says to HTTP filters.
+const kindRoute = "http_route"
+
 // A Filter is what the loader knows of one filter.
 type Filter struct {
 	// New returns a pointer to the filter's config struct, which the loader
@@ -24,7 +27,7 @@ type Filter struct {
 }
 
 // A Registry names the filters a config file may use, by kind ("http",
-// "network", "listener") and name. Fill it before the first use; after that it
+// "network", "listener", and "http_route" for what routes say to HTTP filters) and name. Fill it before the first use; after that it
 // may be used by several goroutines at once.
 type Registry struct {
 	filters map[string]map[string]Filter

@@ -111,7 +111,7 @@ func (t *typePlan) wanted(r *rules) string {
 		return `a duration such as "5s"`
 	case kindSlice, kindFilters:
 		return "an array"
-	case kindMap, kindStruct:
+	case kindMap, kindByFilter, kindStruct:
 		if t.short {
 			return "a string or an object"
 		}

@@ -76,6 +76,14 @@ func (m *schemaMaker) value(t *typePlan, r *rules) object {
 	case kindMap:
 		s := object{"type": "object", "additionalProperties": m.value(t.elem, r.inside())}
 		return withBounds(s, "minProperties", "maxProperties", r, r.counts)
+	case kindByFilter:
+		properties := object{}
+		for _, name := range m.reg.Names(t.filter) {
+			f, _ := m.reg.filter(t.filter, name)
+			_, plan := m.reg.newConfig(f)
+			properties[name] = m.structureOnly(plan)
+		}
+		return object{"type": "object", "properties": properties, "additionalProperties": false}
 	case kindPointer:
 		return m.value(t.elem, r)
 	}

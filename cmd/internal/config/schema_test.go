@@ -131,7 +131,7 @@ func reachable(reg *Registry, types ...reflect.Type) map[reflect.Type]*typePlan 
 	var visit func(t *typePlan)
 	visit = func(t *typePlan) {
 		switch t.kind {
-		case kindFilters:
+		case kindFilters, kindByFilter:
 			for _, name := range reg.Names(t.filter) {
 				f, _ := reg.filter(t.filter, name)
 				_, plan := reg.newConfig(f)
@@ -238,6 +238,8 @@ func (g generator) value(t *typePlan, r *rules, depth int) string {
 		return g.list(func() string { return g.value(t.elem, r.inside(), depth+1) }, depth)
 	case kindFilters:
 		return g.list(func() string { return g.filter(t.filter, depth+1) }, depth)
+	case kindByFilter:
+		return "{}"
 	case kindMap:
 		return g.of("{}", `{"a": `+g.value(t.elem, r.inside(), depth+1)+`}`)
 	}

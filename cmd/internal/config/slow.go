@@ -101,6 +101,8 @@ func (d *slowDecoder) object(hv *hujson.Value, obj *hujson.Object, t *typePlan, 
 		d.fields(hv, obj, t, v, path)
 	case kindMap:
 		d.entries(hv, obj, t, ru, v, path)
+	case kindByFilter:
+		d.byFilter(obj, t, v, path)
 	default:
 		d.fail(hv.StartOffset, path, problem{"want " + t.wanted(ru) + ", got an object", objectHint(obj, ru.inner)})
 	}
@@ -139,6 +141,24 @@ func (d *slowDecoder) entries(hv *hujson.Value, obj *hujson.Object, t *typePlan,
 	if p := checkCount(dst.Len(), ru); p != nil {
 		d.fail(hv.StartOffset, path, *p)
 	}
+}
+
+// byFilter reads an object into a map whose names are filters.
+func (d *slowDecoder) byFilter(obj *hujson.Object, t *typePlan, v reflect.Value, path string) {
+	dst := reflect.MakeMap(t.typ)
+	v.Set(dst)
+	d.members(obj, path, func(m *hujson.ObjectMember, name, at string, again bool) {
+		f, known := d.reg.filter(t.filter, name)
+		if !known {
+			d.fail(m.Name.StartOffset, at, problem{"no filter " + quote(name) + " can be configured here", d.reg.nameHint(name, t.filter)})
+			return
+		}
+		cfg, plan := d.reg.newConfig(f)
+		d.value(&m.Value, plan, &rules{}, cfg.Elem(), at)
+		if !again {
+			dst.SetMapIndex(reflect.ValueOf(name), cfg)
+		}
+	})
 }
 
 // fields reads an object into a struct.
@@ -292,16 +312,22 @@ func (d *slowDecoder) filterByName(name *hujson.Value, kind string, entry *hujso
 // filterHint suggests a filter. Envoy's names are ours behind a prefix, such as
 // "envoy.filters.http.".
 func (r *Registry) filterHint(name, kind string) string {
-	known := r.Names(kind)
 	for _, other := range r.Kinds() {
 		if _, ok := r.filter(other, name); ok {
 			return "it is " + kindPhrase(other)
 		}
 	}
-	if last := name[strings.LastIndexByte(name, '.')+1:]; slices.Contains(known, last) {
+	return r.nameHint(name, kind)
+}
+
+// nameHint suggests a filter of a kind.
+func (r *Registry) nameHint(name, kind string) string {
+	known := r.Names(kind)
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if slices.Contains(known, last) {
 		return "it is called " + quote(last) + " here"
 	}
-	return nearHint(name[strings.LastIndexByte(name, '.')+1:], known)
+	return nearHint(last, known)
 }
 
 // kindPhrase spells a kind of filter in a sentence.

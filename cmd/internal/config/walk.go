@@ -69,6 +69,11 @@ func (w *walker) value(t *typePlan, v reflect.Value) {
 				w.inside(step{f.name, -1}, f.typ, v.FieldByIndex(f.index))
 			}
 		}
+	case kindByFilter:
+		for _, k := range sortedKeys(v) {
+			cfg := v.MapIndex(k).Elem()
+			w.inside(step{k.String(), -1}, planOf(cfg.Type().Elem()), cfg.Elem())
+		}
 	case kindFilters:
 		w.filters(t.filter, v)
 	}
