@@ -31,6 +31,9 @@ func (c *Client) Away() bool {
 	return c.phase == phaseFailed || c.peerAway || c.lastLocal >= windowMax-1
 }
 
+// Settled reports whether the server's SETTINGS have come: StreamsMax and ConnectProtocol are what it says.
+func (c *Client) Settled() bool { return c.peer.known }
+
 // StreamsMax is how many streams may be open at once.
 func (c *Client) StreamsMax() int { return int(min(c.peer.streams, c.opt.ConcurrentStreams)) }
 

@@ -67,6 +67,7 @@ type conn struct {
 	peerAway  bool                 // the peer sent GOAWAY
 	recent    [recentResets]uint32 // ring of streams that we reset
 	recentAt  uint8
+	resetTop  uint32 // highest of ours that we reset
 }
 
 type phase uint8
@@ -89,6 +90,7 @@ type dataFrame struct {
 
 // peerSettings are what the peer told.
 type peerSettings struct {
+	known           bool // the first SETTINGS have come
 	initialWindow   int32
 	frameBytes      uint32
 	streams         uint32
@@ -212,10 +214,15 @@ func (c *conn) sendReset(id, code uint32) {
 	c.out = binary.BigEndian.AppendUint32(c.out, code)
 	c.recent[c.recentAt%recentResets] = id
 	c.recentAt++
+	c.resetTop = max(c.resetTop, id)
 }
 
-// wasReset reports whether we reset a stream not long ago.
+// wasReset reports whether we reset a stream not long ago. A client may give up any number of requests in one go, and the
+// answers to all of them may be under way, so there it is any up to the latest.
 func (c *conn) wasReset(id uint32) bool {
+	if c.client && id <= c.resetTop {
+		return true
+	}
 	for _, r := range c.recent {
 		if r == id {
 			return true

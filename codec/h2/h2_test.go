@@ -222,3 +222,22 @@ func joinData(log string) string {
 	}
 	return strings.Join(out, "\n")
 }
+
+// TestLateAnswers: a client that gives many requests up at once passes over whatever answers were under way.
+func TestLateAnswers(t *testing.T) {
+	t.Parallel()
+	p := newClientPeer(t, testOptions())
+	ids := []codec.StreamID{1}
+	for range 2 * recentResets {
+		ids = append(ids, p.open("GET", true))
+	}
+	for _, id := range ids {
+		p.client.Reset(id, Cancel)
+	}
+	p.take()
+	for _, id := range ids {
+		p.headers(flagEndHeaders, uint32(id), ":status: 200")
+		p.frame(frameData, flagEndStream, uint32(id), []byte("late"))
+	}
+	p.want("", "")
+}

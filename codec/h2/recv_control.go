@@ -51,6 +51,7 @@ func (c *conn) onSettings(h frameHead, p []byte, ev *codec.Event) *codec.Error {
 			return err
 		}
 	}
+	c.peer.known = true
 	c.room()
 	c.out = appendFrameHead(c.out, 0, frameSettings, flagAck, 0)
 	return nil
