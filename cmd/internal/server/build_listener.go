@@ -220,7 +220,7 @@ func (b *building) chain(cfg *config.FilterChain, key string, from *control.List
 			return nil, err
 		}
 	}
-	c.Filters, err = b.share(cfg.Filters, c.Held)
+	c.Filters, err = b.share(filters.KindNetwork, cfg.Filters, c.Held)
 	return c, err
 }
 
@@ -246,7 +246,7 @@ func (b *building) front(l, old *control.Listener, cfg *config.Listener) (err er
 		l.Filters, l.FilterHeld = old.Filters, old.FilterHeld
 	} else {
 		l.FilterHeld = b.hold()
-		if l.Filters, err = b.share(cfg.ListenerFilters, l.FilterHeld); err != nil {
+		if l.Filters, err = b.share(filters.KindListener, cfg.ListenerFilters, l.FilterHeld); err != nil {
 			return err
 		}
 	}
@@ -276,11 +276,11 @@ func (b *building) table(l *control.Listener, cfg *config.Listener) error {
 	return nil
 }
 
-// share makes what all loops have in common of filters; held lets go of it.
-func (b *building) share(list []filters.Config, held *control.Resources) (shared []control.Filter, err error) {
+// share makes what all loops have in common of filters of a kind; held lets go of it.
+func (b *building) share(kind string, list []filters.Config, held *control.Resources) (shared []control.Filter, err error) {
 	for i := range list {
 		f := control.Filter{Name: list[i].Name, Config: list[i].Config}
-		if spec, ok := b.server.network[f.Name]; ok && spec.Share != nil {
+		if spec, ok := b.server.network[networkKey{kind, f.Name}]; ok && spec.Share != nil {
 			if f.Shared, err = spec.Share(f.Config, b.sharedEnv(held)); err != nil {
 				return nil, fmt.Errorf("filter %q: %w", f.Name, err)
 			}
@@ -353,11 +353,7 @@ func (b *building) routes(c, old *control.Chain) error {
 		r.Formats = append(r.Formats, f)
 		return route.FormatID(len(r.Formats) - 1), nil
 	}
-	override := func(filter string, cfg any) (route.Override, error) {
-		spec := b.server.filters[filter]
-		return spec.Override(cfg)
-	}
-	table, problems := route.CompileAll(&c.HTTP.RouteConfig, id, format, override)
+	table, problems := route.Compile(&c.HTTP.RouteConfig, id, format)
 	if len(problems) > 0 {
 		return fmt.Errorf("route_config: %s", problems[0])
 	}

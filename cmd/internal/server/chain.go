@@ -126,7 +126,7 @@ func (w *worker) buildNetwork(ch *chain, at int) (any, error) {
 	f := &ch.of.Filters[at]
 	env := w.networkEnv(ch.serving, &ch.sets, 2*at)
 	env.ChainName = ch.of.Name
-	built, err := w.server.network[f.Name].Build(f.Config, f.Shared, env)
+	built, err := w.server.network[networkKey{filters.KindNetwork, f.Name}].Build(f.Config, f.Shared, env)
 	if err != nil {
 		return nil, fmt.Errorf("filter %q: %w", f.Name, err)
 	}

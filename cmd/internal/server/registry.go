@@ -34,7 +34,6 @@ func Registry() *config.Registry {
 	}
 	for _, spec := range l7.Builtin() {
 		reg.Add("http", spec.Name, config.Filter{New: spec.NewConfig, Doc: spec.Doc})
-		reg.Add("http_route", spec.Name, config.Filter{New: spec.RouteConfig})
 	}
 	return reg
 }
@@ -48,11 +47,14 @@ func httpFilters() map[string]filters.Spec {
 	return m
 }
 
-// networkFilters are the builtin listener and network filters by name.
-func networkFilters() map[string]filters.NetworkSpec {
-	m := map[string]filters.NetworkSpec{}
+// networkKey is a listener or network filter: there may be one of each kind with the same name.
+type networkKey struct{ kind, name string }
+
+// networkFilters are the builtin listener and network filters.
+func networkFilters() map[networkKey]filters.NetworkSpec {
+	m := map[networkKey]filters.NetworkSpec{}
 	for _, spec := range l4.Builtin() {
-		m[spec.Name] = spec
+		m[networkKey{spec.Kind, spec.Name}] = spec
 	}
 	return m
 }

@@ -46,8 +46,8 @@ type Server struct {
 	started  time.Time
 	registry *stats.Registry
 	schema   *config.Registry
-	filters  map[string]filters.Spec        // of HTTP
-	network  map[string]filters.NetworkSpec // listener and network filters
+	filters  map[string]filters.Spec            // of HTTP
+	network  map[networkKey]filters.NetworkSpec // listener and network filters
 	logs     *accesslog.Files
 	control  *control.Goroutine
 	stop     context.CancelFunc // ends the control goroutine

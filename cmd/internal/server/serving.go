@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"millrace/cmd/internal/control"
+	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/filters/l4"
 )
@@ -63,7 +64,8 @@ func (w *worker) newListenerFilters(sv *serving, l *control.Listener) (*listener
 	lf := &listenerFilters{}
 	for i := range l.Filters {
 		f := &l.Filters[i]
-		built, err := w.server.network[f.Name].Build(f.Config, f.Shared, w.networkEnv(sv, &lf.sets, 2*i+1))
+		spec := w.server.network[networkKey{filters.KindListener, f.Name}]
+		built, err := spec.Build(f.Config, f.Shared, w.networkEnv(sv, &lf.sets, 2*i+1))
 		if err != nil {
 			w.releaseSets(&lf.sets)
 			return nil, fmt.Errorf("listener filter %q: %w", f.Name, err)
