@@ -130,7 +130,8 @@ var appliedReport = Report{Applied: true, Hash: "def", Took: 12 * time.Milliseco
 
 func (f *fixture) listeners() []Listener {
 	return []Listener{
-		{Name: "https", Address: "0.0.0.0:8443", State: "active"}, {Name: "six", Address: "[::1]:80", State: "draining"},
+		{Name: "https", Address: "0.0.0.0:8443", State: "active"}, {Name: "six", Address: "[::1]:80", State: "draining", Additional: []string{"127.0.0.1:80", "unix:/run/six"}, Chains: []string{`"shop"`, "default filter chain"}},
+		{Name: "dns", Address: "0.0.0.0:53", UDP: true, State: "active"},
 		{Name: "sock", Address: "unix:/run/x"}, {Name: "https", Address: "0.0.0.0:443", State: "draining", Retired: true},
 	}
 }

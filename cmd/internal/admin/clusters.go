@@ -262,7 +262,10 @@ func (j *jsonPage) healthStatus(h *Host) {
 }
 
 // address writes an address as envoy.config.core.v3.Address.
-func (j *jsonPage) address(key, address string) {
+func (j *jsonPage) address(key, address string) { j.protocolAddress(key, address, "") }
+
+// protocolAddress is address with a protocol, which is left out if it is "".
+func (j *jsonPage) protocolAddress(key, address, protocol string) {
 	j.object(key)
 	defer j.end()
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -277,6 +280,7 @@ func (j *jsonPage) address(key, address string) {
 	}
 	n, _ := strconv.ParseUint(port, 10, 16) // a port that is no number is shown as 0
 	j.object("socket_address")
+	j.optional("protocol", protocol)
 	j.str("address", host)
 	j.uint("port_value", n)
 	j.end()

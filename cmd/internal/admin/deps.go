@@ -91,6 +91,11 @@ type Listener struct {
 	Name    string
 	Address string // as bound: "127.0.0.1:80", "[::1]:80", "unix:/run/x", "unix:@abstract"
 	State   string // "active", "warming" or "draining"
+	UDP     bool
+	// Additional are the addresses after the first one, Chains what the filter chains are called, in the order of
+	// the configuration; none if there is only one without a name.
+	Additional []string
+	Chains     []string
 	// Retired says that it was replaced or removed and has connections left. The text page,
 	// which has no states, leaves it out.
 	Retired bool

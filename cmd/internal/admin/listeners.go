@@ -14,8 +14,18 @@ func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
 		for i := range list {
 			j.object("")
 			j.str("name", list[i].Name)
-			j.address("local_address", list[i].Address)
+			j.listenerAddress("local_address", list[i].Address, list[i].UDP)
+			if len(list[i].Additional) > 0 {
+				j.array("additional_local_addresses")
+				for _, a := range list[i].Additional {
+					j.listenerAddress("", a, list[i].UDP)
+				}
+				j.end()
+			}
 			j.optional("state", list[i].State)
+			if len(list[i].Chains) > 0 {
+				j.strings("filter_chains", list[i].Chains)
+			}
 			j.end()
 		}
 		j.end()
@@ -28,7 +38,18 @@ func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
 		if list[i].Retired {
 			continue
 		}
-		p.line(oneLine(list[i].Name), "::", oneLine(list[i].Address))
+		for _, a := range append([]string{list[i].Address}, list[i].Additional...) {
+			p.line(oneLine(list[i].Name), "::", oneLine(a))
+		}
 		p.spill()
 	}
+}
+
+// listenerAddress writes an address; UDP ones say so.
+func (j *jsonPage) listenerAddress(key, address string, udp bool) {
+	protocol := ""
+	if udp {
+		protocol = "UDP"
+	}
+	j.protocolAddress(key, address, protocol)
 }

@@ -11,6 +11,7 @@ import (
 
 	"millrace/cmd/internal/admin"
 	"millrace/cmd/internal/config"
+	"millrace/cmd/internal/control"
 	"millrace/upstream"
 )
 
@@ -95,14 +96,29 @@ func (s *Server) adminListeners() (list []admin.Listener) {
 		if s.drains.draining.Load() || l.Inbound && s.inbound.draining.Load() {
 			state = "draining"
 		}
-		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound().String(), State: state})
+		list = append(list, adminListener(l, state))
 	}
 	at := len(list)
 	for _, l := range s.retiring() {
-		list = append(list, admin.Listener{Name: l.Name, Address: l.Bound().String(), State: "draining", Retired: true})
+		retired := adminListener(l, "draining")
+		retired.Retired = true
+		list = append(list, retired)
 	}
 	slices.SortStableFunc(list[at:], func(a, b admin.Listener) int { return strings.Compare(a.Name, b.Name) })
 	return list
+}
+
+func adminListener(l *control.Listener, state string) admin.Listener {
+	a := admin.Listener{Name: l.Name, Address: l.Bound().String(), State: state, UDP: l.UDP}
+	for i := range l.Sockets[1:] {
+		a.Additional = append(a.Additional, l.Sockets[1+i].Bound.String())
+	}
+	for _, c := range l.AllChains() {
+		if c.Key != "" || l.Table != nil {
+			a.Chains = append(a.Chains, c.Key)
+		}
+	}
+	return a
 }
 
 // adminClusters yields the clusters with their hosts.

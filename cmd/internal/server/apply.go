@@ -33,11 +33,13 @@ func (s *Server) apply(cfg *config.Config) (admin.Report, error) {
 	}
 	b, err := s.build(cfg)
 	if err != nil {
+		s.counts.listeners.Failed.Inc()
 		return admin.Report{}, err
 	}
 	diff := control.Compare(b.prev, b.next)
 	if err := s.prepare(b.prev, b.next, diff); err != nil {
 		b.discard()
+		s.counts.listeners.Failed.Inc()
 		return admin.Report{}, err
 	}
 	s.commit(b.prev, b.next, diff)

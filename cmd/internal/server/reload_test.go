@@ -145,6 +145,7 @@ func TestRefusedReloadLeavesNothing(t *testing.T) {
 		r.wantGet("a", "good")
 	}
 	r.wantNoNewSockets(before)
+	r.wantStat("listener_manager.listener_create_failure", 5)
 	if rep := r.mustLoad(good); len(rep.Changes) != 0 || r.rejected.Load() {
 		t.Errorf("after the refusals the good file reports %+v", rep)
 	}
