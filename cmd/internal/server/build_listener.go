@@ -353,7 +353,11 @@ func (b *building) routes(c, old *control.Chain) error {
 		r.Formats = append(r.Formats, f)
 		return route.FormatID(len(r.Formats) - 1), nil
 	}
-	table, problems := route.Compile(&c.HTTP.RouteConfig, id, format)
+	override := func(filter string, cfg any) (route.Override, error) {
+		spec := b.server.filters[filter]
+		return spec.Override(cfg)
+	}
+	table, problems := route.CompileAll(&c.HTTP.RouteConfig, id, format, override)
 	if len(problems) > 0 {
 		return fmt.Errorf("route_config: %s", problems[0])
 	}

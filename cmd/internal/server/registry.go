@@ -34,6 +34,7 @@ func Registry() *config.Registry {
 	}
 	for _, spec := range l7.Builtin() {
 		reg.Add("http", spec.Name, config.Filter{New: spec.NewConfig, Doc: spec.Doc})
+		reg.Add("http_route", spec.Name, config.Filter{New: spec.RouteConfig})
 	}
 	return reg
 }
