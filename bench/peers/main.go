@@ -69,7 +69,7 @@ func install(packages []string) {
 		append([]string{"install", "-q", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"}, packages...),
 	} {
 		cmd := exec.Command("apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "UCF_FORCE_CONFFOLD=1", "RUNLEVEL=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			fmt.Printf("peers: apt-get %s: %v\n%s", args[0], err, tail(out))
 		}

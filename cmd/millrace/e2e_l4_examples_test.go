@@ -199,7 +199,7 @@ func driveRBACExample(t *testing.T, p *proxy) {
 		}
 		_ = c.Close()
 	}
-	for name, want := range map[string]int64{"queue.rbac.allowed": 3, "queue.rbac.denied": 2, "connection_limit.queue.limited_connections": 0} {
+	for name, want := range map[string]int64{"queue.rbac.allowed": 3, "queue.rbac.denied": 2, "connection_limit.queue.limited_connections": 0, "local_rate_limit.queue.rate_limited": 0} {
 		p.wantStat(name, want)
 	}
 }
