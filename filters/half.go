@@ -183,10 +183,11 @@ func (s *Stream) Resume(d Direction, t Token) {
 	if uint32(t>>tokenSlotBits) != s.token || !h.marked || h.cut {
 		return
 	}
-	m := &h.marks[s.chain.at(d, int(t&tokenSlotMask))]
-	if m.hold == Continue {
+	i := s.chain.at(d, int(t&tokenSlotMask))
+	if uint(i) >= uint(len(h.marks)) || h.marks[i].hold == Continue {
 		return
 	}
+	m := &h.marks[i]
 	hold := m.hold
 	m.hold, m.out = Continue, m.seen
 	s.resumed(d, hold)

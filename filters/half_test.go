@@ -9,6 +9,7 @@ import (
 
 	"millrace/codec"
 	"millrace/engine"
+	"millrace/engine/enginetest"
 	"millrace/filters/accesslog"
 )
 
@@ -314,7 +315,7 @@ func TestHalfModel(t *testing.T) {
 	}
 	t.Cleanup(loop.Close)
 	leased := loop.Arena().Leased()
-	for seed := range uint64(4_000) {
+	for seed := range uint64(1_500) {
 		m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 0)), loop: loop, d: Direction(seed % 2)}
 		chain := NewChain(noTerminal{})
 		n := m.rng.IntN(5)
@@ -350,4 +351,76 @@ func asBytes(list []string) [][]byte {
 		out = append(out, []byte(s))
 	}
 	return out
+}
+
+// headHolder holds heads and looks at nothing else.
+type headHolder struct {
+	v     Verdict
+	token Token
+}
+
+func (f *headHolder) OnRequestHead(s *Stream, _ bool) Verdict {
+	f.token = s.Token()
+	return f.v
+}
+
+// sinking counts what arrives.
+type sinking struct {
+	quietDownstream
+	bytes  int
+	ended  bool
+	paused int
+}
+
+func (d *sinking) PauseSource(Direction) { d.paused++ }
+func (d *sinking) SinkData(_ Direction, b []byte, end bool) {
+	d.bytes += len(b)
+	d.ended = end
+}
+
+// TestHoldWithoutData: a filter that does not look at bodies can hold a message all the same, in both ways, beside
+// another that does, until it resumes. Tokens of others, and of a stream that was answered, move nothing.
+func TestHoldWithoutData(t *testing.T) {
+	t.Parallel()
+	loop := enginetest.NewLoop(t).Loop
+	for _, v := range []Verdict{Pause, Buffer} {
+		first, second := &headHolder{v: v}, &headHolder{v: v}
+		chain := NewChain(noTerminal{})
+		for _, f := range []any{first, second} {
+			if err := chain.Add("holder", f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var s Stream
+		d := &sinking{quietDownstream: quietDownstream{loop: loop}}
+		s.BufferLimit = [2]int{100, 100}
+		s.Init(chain, d)
+		s.Pass(Request, false)
+		s.PassData(Request, []byte("hello"), true)
+		s.Resume(Request, second.token) // it has not been asked yet
+		s.Resume(Response, first.token)
+		if d.heads > 0 {
+			t.Fatalf("%v: the head passes a filter that holds it", v)
+		}
+		s.Resume(Request, first.token)
+		s.Resume(Request, first.token)
+		if d.heads > 0 || second.token == 0 {
+			t.Errorf("%v: %d heads arrive, the second filter's token is %d; want 0 and one", v, d.heads, second.token)
+		}
+		s.Resume(Request, second.token)
+		if d.heads != 1 || d.bytes != 5 || !d.ended || d.paused != d.resumed {
+			t.Errorf("%v: %d heads, %d bytes, end %v, %d pauses, %d resumes", v, d.heads, d.bytes, d.ended, d.paused, d.resumed)
+		}
+		s.Clear()
+
+		s.Init(chain, d)
+		s.Pass(Request, false)
+		s.Cut(Request)
+		s.Resume(Request, first.token)
+		s.ResumeSink(Request)
+		if s.PassData(Request, []byte("x"), true) || s.PassTrailers(Request, new(codec.Fields)) || d.heads != 1 || d.bytes != 5 {
+			t.Errorf("%v: a direction that was cut goes on", v)
+		}
+		s.Clear()
+	}
 }
