@@ -216,7 +216,7 @@ func streams() []scenario {
 		},
 		{
 			name: "udp-128", about: "64 sessions, datagrams of 128 bytes there and back", measure: cpuPerRequest, traffic: compare.UDP,
-			tool: load.BytesUDP, body: 128, conns: saturationConns, entries: []entry{{millrace, millrace, 1, ""}, {nginx, nginxStock, 1, ""}},
+			tool: load.BytesUDP, body: 128, conns: saturationConns, entries: []entry{{millrace, millrace, 1, ""}, {nginx, nginxStock, 1, ""}, {floorRelay, floorRelay, 1, ""}},
 			targets: []target{atMost(metricCPU, nginx, 1)},
 		},
 	}

@@ -70,9 +70,17 @@ func Builtin(millrace, floor string) []Peer {
 		},
 		{
 			Name: "floor", Binary: floor,
-			Args: func(s Site, _ string) []string { return []string{fmt.Sprint(s.Port), fmt.Sprint(s.OriginPort)} },
+			Args: floorArgs,
 		},
 	}
+}
+
+func floorArgs(s Site, _ string) []string {
+	args := []string{fmt.Sprint(s.Port), fmt.Sprint(s.OriginPort)}
+	if s.Traffic == UDP {
+		args = append(args, "udp")
+	}
+	return args
 }
 
 // Path finds the binary of p.

@@ -30,7 +30,7 @@ func (p Peer) Carries(t Traffic) error {
 	case p.Binary == "nginx" && t != HTTP:
 		_, err := streamModule()
 		return err
-	case t == UDP && p.Config == nil, t == UDP && p.Binary == "haproxy":
+	case t == UDP && p.Binary == "haproxy":
 		return fmt.Errorf("%s %w", p.Name, errNoUDP)
 	}
 	return nil

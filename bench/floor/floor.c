@@ -1,10 +1,10 @@
 // floor: the cheapest relay there can be, the measure of what the kernel alone costs.
 //
-//   floor LISTEN_PORT UPSTREAM_PORT
+//   floor LISTEN_PORT UPSTREAM_PORT [udp]
 //
 // One process, one thread, edge-triggered epoll. Every accepted connection gets one upstream connection
 // of its own, and bytes go from one to the other by read and send: no parsing, no pool, no timers, no
-// header. A proxy that does HTTP work and still stands near this figure has nothing left to save but
+// header. Datagrams likewise: each client has an upstream socket of its own. A proxy that does HTTP work and still stands near this figure has nothing left to save but
 // system calls. Loopback only.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -167,12 +167,87 @@ static void pull(struct side *s, int hangup) {
 		close_pair(s);
 }
 
+enum {
+	datagramBatch = 64,      // taken, or sent downstream, by one call
+	datagramBytesMax = 2048, // a longer one is cut
+};
+
+// All clients are on the loopback, so that the port tells them apart: a session is the client's port and the socket
+// towards the origin.
+static int session_fd[1 << 16]; // 0 is none
+static char datagrams[datagramBatch][datagramBytesMax];
+static struct sockaddr_in clients[datagramBatch];
+static struct iovec pieces[datagramBatch];
+static struct mmsghdr messages[datagramBatch];
+
+static void prepare(int i, size_t len) {
+	pieces[i] = (struct iovec){datagrams[i], len};
+	messages[i].msg_hdr = (struct msghdr){.msg_name = &clients[i], .msg_namelen = sizeof clients[i], .msg_iov = &pieces[i], .msg_iovlen = 1};
+}
+
+static int session_of(int ep, int client_port, int upstream_port) {
+	if (session_fd[client_port])
+		return session_fd[client_port];
+	struct sockaddr_in a = loopback(upstream_port);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = client_port};
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev))
+		die("floor: session");
+	return session_fd[client_port] = fd;
+}
+
+static void to_origin(int ep, int listener, int upstream_port) {
+	for (int i = 0; i < datagramBatch; i++)
+		prepare(i, datagramBytesMax);
+	int n = recvmmsg(listener, messages, datagramBatch, MSG_DONTWAIT, NULL);
+	for (int i = 0; i < n; i++) // what is not taken is lost, as datagrams may be
+		send(session_of(ep, ntohs(clients[i].sin_port), upstream_port), datagrams[i], messages[i].msg_len, MSG_DONTWAIT);
+}
+
+static void to_clients(int listener, int count) {
+	for (int sent = 0; sent < count;) {
+		int w = sendmmsg(listener, messages + sent, count - sent, MSG_DONTWAIT);
+		sent += w > 0 ? w : 1;
+	}
+}
+
+static void relay_datagrams(int listen_port, int upstream_port) {
+	struct sockaddr_in a = loopback(listen_port);
+	int listener = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), ep = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event events[eventsMax], ev = {.events = EPOLLIN, .data.u64 = 0}; // no client has port 0
+	if (ep < 0 || bind(listener, (struct sockaddr *)&a, sizeof a) || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev))
+		die("floor: udp");
+	for (;;) {
+		int n = epoll_wait(ep, events, eventsMax, -1), answers = 0;
+		for (int i = 0; i < n; i++) {
+			int port = events[i].data.u64;
+			if (!port)
+				continue;
+			ssize_t len = recv(session_fd[port], datagrams[answers], datagramBytesMax, MSG_DONTWAIT);
+			if (len < 0)
+				continue;
+			clients[answers] = loopback(port);
+			prepare(answers++, len);
+			if (answers == datagramBatch) {
+				to_clients(listener, answers);
+				answers = 0;
+			}
+		}
+		to_clients(listener, answers);
+		for (int i = 0; i < n; i++)
+			if (!events[i].data.u64)
+				to_origin(ep, listener, upstream_port);
+	}
+}
+
 int main(int argc, char **argv) {
-	if (argc != 3) {
-		fprintf(stderr, "usage: floor LISTEN_PORT UPSTREAM_PORT\n");
+	if (argc != 3 && argc != 4) {
+		fprintf(stderr, "usage: floor LISTEN_PORT UPSTREAM_PORT [udp]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	if (argc == 4)
+		relay_datagrams(atoi(argv[1]), atoi(argv[2]));
 	int upstream_port = atoi(argv[2]), listener = listen_on(atoi(argv[1]));
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event events[eventsMax], ev = {.events = EPOLLIN, .data.ptr = NULL};
