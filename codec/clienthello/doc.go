@@ -13,7 +13,7 @@
 //
 // # Ownership
 //
-// A [Hello] owns what it has; it refers to nothing of the bytes it was read from.
+// A [Hello] owns its fields. What its fingerprints are made of are views of the bytes it was read from.
 //
 // # Limits
 //

@@ -9,19 +9,17 @@ import (
 // the client lists them, without GREASE.
 //
 //	771,4865-4866-4867,0-23-65281,29-23-24,0
+//
+// Precondition: the bytes given to Parse are still there, as for JA4.
 func (h *Hello) JA3() string {
 	b := strconv.AppendUint(make([]byte, 0, 512), uint64(h.Version), 10)
-	for _, list := range [][]uint16{h.ciphers, h.extensions, h.groups} {
+	for _, list := range [][]uint16{numbers(h.ciphers), h.extensionTypes(), numbers(h.groups)} {
 		b = append(b, ',')
-		first := true
-		for _, v := range list {
-			if isGREASE(v) {
-				continue
-			}
-			if !first {
+		for i, v := range list {
+			if i > 0 {
 				b = append(b, '-')
 			}
-			b, first = strconv.AppendUint(b, uint64(v), 10), false
+			b = strconv.AppendUint(b, uint64(v), 10)
 		}
 	}
 	b = append(b, ',')
@@ -39,7 +37,7 @@ func (h *Hello) JA3() string {
 //
 //	t13d1516h2   002f,0035,...   0005,000a,..._0403,0804,...
 func (h *Hello) JA4() (head, ciphers, extensions string) {
-	c, e := withoutGREASE(slices.Clone(h.ciphers)), withoutGREASE(slices.Clone(h.extensions))
+	c, e := numbers(h.ciphers), h.extensionTypes()
 	b := append(make([]byte, 0, 16), 't')
 	b = append(append(b, h.versionText()...), 'i')
 	if h.hasName {
@@ -52,10 +50,24 @@ func (h *Hello) JA4() (head, ciphers, extensions string) {
 	slices.Sort(e)
 	e = slices.DeleteFunc(e, func(v uint16) bool { return v == extensionServerName || v == extensionALPN })
 	text := appendHexList(nil, e)
-	if s := withoutGREASE(slices.Clone(h.signatures)); len(text) > 0 && len(s) > 0 {
+	if s := numbers(h.signatures); len(text) > 0 && len(s) > 0 {
 		text = appendHexList(append(text, '_'), s)
 	}
 	return head, string(appendHexList(nil, c)), string(text)
+}
+
+// extensionTypes are the extensions in the client's order, without GREASE.
+func (h *Hello) extensionTypes() (list []uint16) {
+	for b := h.extensions; len(b) > 0; {
+		typ, _, ok := cutExtension(&b)
+		if !ok {
+			break
+		}
+		if !isGREASE(typ) {
+			list = append(list, typ)
+		}
+	}
+	return list
 }
 
 // versionText is the highest version offered.
@@ -82,7 +94,7 @@ func (h *Hello) versionText() string {
 // alpnText is the first and the last character of the first protocol; if one is no letter or digit, of its hexadecimal form.
 func (h *Hello) alpnText() string {
 	p := h.alpnFirst
-	if p == "" {
+	if len(p) == 0 {
 		return "00"
 	}
 	first, last := p[0], p[len(p)-1]

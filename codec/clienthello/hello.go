@@ -3,6 +3,7 @@ package clienthello
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // A Hello is what a ClientHello says.
@@ -15,11 +16,11 @@ type Hello struct {
 	Version  uint16
 	Versions []uint16
 
-	// What fingerprints are made of, in the client's order with GREASE.
-	ciphers, extensions, groups, signatures []uint16
+	// What fingerprints are made of, in the client's order with GREASE: views of the message.
+	ciphers, extensions, groups, signatures []byte // lists of numbers of two bytes; extensions with their values
 	points                                  []byte
-	hasName, hasALPN                        bool
-	alpnFirst                               string // the first protocol, GREASE or not
+	alpnFirst                               []byte // the first protocol, GREASE or not
+	hasName                                 bool
 }
 
 const (
@@ -122,8 +123,8 @@ func walk(b []byte, max int) (size, records, n int, err error) {
 				return size, records, at + size + messageHeadBytes - before, nil
 			}
 		}
-		at += length
-		if at > max {
+		ends := before+length >= size+messageHeadBytes // in this record, as far as is known
+		if at += length; at > max && !ends {
 			return 0, 0, 0, ReasonTooLarge
 		}
 	}
@@ -196,34 +197,37 @@ func (h *Hello) parse(b []byte) error {
 	if !ok || h.Version>>8 != 3 || len(session) > sessionIDBytesMax || len(ciphers) < 2 || len(compression) < 1 {
 		return ReasonMalformed
 	}
-	if h.ciphers, ok = numbers(ciphers); !ok {
+	if len(ciphers)%2 != 0 {
 		return ReasonMalformed
 	}
+	h.ciphers = ciphers
 	if len(b) == 0 { // "extensions" may be absent up to TLS 1.2
 		return nil
 	}
 	if !cutVector16(&b, &extensions) || len(b) > 0 {
 		return ReasonMalformed
 	}
-	for len(extensions) > 0 {
-		var typ uint16
-		var value []byte
-		if !cut16(&extensions, &typ) || !cutVector16(&extensions, &value) || len(h.extensions) == extensionsMax {
-			return ReasonMalformed
-		}
+	h.extensions = extensions
+	var seen [extensionsMax]uint16
+	for count := 0; len(extensions) > 0; count++ {
+		typ, value, ok := cutExtension(&extensions)
 		// "There MUST NOT be more than one extension of the same type in a given extension block."
 		// RFC 8446 section 4.2
-		for _, seen := range h.extensions {
-			if seen == typ {
-				return ReasonMalformed
-			}
+		if !ok || count == extensionsMax || slices.Contains(seen[:count], typ) {
+			return ReasonMalformed
 		}
-		h.extensions = append(h.extensions, typ)
+		seen[count] = typ
 		if err := h.parseExtension(typ, value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cutExtension takes an extension off the front of b.
+func cutExtension(b *[]byte) (typ uint16, value []byte, ok bool) {
+	ok = cut16(b, &typ) && cutVector16(b, &value)
+	return typ, value, ok
 }
 
 func (h *Hello) parseExtension(typ uint16, b []byte) error {
@@ -235,21 +239,14 @@ func (h *Hello) parseExtension(typ uint16, b []byte) error {
 	case extensionALPN:
 		ok = h.parseALPN(b)
 	case extensionVersions:
-		if ok = cutVector8(&b, &list) && len(b) == 0; ok {
-			h.Versions, ok = numbers(list)
-			h.Versions = withoutGREASE(h.Versions)
-		}
+		ok = cutVector8(&b, &list) && len(b) == 0 && len(list)%2 == 0
+		h.Versions = numbers(list)
 	case extensionGroups:
-		if ok = cutVector16(&b, &list) && len(b) == 0; ok {
-			h.groups, ok = numbers(list)
-		}
+		ok = cutVector16(&b, &h.groups) && len(b) == 0 && len(h.groups)%2 == 0
 	case extensionSignatures:
-		if ok = cutVector16(&b, &list) && len(b) == 0; ok {
-			h.signatures, ok = numbers(list)
-		}
+		ok = cutVector16(&b, &h.signatures) && len(b) == 0 && len(h.signatures)%2 == 0
 	case extensionPoints:
-		ok = cutVector8(&b, &list) && len(b) == 0
-		h.points = bytes.Clone(list)
+		ok = cutVector8(&b, &h.points) && len(b) == 0
 	}
 	if !ok {
 		return ReasonMalformed
@@ -292,9 +289,13 @@ func hostName(name []byte) (string, bool) {
 	if len(name) == 0 || len(name) > nameBytesMax {
 		return "", false
 	}
-	out := bytes.ToLower(name)
+	var out [nameBytesMax]byte
 	label := 0
-	for _, c := range out {
+	for i, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		out[i] = c
 		switch {
 		case c == '.':
 			if label == 0 {
@@ -310,7 +311,10 @@ func hostName(name []byte) (string, bool) {
 			return "", false
 		}
 	}
-	return string(out), label > 0
+	if label == 0 {
+		return "", false
+	}
+	return string(out[:len(name)]), true
 }
 
 var dot = []byte{'.'}
@@ -328,10 +332,13 @@ func (h *Hello) parseALPN(b []byte) bool {
 		if !cutVector8(&list, &name) || len(name) == 0 || count == ProtocolsMax {
 			return false
 		}
-		if !h.hasALPN {
-			h.hasALPN, h.alpnFirst = true, string(name)
+		if count == 0 {
+			h.alpnFirst = name
 		}
 		if len(name) != 2 || !isGREASE(binary.BigEndian.Uint16(name)) {
+			if h.Protocols == nil {
+				h.Protocols = make([]string, 0, 2) // "h2", "http/1.1"
+			}
 			h.Protocols = append(h.Protocols, string(name))
 		}
 	}
@@ -341,23 +348,15 @@ func (h *Hello) parseALPN(b []byte) bool {
 // isGREASE reports whether a value means nothing: RFC 8701 reserves 0x0A0A, 0x1A1A and so on.
 func isGREASE(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
-func withoutGREASE(list []uint16) []uint16 {
-	out := list[:0]
-	for _, v := range list {
-		if !isGREASE(v) {
+// numbers reads a list of numbers of two bytes, without GREASE.
+func numbers(b []byte) []uint16 {
+	out := make([]uint16, 0, len(b)/2)
+	for ; len(b) >= 2; b = b[2:] {
+		if v := binary.BigEndian.Uint16(b); !isGREASE(v) {
 			out = append(out, v)
 		}
 	}
 	return out
-}
-
-// numbers reads a list of numbers of two bytes.
-func numbers(b []byte) ([]uint16, bool) {
-	out := make([]uint16, 0, len(b)/2)
-	for ; len(b) >= 2; b = b[2:] {
-		out = append(out, binary.BigEndian.Uint16(b))
-	}
-	return out, len(b) == 0
 }
 
 // The cut functions take something off the front of b, and report whether it was there.
