@@ -32,7 +32,7 @@ type Listener struct {
 	ContinueOnListenerFiltersTimeout bool `json:"continue_on_listener_filters_timeout" default:"false"`
 
 	// Filters is the short form of one entry in filter_chains, without a match.
-	Filters []filters.Config `json:"filters" filter:"network" v3:"filter_chains[0].filters"`
+	Filters []filters.Config `json:"filters" filter:"network" max:"64" v3:"filter_chains[0].filters"`
 	// FilterChains are chains of network filters, of which each connection gets the one that matches it best.
 	FilterChains []FilterChain `json:"filter_chains" max:"10000"`
 	// DefaultFilterChain is for connections that no entry of filter_chains matches. Left out, they are closed.
@@ -121,7 +121,7 @@ type FilterChain struct {
 	// Match says which connections the chain takes. Left out, it takes those that no other chain matches better.
 	Match *l4.MatchConfig `json:"match" v3:"filter_chain_match"`
 	// Filters of the chain, in order. The last one must end the chain, as http_connection_manager and tcp_proxy do.
-	Filters []filters.Config `json:"filters" filter:"network" required:"true"`
+	Filters []filters.Config `json:"filters" filter:"network" required:"true" max:"64"`
 }
 
 // TCPKeepalive is how silent connections are probed. Zero fields take the kernel's own setting.

@@ -118,6 +118,8 @@ func TestListenerErrors(t *testing.T) {
 			f.json:1:95: listeners[0].unix_mode: no address of the listener is a path`},
 		{"Envoy's words", listenerText(`"address": ":80", "filter_chains": [{"filter_chain_match": {}, `+echoFilters+`}]`) + ``, `
 			f.json:1:54: listeners[0].filter_chains[0].filter_chain_match: unknown field; it is called "match" here`},
+		{"a listener nobody gives a connection", listenerText(echoOn80 + `, "bind_to_port": false`), `
+			f.json:1:90: warning: listeners[0].bind_to_port: the listener never gets a connection: it has no socket, and none has use_original_dst to hand one over; set "use_original_dst" on the listener that connections are redirected to`},
 		{"the overload manager", `{"overload_manager": {}}`, `
 			f.json:1:2: overload_manager: unknown field; it is called "overload" here`},
 	}, func(text []byte) Errors {

@@ -78,6 +78,7 @@ func (s *source) checkListeners(c *Config, reg *Registry) {
 			name := l.defaultName()
 			s.defineOnce(names, name, joinName(at, "address"), "listener "+quote(name)+" is defined twice")
 		}
+		s.checkHandOff(c, l, at)
 		s.checkProtocol(l, at, reg)
 		s.checkImplied(l, at, reg)
 	}
@@ -95,6 +96,18 @@ func (s *source) takeAddress(addrs map[string]string, l *Listener, address, path
 		}
 	}
 	return false
+}
+
+// checkHandOff warns of a listener that nobody gives a connection.
+func (s *source) checkHandOff(c *Config, l *Listener, at string) {
+	if l.BindToPort || slices.ContainsFunc(c.Listeners, func(o Listener) bool { return o.UseOriginalDst }) {
+		return
+	}
+	if e := s.reportUnbroken(joinName(at, "bind_to_port"), problem{
+		"the listener never gets a connection: it has no socket, and none has use_original_dst to hand one over",
+		`set "use_original_dst" on the listener that connections are redirected to`}); e != nil {
+		e.Warning = true
+	}
 }
 
 // checkProtocol reports filters for datagrams on a listener of connections, and the other way round.

@@ -420,5 +420,7 @@ func TestDrainInbound(t *testing.T) {
 		_ = c.Close()
 		t.Error("the inbound listener accepts after a reload")
 	}
+	r.mustLoad(whole([]string{says("b", b, "b", "", ""), says("d", a, "outbound", `"traffic_direction": "outbound",`, "")}))
+	r.wantGet("d", "outbound")
 	wantHTTP(t, kept, "b")
 }

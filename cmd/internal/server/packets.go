@@ -56,6 +56,9 @@ func (w *worker) attach(sv *serving) {
 		p.users = append(slices.DeleteFunc(p.users, func(u filters.DatagramTerminal) bool { return u.Conns() == 0 }), d)
 		d.Attach(p.PacketSocket)
 	}
+	if w.server.isStopped(sv.listener) {
+		d.Drain()
+	}
 }
 
 // datagram returns the only filter of a UDP listener.

@@ -37,6 +37,9 @@ func (s *Server) bind(prev, next *control.Snapshot) ([]sockets, error) {
 	have := map[string]owned{}
 	if prev != nil {
 		for _, l := range prev.Listeners {
+			if s.isStopped(l) {
+				continue // its sockets are closed
+			}
 			for i := range l.Sockets {
 				have[l.Sockets[i].Key] = owned{l, &l.Sockets[i]}
 			}
