@@ -14,6 +14,6 @@
 //
 // Scenarios are one table, in scenario.go; a new one is a new row. The packages below do the parts: compare (peers and
 // their configs), load (load tools), proc (processes and their accounts), report (ratios, tables, charts). The floor
-// (floor/floor.c) and the origin (backend/origin.c) are C, compiled when the benchmark starts, so that neither can be
-// said to carry a runtime.
+// (floor/floor.c), the origin of HTTP (backend/origin.c), and origin and load of plain TCP and UDP (bytes/bytes.c) are C,
+// compiled when the benchmark starts, so that none can be said to carry a runtime.
 package main

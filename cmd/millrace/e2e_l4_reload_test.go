@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -84,6 +86,84 @@ func TestReloadOfTunnels(t *testing.T) {
 	ca.wantEcho("still")
 	open(d, "one")
 	p.wantStat("server.config_rejected", 1)
+}
+
+// talk keeps a tunnel busy, and opens a short one beside it now and then, until stop. It returns what went wrong first.
+func talk(addr string, stop *atomic.Bool, said *atomic.Int64) error {
+	long, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer long.Close()
+	echo := func(c net.Conn, text string) error {
+		_ = c.SetDeadline(time.Now().Add(waitMax))
+		if _, err := io.WriteString(c, text); err != nil {
+			return err
+		}
+		b := make([]byte, len(text))
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != text {
+			return fmt.Errorf("sent %q, got %q: %w", text, b, err)
+		}
+		return nil
+	}
+	for n := 0; !stop.Load(); n++ {
+		if err := echo(long, fmt.Sprintf("message %d over the long tunnel", n)); err != nil {
+			return err
+		}
+		said.Add(1)
+		if n%50 != 0 {
+			continue
+		}
+		short, err := net.Dial("tcp", addr)
+		if err == nil {
+			err = echo(short, "a short one")
+			_ = short.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("a short tunnel: %w", err)
+		}
+	}
+	return nil
+}
+
+// TestReloadsUnderTunnels: no reload breaks a tunnel or refuses a new one, whatever it changes; nothing is left of it.
+func TestReloadsUnderTunnels(t *testing.T) {
+	t.Parallel()
+	clusters := map[string]string{"one": echoServer(t), "two": echoServer(t)}
+	addr := loopbackPort(t)
+	config := func(n int) string {
+		more := []string{"", `"connection_limit": 1000`, `"per_connection_buffer_limit_bytes": "64KiB"`, `"listener_filters": [{"name": "original_dst"}]`}[n%4]
+		return fmt.Sprintf(`{"concurrency": 2, "listeners": [%s], "clusters": [{"name": "one", "hosts": [%q]}, {"name": "two", "hosts": [%q]}]}`,
+			strings.Join([]string{l4Listener("front", addr, []string{"one", "two"}[n%2], more), l4Listener(fmt.Sprint("other-", n%3), "127.0.0.1:0", "one", "")}, ", "),
+			clusters["one"], clusters["two"])
+	}
+	p := startProxy(t, config(0))
+	var stop atomic.Bool
+	var said atomic.Int64
+	failed := make(chan error, 4)
+	for range cap(failed) {
+		go func() { failed <- talk(addr, &stop, &said) }()
+	}
+	for n := 1; n <= 40; n++ {
+		before := said.Load()
+		p.write(config(n))
+		if code, body := p.adminPost("/reload"); code != 200 {
+			t.Fatalf("reload %d: %d %s", n, code, body)
+		}
+		if !eventually(func() bool { return said.Load() > before+20 || len(failed) > 0 }) {
+			t.Errorf("after reload %d the tunnels stand still", n)
+		}
+	}
+	stop.Store(true)
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+	p.wantStat("server.total_connections", 0)
+	p.wantStat("listener_manager.total_listeners_draining", 0)
+	p.wantStat("cluster.one.upstream_cx_active", 0)
+	p.wantStat("cluster.two.upstream_cx_active", 0)
 }
 
 // TestDrainOfTunnels: a process that is told to leave accepts no more, and waits for its tunnels.

@@ -169,6 +169,41 @@ func TestClusterByServerName(t *testing.T) {
 	p.wantStat("tcp.e2e.downstream_cx_no_route", 1)
 }
 
+// TestOnePortForAll: HTTP is routed here, TLS passed through, and what is neither goes to whoever takes the rest.
+func TestOnePortForAll(t *testing.T) {
+	t.Parallel()
+	secure := tlsServer(t, "secure", newCertificate(t, "a.test"))
+	p := startProxy(t, fmt.Sprintf(`{"concurrency": 1, "listeners": [{"name": "all", "address": "127.0.0.1:0", "stat_prefix": "front",
+  "listener_filters": [{"name": "tls_inspector"}, {"name": "http_inspector"}], "filter_chains": [
+    {"match": {"transport_protocol": "tls"}, "filters": [{"name": "tcp_proxy", "config": {"stat_prefix": "e2e", "cluster": "secure"}}]},
+    {"match": {"application_protocols": ["http/1.1", "http/1.0"]}, "filters": [{"name": "http_connection_manager", "config": {"stat_prefix": "e2e",
+      "route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}}}]}],
+  "default_filter_chain": {"filters": [{"name": "tcp_proxy", "config": {"stat_prefix": "e2e", "cluster": "rest"}}]}}],
+ "clusters": [%s, %s, %s]}`, cluster("secure", secure), cluster("web", origin(t, echo)), cluster("rest", nameServer(t, "rest"))))
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: waitMax}, "tcp", p.addr(""), &tls.Config{ServerName: "a.test", InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(waitMax))
+	if got, err := io.ReadAll(c); err != nil || string(got) != "secure a.test \n" {
+		t.Errorf("TLS reaches %q, %v", got, err)
+	}
+	for range 3 {
+		if code, body := get(t, "http://"+p.addr("")+"/hello"); code != 200 || !strings.HasPrefix(body, "GET /hello") {
+			t.Errorf("HTTP gives %d %q", code, body)
+		}
+	}
+	other := dial(t, p.addr(""))
+	other.send("SSH-2.0-x\r\n")
+	other.wantLine("rest")
+	if got := other.bytes(11); got != "SSH-2.0-x\r\n" {
+		t.Errorf("the rest gets %q", got)
+	}
+	p.wantStat("http_inspector.http11_found", 3)
+	p.wantStat("http.e2e.downstream_rq_total", 3)
+}
+
 // TestOpenSSL: its client reaches its servers by name, through every version of TLS it has.
 func TestOpenSSL(t *testing.T) {
 	t.Parallel()
