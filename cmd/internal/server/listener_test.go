@@ -424,3 +424,31 @@ func TestDrainInbound(t *testing.T) {
 	r.wantGet("d", "outbound")
 	wantHTTP(t, kept, "b")
 }
+
+// TestHTTPBehindFilters: what listener filters find out reaches the connection manager, and network filters end its
+// connections.
+func TestHTTPBehindFilters(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	r := start(t, whole([]string{fmt.Sprintf(`{"name": "a", "address": "127.0.0.1:0", "listener_filters": [{"name": "proxy_protocol"}],
+		"filter_chains": [{"name": "only", "filters": [{"name": "connection_limit", "config": {"stat_prefix": "c", "max_connections": 1}},
+		{"name": "http_connection_manager", "config": {"stat_prefix": "t", "use_remote_address": true, "access_log": [{"path": %q, "flush_interval": "10ms",
+			"format": "%%FILTER_CHAIN_NAME%% %%DOWNSTREAM_REMOTE_ADDRESS%% %%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%% %%DOWNSTREAM_LOCAL_ADDRESS%% %%REQ(X-FORWARDED-FOR)%%"}],
+		"route_config": {"routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": "ok"}}]}}}]}]}`, log)}))
+	dial := func() net.Conn {
+		c := dialFrom(t, 1, r.ListenerAddr("a"))
+		fmt.Fprint(c, "PROXY TCP4 192.0.2.7 198.51.100.9 5000 443\r\n")
+		return c
+	}
+	c := dial()
+	wantHTTP(t, c, "ok")
+	wantAll(t, dial(), "")
+	want := "only 192.0.2.7:5000 127.0.0.1 198.51.100.9:443 192.0.2.7\n"
+	if !eventually(func() bool { b, _ := os.ReadFile(log); return string(b) == want }) {
+		b, err := os.ReadFile(log)
+		t.Errorf("the log is %q, %v; want %q", b, err, want)
+	}
+	_ = c.Close()
+	r.wantStat("http.t.downstream_cx_active", 0)
+	wantHTTP(t, dial(), "ok")
+	r.wantStat("connection_limit.c.limited_connections", 1)
+}
