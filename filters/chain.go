@@ -19,6 +19,8 @@ type link struct {
 	responseHead     ResponseHeadFilter
 	responseData     ResponseDataFilter
 	responseTrailers ResponseTrailersFilter
+	requestRewriter  RequestRewriter
+	responseRewriter ResponseRewriter
 	destroy          Destroyer
 }
 
@@ -30,6 +32,8 @@ type Chain struct {
 
 	// Which kinds of hooks exist at all: most chains have none for data.
 	hasRequestData, hasResponseHead, hasResponseData, hasDestroy bool
+
+	scratch [][]byte // memory for rewritten pieces that nobody uses now
 }
 
 // NewChain returns a chain that ends in t.
@@ -47,6 +51,8 @@ func (c *Chain) Add(name string, f any) error {
 	l.responseHead, _ = f.(ResponseHeadFilter)
 	l.responseData, _ = f.(ResponseDataFilter)
 	l.responseTrailers, _ = f.(ResponseTrailersFilter)
+	l.requestRewriter, _ = f.(RequestRewriter)
+	l.responseRewriter, _ = f.(ResponseRewriter)
 	l.destroy, _ = f.(Destroyer)
 	request := l.requestHead != nil || l.requestData != nil || l.requestTrailers != nil
 	response := l.responseHead != nil || l.responseData != nil || l.responseTrailers != nil
@@ -54,9 +60,9 @@ func (c *Chain) Add(name string, f any) error {
 		return fmt.Errorf("filter %q: %T implements no filter contract", name, f)
 	}
 	c.links = append(c.links, l)
-	c.hasRequestData = c.hasRequestData || l.requestData != nil
+	c.hasRequestData = c.hasRequestData || l.requestData != nil || l.requestRewriter != nil
 	c.hasResponseHead = c.hasResponseHead || l.responseHead != nil
-	c.hasResponseData = c.hasResponseData || l.responseData != nil
+	c.hasResponseData = c.hasResponseData || l.responseData != nil || l.responseRewriter != nil
 	c.hasDestroy = c.hasDestroy || l.destroy != nil
 	return nil
 }

@@ -38,6 +38,30 @@ type ResponseTrailersFilter interface {
 	OnResponseTrailers(s *Stream, t *codec.Fields) Verdict
 }
 
+// A Part is a piece of a message, or its end, as a rewriter is given it.
+type Part struct {
+	// Data is a piece of the body, valid during the call.
+	Data []byte
+	// End says that the message ends with it.
+	End bool
+	// Trailers end the message; nil if there are none, or not yet. End is set with them.
+	Trailers *codec.Fields
+}
+
+// RequestRewriter puts another body in the place of the request's. It gets what the filter has let go of, if the
+// filter has said Stream.Rewrite while it was shown the head.
+type RequestRewriter interface {
+	// RewriteRequest appends to dst what goes on in the place of p, and returns the trailers that do: p.Trailers, others, or
+	// none. Without p.End they have no meaning. A message that ends with its head is given as a Part without data,
+	// before the head goes on, and may so get a body. It may answer the request (Stream.Reply).
+	RewriteRequest(s *Stream, dst []byte, p Part) ([]byte, *codec.Fields)
+}
+
+// ResponseRewriter puts another body in the place of the response's, as a RequestRewriter does.
+type ResponseRewriter interface {
+	RewriteResponse(s *Stream, dst []byte, p Part) ([]byte, *codec.Fields)
+}
+
 // A Destroyer cancels what it has outstanding for a stream that ends.
 type Destroyer interface {
 	OnDestroy(s *Stream)

@@ -18,4 +18,7 @@
 //
 // Request and response are independent halves: a response may begin, and end, before the
 // request has. Each half can be held by a filter ([Pause], [Buffer]) without stopping the other.
+//
+// A filter that says so for a stream ([Stream.Rewrite]) puts another body in the place of one, and trailers with it:
+// what it lets go of passes its rewriter ([RequestRewriter], [ResponseRewriter]) on the way to those behind it.
 package filters

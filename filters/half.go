@@ -19,8 +19,16 @@ const (
 // filter as far as each lets go of them. So any number of filters, and the sink, may hold at the same time. When the
 // sink has everything the marks are dropped.
 //
+// Where a filter rewrites the body, the half is cut in two: behind that filter another half begins, with a count of
+// bytes of its own, whose source the filter is. See rewrite.go.
+//
 // Invariant: all filters and the sink are equally far, unless marked.
 type half struct {
+	d    Direction
+	lo   int   // the first of its filters, in the order of the direction
+	hi   int   // behind its last filter; only valid with next, see Stream.behind
+	next *half // of the message as the last filter has rewritten it; nil if the sink is the stream's
+
 	total uint64 // bytes of the body so far
 	sent  uint64 // of which the sink has
 	from  uint64 // of which byte of the body kept is the first
@@ -28,7 +36,7 @@ type half struct {
 	kept     Body
 	marks    []mark        // of the filters, in the order of the direction; only valid if marked
 	trailers *codec.Fields // nil if there are none, or not yet
-	epoch    uint32        // changes when a walk must not go on
+	epoch    uint32        // changes when a walk must not go on; of the first half of a direction, as is cut
 
 	marked   bool
 	sinkHold bool // the sink holds
@@ -55,7 +63,7 @@ type reach struct {
 	head, end, trailers bool
 }
 
-// reach returns what filter i may be shown; i is the number of filters for the sink.
+// reach returns what the i-th filter of h may be shown; i is the number of filters for the sink.
 func (h *half) reach(i int) reach {
 	if i == 0 {
 		return reach{h.total, true, h.ended, h.trailers != nil}
@@ -83,7 +91,7 @@ func (h *half) piece(at, end uint64) []byte {
 
 // reset makes h ready for another message. Memory for marks and kept pieces stays with it.
 func (h *half) reset() {
-	*h = half{kept: h.kept, marks: h.marks[:0], epoch: h.epoch + 1}
+	*h = half{d: h.d, kept: h.kept, marks: h.marks[:0], epoch: h.epoch + 1}
 }
 
 // A moment is a life of a stream and of one half. It is over when the stream has ended or was answered.
@@ -98,126 +106,137 @@ func (s *Stream) goesOn(d Direction, at moment, v Verdict) bool {
 
 // Pass brings the head of direction d from its source into the filters. It reports whether
 // the stream is still the same afterwards: false when it ended or was answered meanwhile.
-func (s *Stream) Pass(d Direction, end bool) bool {
-	h, at := &s.halves[d], s.moment(d)
+func (s *Stream) Pass(d Direction, end bool) bool { return s.pass(&s.halves[d], end) }
+
+func (s *Stream) pass(h *half, end bool) bool {
+	d, at := h.d, s.moment(h.d)
 	h.ended = end
-	for i := range s.chain.Len() {
+	for i := h.lo; i < s.behind(h); i++ {
 		v := s.chain.head(d, i, s, end)
 		if !s.goesOn(d, at, v) {
 			return false
 		}
 		if v != Continue {
-			s.markHead(d, i, v, end)
+			s.markHead(h, i, v, end)
 			return true
 		}
 	}
 	h.headDone, h.endDone = true, end
-	v := s.down.SinkHead(d, end)
+	v := s.sinkHead(h, end)
 	if !s.goesOn(d, at, v) {
 		return false
 	}
 	if v != Continue {
-		s.mark(d, mark{head: true, end: end})
-		s.holdSink(d)
+		s.mark(h, mark{head: true, end: end})
+		s.holdSink(h)
 	}
 	return true
 }
 
 // PassData brings a piece of a body from its source into the filters.
 func (s *Stream) PassData(d Direction, b []byte, end bool) bool {
-	h, at := &s.halves[d], s.moment(d)
-	if h.cut {
+	return s.passData(&s.halves[d], b, end)
+}
+
+func (s *Stream) passData(h *half, b []byte, end bool) bool {
+	d, at := h.d, s.moment(h.d)
+	if s.halves[d].cut {
 		return false
 	}
 	h.ended = end
 	if h.marked {
-		return s.keep(d, b) && s.walk(d)
+		return s.keep(h, b) && s.walk(h)
 	}
 	if s.chain.ObservesData(d) {
-		for i := range s.chain.Len() {
+		for i := h.lo; i < s.behind(h); i++ {
 			v := s.chain.data(d, i, s, b, end)
 			if !s.goesOn(d, at, v) {
 				return false
 			}
 			if v != Continue {
-				return s.markData(d, i, v, b, end)
+				return s.markData(h, i, v, b, end)
 			}
 		}
 	}
 	h.total += uint64(len(b))
 	h.sent, h.endDone = h.total, end
-	s.down.SinkData(d, b, end)
-	return s.goesOn(d, at, Continue)
+	return s.sinkData(h, b, end) && s.goesOn(d, at, Continue)
 }
 
 // PassTrailers brings the trailers, which end a message, into the filters. t must stay valid
 // until the stream ends. A filter that buffers is shown an empty last piece before.
 func (s *Stream) PassTrailers(d Direction, t *codec.Fields) bool {
-	h, at := &s.halves[d], s.moment(d)
-	if h.cut {
+	return s.passTrailers(&s.halves[d], t)
+}
+
+func (s *Stream) passTrailers(h *half, t *codec.Fields) bool {
+	d, at := h.d, s.moment(h.d)
+	if s.halves[d].cut {
 		return false
 	}
 	h.ended, h.trailers = true, t
 	if h.marked {
-		return s.walk(d)
+		return s.walk(h)
 	}
-	for i := range s.chain.Len() {
+	for i := h.lo; i < s.behind(h); i++ {
 		v := s.chain.trailers(d, i, s, t)
 		if !s.goesOn(d, at, v) {
 			return false
 		}
 		if v != Continue {
-			s.markTrailers(d, i, v)
+			s.markTrailers(h, i, v)
 			return true
 		}
 	}
 	h.endDone = true
-	s.down.SinkTrailers(d, t)
-	return s.goesOn(d, at, Continue)
+	return s.sinkTrailers(h, t) && s.goesOn(d, at, Continue)
 }
 
 // Resume lets the message of direction d move on from the filter that got the token. A stale token, and one of
 // a filter that does not hold, are ignored.
 func (s *Stream) Resume(d Direction, t Token) {
-	h := &s.halves[d]
-	if uint32(t>>tokenSlotBits) != s.token || !h.marked || h.cut {
+	if uint32(t>>tokenSlotBits) != s.token || s.halves[d].cut {
 		return
 	}
 	i := s.chain.at(d, int(t&tokenSlotMask))
-	if uint(i) >= uint(len(h.marks)) || h.marks[i].hold == Continue {
+	h := s.halfOf(d, i)
+	if !h.marked {
 		return
 	}
-	m := &h.marks[i]
+	m := &h.marks[i-h.lo]
+	if m.hold == Continue {
+		return
+	}
 	hold := m.hold
 	m.hold, m.out = Continue, m.seen
-	s.resumed(d, hold)
+	s.resumed(h, hold)
 }
 
 // ResumeSink lets the message of direction d move on into the sink, which held it in SinkHead. For the
 // terminal, as long as the stream is the same.
 func (s *Stream) ResumeSink(d Direction) {
-	if h := &s.halves[d]; h.sinkHold && !h.cut {
+	if h := s.lastHalf(d); h.sinkHold && !s.halves[d].cut {
 		h.sinkHold = false
-		s.resumed(d, Pause)
+		s.resumed(h, Pause)
 	}
 }
 
 // resumed goes on after somebody let go. Whoever did may not be the handler of the downstream connection.
-func (s *Stream) resumed(d Direction, hold Verdict) {
+func (s *Stream) resumed(h *half, hold Verdict) {
 	loop := s.down.Loop()
 	before := loop.Blame(s.down.Conn())
 	if hold == Pause {
-		s.down.ResumeSource(d)
+		s.down.ResumeSource(h.d)
 	}
-	s.walk(d)
+	s.walk(h)
 	loop.Blame(before)
 }
 
 // Started reports whether the head of direction d has reached its sink.
-func (s *Stream) Started(d Direction) bool { return s.halves[d].headDone }
+func (s *Stream) Started(d Direction) bool { return s.lastHalf(d).headDone }
 
 // Ended reports whether the message of direction d has reached its sink whole.
-func (s *Stream) Ended(d Direction) bool { return s.halves[d].endDone }
+func (s *Stream) Ended(d Direction) bool { return s.lastHalf(d).endDone }
 
 // Received reports whether the source of direction d has given the last part.
 func (s *Stream) Received(d Direction) bool { return s.halves[d].ended }
@@ -229,8 +248,8 @@ func (s *Stream) Cut(d Direction) {
 }
 
 // walk moves what is kept on, as far as filters and sink let go of it.
-func (s *Stream) walk(d Direction) bool {
-	h, at := &s.halves[d], s.moment(d)
+func (s *Stream) walk(h *half) bool {
+	at := s.moment(h.d)
 	if h.walking {
 		h.again = true
 		return true
@@ -238,54 +257,52 @@ func (s *Stream) walk(d Direction) bool {
 	h.walking = true
 	for again := true; again; again = h.again {
 		h.again = false
-		for i := range h.marks {
-			if !s.offer(d, i, at) {
+		for i := 0; i < len(h.marks); i++ { // which may become fewer
+			if !s.offer(h, i, at) {
 				return false
 			}
 		}
-		if !s.deliver(d, at) {
+		if !s.deliver(h, at) {
 			return false
 		}
 	}
 	h.walking = false
-	s.settle(d)
+	s.settle(h)
 	return true
 }
 
-// offer shows filter i what it has not seen and the one in front of it has let go of.
-func (s *Stream) offer(d Direction, i int, at moment) bool {
-	h := &s.halves[d]
+// offer shows the i-th filter of h what it has not seen and the one in front of it has let go of.
+func (s *Stream) offer(h *half, i int, at moment) bool {
 	m, in := &h.marks[i], h.reach(i)
 	if m.hold == Pause || !in.head {
 		return true
 	}
 	if !m.head {
 		m.head, m.end = true, h.emptyBody()
-		if !s.take(d, i, s.chain.head(d, i, s, m.end), at) {
+		if !s.take(h, i, s.chain.head(h.d, h.lo+i, s, m.end), at) {
 			return false
 		}
 	}
-	if !s.chain.takesData(d, i) {
+	if !s.chain.takesData(h.d, h.lo+i) {
 		m.pass(h, in)
-	} else if !s.offerData(d, i, in, at) {
+	} else if !s.offerData(h, i, in, at) {
 		return false
 	}
 	if in.trailers && m.hold == Continue && !m.trailers {
 		m.trailers = true
-		return s.take(d, i, s.chain.trailers(d, i, s, h.trailers), at)
+		return s.take(h, i, s.chain.trailers(h.d, h.lo+i, s, h.trailers), at)
 	}
 	return true
 }
 
-// offerData shows filter i, which takes data, the body.
-func (s *Stream) offerData(d Direction, i int, in reach, at moment) bool {
-	h := &s.halves[d]
+// offerData shows the i-th filter of h, which takes data, the body.
+func (s *Stream) offerData(h *half, i int, in reach, at moment) bool {
 	m := &h.marks[i]
 	for m.seen < in.bytes && m.hold != Pause {
 		b := h.piece(m.seen, in.bytes)
 		m.seen += uint64(len(b))
 		m.end = h.lastPiece(in, m.seen)
-		if !s.take(d, i, s.chain.data(d, i, s, b, m.end), at) {
+		if !s.take(h, i, s.chain.data(h.d, h.lo+i, s, b, m.end), at) {
 			return false
 		}
 	}
@@ -294,7 +311,7 @@ func (s *Stream) offerData(d Direction, i int, in reach, at moment) bool {
 	}
 	if h.lastPiece(in, m.seen) || in.trailers && m.hold == Buffer { // the end comes alone
 		m.end = true
-		return s.take(d, i, s.chain.data(d, i, s, nil, true), at)
+		return s.take(h, i, s.chain.data(h.d, h.lo+i, s, nil, true), at)
 	}
 	return true
 }
@@ -310,37 +327,36 @@ func (m *mark) pass(h *half, in reach) {
 	}
 }
 
-// take notes what filter i answered to a part it was shown. It reports whether the walk goes on.
-func (s *Stream) take(d Direction, i int, v Verdict, at moment) bool {
-	if !s.goesOn(d, at, v) {
+// take notes what the i-th filter of h answered to a part it was shown. It reports whether the walk goes on.
+func (s *Stream) take(h *half, i int, v Verdict, at moment) bool {
+	if !s.goesOn(h.d, at, v) {
 		return false
 	}
-	m := &s.halves[d].marks[i]
+	m := &h.marks[i]
 	m.hold = v
 	switch v {
 	case Continue:
 		m.out = m.seen
 	case Pause:
-		s.down.PauseSource(d)
+		s.down.PauseSource(h.d)
 	}
 	return true
 }
 
 // deliver gives the sink what the last filter has let go of.
-func (s *Stream) deliver(d Direction, at moment) bool {
-	h := &s.halves[d]
+func (s *Stream) deliver(h *half, at moment) bool {
 	in := h.reach(len(h.marks))
 	if !in.head || h.sinkHold {
 		return true
 	}
 	if !h.headDone {
 		h.headDone, h.endDone = true, h.emptyBody()
-		v := s.down.SinkHead(d, h.endDone)
-		if !s.goesOn(d, at, v) {
+		v := s.sinkHead(h, h.endDone)
+		if !s.goesOn(h.d, at, v) {
 			return false
 		}
 		if v != Continue {
-			s.holdSink(d)
+			s.holdSink(h)
 			return true
 		}
 	}
@@ -348,8 +364,7 @@ func (s *Stream) deliver(d Direction, at moment) bool {
 		b := h.piece(h.sent, in.bytes)
 		h.sent += uint64(len(b))
 		h.endDone = h.lastPiece(in, h.sent)
-		s.down.SinkData(d, b, h.endDone)
-		if !s.goesOn(d, at, Continue) {
+		if !s.sinkData(h, b, h.endDone) || !s.goesOn(h.d, at, Continue) {
 			return false
 		}
 	}
@@ -358,24 +373,23 @@ func (s *Stream) deliver(d Direction, at moment) bool {
 		return true
 	case in.trailers:
 		h.endDone = true
-		s.down.SinkTrailers(d, h.trailers)
+		return s.sinkTrailers(h, h.trailers) && s.goesOn(h.d, at, Continue)
 	case h.lastPiece(in, h.sent): // the end comes alone
 		h.endDone = true
-		s.down.SinkData(d, nil, true)
+		return s.sinkData(h, nil, true) && s.goesOn(h.d, at, Continue)
 	}
-	return s.goesOn(d, at, Continue)
+	return true
 }
 
 // holdSink notes that the sink holds.
-func (s *Stream) holdSink(d Direction) {
-	s.halves[d].sinkHold = true
-	s.down.PauseSource(d)
+func (s *Stream) holdSink(h *half) {
+	h.sinkHold = true
+	s.down.PauseSource(h.d)
 }
 
 // settle gives back what the sink has of the kept body, and drops the marks if that is all. The sink may have
 // referenced it until the end of the event.
-func (s *Stream) settle(d Direction) {
-	h := &s.halves[d]
+func (s *Stream) settle(h *half) {
 	if n := int(h.sent-h.from) / bodyBlockBytes; h.sent != h.total && n > 0 {
 		s.down.Loop().FlushStage()
 		h.kept.drop(s.pool(), n)
@@ -395,70 +409,65 @@ func (s *Stream) settle(d Direction) {
 	h.marked, h.marks = false, h.marks[:0]
 }
 
-// mark gives every filter the same mark.
-func (s *Stream) mark(d Direction, m mark) {
-	h := &s.halves[d]
+// mark gives every filter of h the same mark.
+func (s *Stream) mark(h *half, m mark) {
 	h.marked, h.marks = true, h.marks[:0]
-	for range s.chain.Len() {
+	for range s.behind(h) - h.lo {
 		h.marks = append(h.marks, m)
 	}
 }
 
 // markHead notes that filter i holds the head.
-func (s *Stream) markHead(d Direction, i int, v Verdict, end bool) {
-	s.mark(d, mark{})
-	h := &s.halves[d]
-	for j := range i + 1 {
+func (s *Stream) markHead(h *half, i int, v Verdict, end bool) {
+	s.mark(h, mark{})
+	for j := range i - h.lo + 1 {
 		h.marks[j] = mark{head: true, end: end}
 	}
-	s.hold(d, i, v)
+	s.hold(h, i, v)
 }
 
 // markData notes that filter i holds a piece that those in front of it have let go of, and keeps it.
-func (s *Stream) markData(d Direction, i int, v Verdict, b []byte, end bool) bool {
-	h := &s.halves[d]
+func (s *Stream) markData(h *half, i int, v Verdict, b []byte, end bool) bool {
 	at := h.total
-	s.mark(d, mark{head: true, seen: at, out: at})
-	if !s.keep(d, b) {
+	s.mark(h, mark{head: true, seen: at, out: at})
+	if !s.keep(h, b) {
 		return false
 	}
-	for j := range i + 1 {
+	for j := range i - h.lo + 1 {
 		h.marks[j] = mark{head: true, end: end, seen: h.total, out: h.total}
 	}
-	h.marks[i].out = at
-	s.hold(d, i, v)
+	h.marks[i-h.lo].out = at
+	s.hold(h, i, v)
 	return true
 }
 
 // markTrailers notes that filter i holds the trailers.
-func (s *Stream) markTrailers(d Direction, i int, v Verdict) {
-	h := &s.halves[d]
-	s.mark(d, mark{head: true, seen: h.total, out: h.total})
-	for j := range i + 1 {
+func (s *Stream) markTrailers(h *half, i int, v Verdict) {
+	s.mark(h, mark{head: true, seen: h.total, out: h.total})
+	for j := range i - h.lo + 1 {
 		h.marks[j].trailers = true
 	}
-	s.hold(d, i, v)
+	s.hold(h, i, v)
 }
 
 // hold notes that filter i, which is marked, holds.
-func (s *Stream) hold(d Direction, i int, v Verdict) {
-	s.halves[d].marks[i].hold = v
+func (s *Stream) hold(h *half, i int, v Verdict) {
+	h.marks[i-h.lo].hold = v
 	if v == Pause {
-		s.down.PauseSource(d)
+		s.down.PauseSource(h.d)
 	}
 }
 
 // keep stores a piece, within the buffer limit.
-func (s *Stream) keep(d Direction, b []byte) bool {
-	h := &s.halves[d]
+func (s *Stream) keep(h *half, b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
 	if h.kept.Len() == 0 {
 		h.from = h.total
 	}
-	if int(h.total-h.sent)+len(b) > s.BufferLimit[d] || !h.kept.Append(s.pool(), b) {
-		s.down.BufferOverflow(d)
+	if s.keptBytes(h.d)+len(b) > s.BufferLimit[h.d] || !h.kept.Append(s.pool(), b) {
+		s.down.BufferOverflow(h.d)
 		return false
 	}
 	h.total += uint64(len(b))

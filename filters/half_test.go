@@ -31,6 +31,27 @@ type model struct {
 	sent  []byte
 	seen  sight // the sink's
 	ended bool  // the source has given the last part
+	tails bool  // which are trailers
+}
+
+// wants returns the body as those see it who are behind n rewriters, as far as it is known, and whether trailers follow.
+func (m *model) wants(n int) (body []byte, trailers bool) {
+	body, trailers = m.sent, m.tails
+	for _, f := range m.filters {
+		if !f.rewrites || n == 0 {
+			continue
+		}
+		n--
+		var out []byte
+		for _, b := range body {
+			out = f.rewriteByte(out, b)
+		}
+		if body = out; m.ended {
+			body = append(body, f.tail...)
+			trailers = f.trails
+		}
+	}
+	return body, trailers
 }
 
 // sight is what somebody has seen.
@@ -39,6 +60,7 @@ type sight struct {
 	data     []byte
 	end      bool
 	trailers bool
+	behind   int // so many rewriters
 }
 
 func (v *sight) onHead(m *model, who string, end bool) {
@@ -58,7 +80,7 @@ func (v *sight) onData(m *model, who string, b []byte, end bool) {
 		m.t.Errorf("%s sees data after the end", who)
 	}
 	v.data = append(v.data, b...)
-	if !bytes.HasPrefix(m.sent, v.data) {
+	if want, _ := m.wants(v.behind); !bytes.HasPrefix(want, v.data) {
 		m.t.Errorf("%s: the %d bytes seen are not the first that were sent", who, len(v.data))
 	}
 	v.end = end
@@ -66,7 +88,7 @@ func (v *sight) onData(m *model, who string, b []byte, end bool) {
 
 func (v *sight) onTrailers(m *model, who string) {
 	m.note("%s trailers", who)
-	if !v.head || v.trailers || len(v.data) != len(m.sent) {
+	if want, _ := m.wants(v.behind); !v.head || v.trailers || len(v.data) != len(want) {
 		m.t.Errorf("%s sees trailers at the wrong time", who)
 	}
 	v.trailers, v.end = true, true
@@ -83,6 +105,39 @@ type modelFilter struct {
 	holds    Verdict // what it does with what it has seen
 	released sight   // how far it has let go; data is as long, and not filled
 	n        int     // bytes it has let go of
+
+	rewrites bool
+	tail     []byte // what it puts behind the body
+	trails   bool   // the rewritten message has trailers
+}
+
+// rewriteByte makes nothing, one or three bytes of one.
+func (f *modelFilter) rewriteByte(dst []byte, b byte) []byte {
+	switch (int(b) + f.i) % 4 {
+	case 0:
+		return dst
+	case 1:
+		return append(dst, b, b^0x55, b+1)
+	}
+	return append(dst, b+1)
+}
+
+func (f *modelFilter) RewriteRequest(_ *Stream, dst []byte, p Part) ([]byte, *codec.Fields) {
+	f.m.note("%s rewrites %d bytes %v", f.name(), len(p.Data), p.End)
+	for _, b := range p.Data {
+		dst = f.rewriteByte(dst, b)
+	}
+	if p.End {
+		dst = append(dst, f.tail...)
+	}
+	if p.End && f.trails {
+		return dst, new(codec.Fields)
+	}
+	return dst, nil
+}
+
+func (f *modelFilter) RewriteResponse(s *Stream, dst []byte, p Part) ([]byte, *codec.Fields) {
+	return f.RewriteRequest(s, dst, p)
 }
 
 func (f *modelFilter) name() string { return fmt.Sprint("filter ", f.i) }
@@ -153,6 +208,12 @@ func (m *model) checkOrder(i int, who string, v *sight) {
 		return
 	}
 	f := m.filters[i-1]
+	if f.rewrites {
+		if !f.released.head {
+			m.t.Errorf("%s sees what %s has not let go of", who, f.name())
+		}
+		return
+	}
 	if !f.released.head || len(v.data) > f.n || v.trailers && !f.released.trailers {
 		m.t.Errorf("%s sees what %s has not let go of", who, f.name())
 	}
@@ -160,12 +221,15 @@ func (m *model) checkOrder(i int, who string, v *sight) {
 
 func (f *modelFilter) takeHead(end bool) Verdict {
 	f.sight.onHead(f.m, f.name(), end)
+	if f.rewrites {
+		f.m.stream.Rewrite(f.m.d)
+	}
 	f.m.checkOrder(f.i, f.name(), &f.sight)
 	return f.verdict(end)
 }
 
 func (f *modelFilter) takeData(b []byte, end bool) Verdict {
-	if end && f.m.stream.halves[f.m.d].trailers != nil { // a filter that buffers is told so
+	if end && f.m.stream.halfOf(f.m.d, f.i).trailers != nil { // a filter that buffers is told so
 		f.m.note("%s told of the end", f.name())
 		if f.holds != Buffer || len(b) > 0 {
 			f.m.t.Errorf("%s is told of an end before the trailers", f.name())
@@ -248,6 +312,7 @@ func (m *model) run() {
 	s := &m.stream
 	parts := m.rng.IntN(8)
 	withTrailers := m.rng.IntN(4) == 0
+	m.tails = withTrailers
 	m.ended = parts == 0 && !withTrailers
 	m.note("source head %v", m.ended)
 	s.Pass(m.d, m.ended)
@@ -294,8 +359,9 @@ func (m *model) check() {
 		all = append(all, &f.sight)
 	}
 	for i, v := range all {
-		if !v.head || !bytes.Equal(v.data, m.sent) || !v.end {
-			m.t.Errorf("%d of %d (0 is the sink): head %v, %d of %d bytes, end %v", i, len(all), v.head, len(v.data), len(m.sent), v.end)
+		want, trailers := m.wants(v.behind)
+		if !v.head || !bytes.Equal(v.data, want) || !v.end || v.trailers != trailers {
+			m.t.Errorf("%d of %d (0 is the sink): head %v, %d of %d bytes, end %v, trailers %v (%v)", i, len(all), v.head, len(v.data), len(want), v.end, v.trailers, trailers)
 		}
 	}
 	if m.pauses != 0 {
@@ -307,6 +373,16 @@ func (m *model) check() {
 // sink see the whole message, once.
 func TestHalfModel(t *testing.T) {
 	t.Parallel()
+	testModel(t, 4_000, false)
+}
+
+// TestRewriteModel: the same, of filters some of which rewrite the body: it goes on in order, and whole.
+func TestRewriteModel(t *testing.T) {
+	t.Parallel()
+	testModel(t, 400, true)
+}
+
+func testModel(t *testing.T, seeds uint64, rewrites bool) {
 	cfg := engine.DefaultLoopConfig()
 	cfg.BlocksMax = 64 << 20
 	loop, err := engine.NewLoop(0, cfg)
@@ -320,7 +396,13 @@ func TestHalfModel(t *testing.T) {
 		chain := NewChain(noTerminal{})
 		n := m.rng.IntN(5)
 		for i := range n {
-			m.filters = append(m.filters, &modelFilter{m: m, i: i, calm: m.rng.IntN(4) == 0})
+			f := &modelFilter{m: m, i: i, calm: m.rng.IntN(4) == 0}
+			f.behind = m.seen.behind
+			if f.rewrites = rewrites && m.rng.IntN(2) == 0; f.rewrites {
+				m.seen.behind++
+				f.tail, f.trails = make([]byte, m.rng.IntN(3)*m.rng.IntN(30_000)), m.rng.IntN(3) == 0
+			}
+			m.filters = append(m.filters, f)
 		}
 		for i := range n {
 			at := i
@@ -331,7 +413,7 @@ func TestHalfModel(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		m.stream.BufferLimit = [2]int{1 << 20, 1 << 20}
+		m.stream.BufferLimit = [2]int{32 << 20, 32 << 20}
 		m.stream.Init(chain, m)
 		m.run()
 		m.check()

@@ -50,6 +50,7 @@ type Stream struct {
 	chain  *Chain
 	down   Downstream
 	halves [2]half
+	spare  []*half // for messages that filters rewrite
 	slots  []Slot
 	slot   int    // whose turn it is: the filter that is being called
 	token  uint32 // of this life
@@ -125,6 +126,7 @@ type LocalReply struct {
 func (s *Stream) Init(c *Chain, d Downstream) {
 	s.chain, s.down = c, d
 	s.token++
+	s.halves[Response].d = Response
 	for len(s.slots) < c.Len() {
 		s.slots = append(s.slots, Slot{})
 	}
@@ -135,10 +137,8 @@ func (s *Stream) Init(c *Chain, d Downstream) {
 // since a stream only begins at the top of an event, none of them can see the next life.
 func (s *Stream) Clear() {
 	s.token++
-	for i := range s.halves {
-		s.halves[i].kept.Free(s.pool())
-		s.halves[i].reset()
-	}
+	s.Restart(Request)
+	s.Restart(Response)
 	clear(s.slots)
 	s.Request.Reset()
 	s.Response.Reset()
@@ -150,17 +150,27 @@ func (s *Stream) Clear() {
 // Restart forgets what direction d has carried so far, for a local reply in place of a
 // response that filters have begun to see.
 func (s *Stream) Restart(d Direction) {
-	s.halves[d].kept.Free(s.pool())
-	s.halves[d].reset()
+	s.join(d)
+	s.forget(&s.halves[d])
+}
+
+// forget makes h ready for another message. The sink may have referenced what is kept until the end of the event.
+func (s *Stream) forget(h *half) {
+	if h.kept.Len() > 0 {
+		s.down.Loop().FlushStage()
+		h.kept.Free(s.pool())
+	}
+	h.reset()
 }
 
 // Reopen lets direction d carry more after its end: the request of a tunnel, whose head was
 // complete by itself.
 func (s *Stream) Reopen(d Direction) {
-	h := &s.halves[d]
-	h.ended, h.endDone = false, false
-	for i := range h.marks {
-		h.marks[i].end = false
+	for h := &s.halves[d]; h != nil; h = h.next {
+		h.ended, h.endDone = false, false
+		for i := range h.marks {
+			h.marks[i].end = false
+		}
 	}
 }
 
