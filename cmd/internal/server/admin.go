@@ -115,10 +115,21 @@ func adminListener(l *control.Listener, state string) admin.Listener {
 	}
 	for _, c := range l.AllChains() {
 		if c.Key != "" || l.Table != nil {
-			a.Chains = append(a.Chains, c.Key)
+			a.Chains = append(a.Chains, chainTitle(c))
 		}
 	}
 	return a
+}
+
+// chainTitle names a filter chain.
+func chainTitle(c *control.Chain) string {
+	switch {
+	case c.Name != "":
+		return c.Name
+	case c.Key != "":
+		return c.Key
+	}
+	return "filter chain without a match"
 }
 
 // adminClusters yields the clusters with their hosts.

@@ -4,6 +4,11 @@
 //	                                   ▲
 //	SIGHUP, admin ─▶ control.Goroutine ┘
 //
+// On each loop a listener is a serving: the gate that admits connections, what stands before the choice of a filter
+// chain (filters/l4), and the chains, each with its terminal filter. The connection manager for HTTP is one of these. A
+// reload replaces chains one by one; those that are replaced drain, and what they have open is closed when the last
+// loop has let go of them.
+//
 // # Ownership
 //
 // The [Server]'s fields are written by the control goroutine. A worker is a loop and what it has of

@@ -113,6 +113,9 @@ func TestChainsOfAListener(t *testing.T) {
 	logged := fmt.Sprintf(`"stat_prefix": "edge", "access_log": [{"path": %q, "flush_interval": "10ms",
 		"format": "%%FILTER_CHAIN_NAME%% %%RESPONSE_FLAGS%% %%RESPONSE_CODE_DETAILS%% %%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%%"}],`, log)
 	r := start(t, whole([]string{chainsOf("a", a, logged, list...)}))
+	if got := r.adminListeners()[0].Chains; len(got) != 3 || got[0] != "echoes" || !strings.Contains(got[2], "127.0.0.4") {
+		t.Errorf("/listeners shows the chains %q", got)
+	}
 	c := dialFrom(t, 2, a)
 	wantEcho(t, c, "hello")
 	wantAll(t, dialFrom(t, 3, a), "three")
