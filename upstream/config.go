@@ -18,8 +18,11 @@ type Config struct {
 	Type string `json:"type" default:"static" enum:"static" v3:"type"`
 	// ConnectTimeout bounds the opening of a connection. 1ms to 1h. Default 5s.
 	ConnectTimeout time.Duration `json:"connect_timeout" default:"5s" min:"1ms" max:"1h"`
-	// Protocol is what the hosts speak. Default "http1".
-	Protocol string `json:"protocol" default:"http1" enum:"http1" v3:"typed_extension_protocol_options.explicit_http_config"`
+	// Protocol is what the hosts speak: "http1", or "http2" without asking first (prior knowledge). "auto" is for hosts
+	// reached by TLS. Default "http1".
+	Protocol string `json:"protocol" default:"http1" enum:"http1,http2,auto" v3:"typed_extension_protocol_options.explicit_http_config"`
+	// HTTP2 is how HTTP/2 connections behave. Only used with protocol "http2".
+	HTTP2 HTTP2Config `json:"http2_protocol_options" v3:"typed_extension_protocol_options.explicit_http_config.http2_protocol_options"`
 	// LbPolicy picks the host of a request. Default "round_robin".
 	LbPolicy string `json:"lb_policy" default:"round_robin" enum:"round_robin,least_request,random"`
 	// LeastRequest configures the policy "least_request".
@@ -36,6 +39,9 @@ type Config struct {
 	// MaxConnectionDuration closes a connection this old once its request is over. 0 is never.
 	// Default 0.
 	MaxConnectionDuration time.Duration `json:"max_connection_duration" default:"0s" min:"0s" v3:"common_http_protocol_options.max_connection_duration"`
+	// MaxConnectionDurationJitter lengthens the max_connection_duration of each connection by a random share of it, up to
+	// so many percent, so that connections opened together do not end together. Default 0.
+	MaxConnectionDurationJitter float64 `json:"max_connection_duration_jitter" default:"0" unit:"percent" v3:"common_http_protocol_options.max_connection_duration_jitter"`
 	// PerConnectionBufferLimitBytes bounds what waits for a connection to take it: above it the
 	// reading side is paused. A size. Default 1MiB.
 	PerConnectionBufferLimitBytes int `json:"per_connection_buffer_limit_bytes" default:"1MiB" min:"4KiB" max:"1GiB" unit:"bytes"`
@@ -137,6 +143,7 @@ func DefaultConfig(name string) Config {
 		Type:           "static",
 		ConnectTimeout: 5 * time.Second,
 		Protocol:       "http1",
+		HTTP2:          DefaultHTTP2Config(),
 		LbPolicy:       "round_robin",
 		LeastRequest:   LeastRequestConfig{ChoiceCount: 2},
 		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
@@ -171,6 +178,7 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 		seen[a] = i
 	}
 	c.checkSource(report)
+	c.checkProtocol(report)
 	b := &c.CircuitBreakers
 	if b.Default != nil && b.direct() != DefaultThresholds() {
 		report("circuit_breakers", "thresholds stand both here and in \"default\"", "write them in one place")
@@ -199,6 +207,8 @@ func (c *Config) SameConnections(o *Config) bool {
 		c.MaxRequestsPerConnection == o.MaxRequestsPerConnection &&
 		c.IdleTimeout == o.IdleTimeout &&
 		c.MaxConnectionDuration == o.MaxConnectionDuration &&
+		c.MaxConnectionDurationJitter == o.MaxConnectionDurationJitter &&
+		c.sameHTTP2(o) &&
 		c.PerConnectionBufferLimitBytes == o.PerConnectionBufferLimitBytes &&
 		c.MaxResponseHeadersKb == o.MaxResponseHeadersKb &&
 		c.MaxHeadersCount == o.MaxHeadersCount &&

@@ -14,6 +14,8 @@ type ClusterStats struct {
 	CxTotal               stats.Counter `stat:"upstream_cx_total" help:"connections opened, or tried"`
 	CxActive              stats.Gauge   `stat:"upstream_cx_active" help:"connections open or opening"`
 	CxHTTP1Total          stats.Counter `stat:"upstream_cx_http1_total" help:"HTTP/1.1 connections opened, or tried"`
+	CxHTTP2Total          stats.Counter `stat:"upstream_cx_http2_total" help:"HTTP/2 connections opened, or tried"`
+	CxCloseNotify         stats.Counter `stat:"upstream_cx_close_notify" help:"HTTP/2 connections on which the host asked for no more requests"`
 	CxConnectFail         stats.Counter `stat:"upstream_cx_connect_fail" help:"connections that did not open, timeouts included"`
 	CxConnectTimeout      stats.Counter `stat:"upstream_cx_connect_timeout" help:"connections not open after connect_timeout"`
 	CxIdleTimeout         stats.Counter `stat:"upstream_cx_idle_timeout" help:"connections closed after idle_timeout"`
@@ -72,6 +74,23 @@ type ClusterStats struct {
 	FlowResumed  stats.Counter `stat:"upstream_flow_control_resumed_reading_total" help:"reading from the host went on"`
 	FlowBackedUp stats.Counter `stat:"upstream_flow_control_backed_up_total" help:"the host took less than was sent"`
 	FlowDrained  stats.Counter `stat:"upstream_flow_control_drained_total" help:"the host caught up"`
+
+	// Of HTTP/2 connections.
+	H2StreamsActive   stats.Gauge   `stat:"http2.streams_active" help:"streams open"`
+	H2PendingBytes    stats.Gauge   `stat:"http2.pending_send_bytes" help:"bytes of requests that wait for a window of the host"`
+	H2RxReset         stats.Counter `stat:"http2.rx_reset" help:"streams reset by the host"`
+	H2TxReset         stats.Counter `stat:"http2.tx_reset" help:"streams reset by us"`
+	H2Refused         stats.Counter `stat:"http2.stream_refused_errors" help:"streams the host did not process: refused, or above the last of a GOAWAY"`
+	H2RxMessaging     stats.Counter `stat:"http2.rx_messaging_error" help:"streams ended since the host broke the protocol in them"`
+	H2HeaderOverflow  stats.Counter `stat:"http2.header_overflow" help:"heads and trailers beyond the limits"`
+	H2Trailers        stats.Counter `stat:"http2.trailers" help:"responses with trailers"`
+	H2GoAwaySent      stats.Counter `stat:"http2.goaway_sent" help:"GOAWAY frames sent"`
+	H2Keepalive       stats.Counter `stat:"http2.keepalive_timeout" help:"connections closed since a PING got no answer"`
+	H2SettingsTimeout stats.Counter `stat:"http2.settings_timeout" help:"connections closed since SETTINGS were not acknowledged"`
+	H2EmptyFlood      stats.Counter `stat:"http2.inbound_empty_frames_flood" help:"connections closed at max_consecutive_inbound_frames_with_empty_payload"`
+	H2ControlFlood    stats.Counter `stat:"http2.inbound_control_frames_flood" help:"connections closed at max_inbound_control_frames"`
+	H2ResetFlood      stats.Counter `stat:"http2.inbound_reset_flood" help:"connections closed at max_inbound_resets"`
+	H2OutboundFlood   stats.Counter `stat:"http2.outbound_control_flood" help:"connections closed since the host did not take the answers to its frames"`
 
 	HealthyPanic stats.Counter `stat:"lb_healthy_panic" help:"picks among all hosts since too few were healthy"`
 }

@@ -109,7 +109,7 @@ func newConn(opt *Options, scratch *Scratch, client bool) conn {
 		c.enc.SetMax(opt.EncoderTableBytes)
 	}
 	if client {
-		c.phase = phaseSettings
+		c.phase, c.streams.keep = phaseSettings, slotsKeepClient
 	}
 	return c
 }
@@ -270,6 +270,9 @@ func (c *conn) fail(err *codec.Error) *codec.Error {
 	return err
 }
 
+// Failed reports whether the connection has ended with an error; a GOAWAY says so already.
+func (c *conn) Failed() bool { return c.phase == phaseFailed }
+
 // SettingsTimeout ends the connection because SETTINGS were not acknowledged in time.
 func (c *conn) SettingsTimeout() *codec.Error { return c.fail(&errSettingsTimeout) }
 
@@ -326,6 +329,19 @@ func (c *conn) Writable(id codec.StreamID) int {
 	}
 	return int(min(c.sendWindow, int64(s.sendWindow)))
 }
+
+// ConnWritable returns how many bytes of data of all streams together the peer takes. When it is 0, an EventWindow
+// follows as soon as it is more.
+func (c *conn) ConnWritable() int {
+	if c.sendWindow <= 0 {
+		c.blocked = true
+		return 0
+	}
+	return int(c.sendWindow)
+}
+
+// InBlock reports whether a header block has begun that is not complete.
+func (c *conn) InBlock() bool { return c.blockStream != 0 }
 
 // Skip implements [codec.Server] and [codec.Client]. Data of HTTP/2 lies in frames: none is opaque.
 func (c *conn) Skip(codec.StreamID, int64) { panic("BUG: h2: data moved without Feed") }

@@ -31,6 +31,7 @@ type streamTable struct {
 	slots []stream // id 0 is free
 	free  uint32   // slot plus 1 of the first free one, linked by next
 	count int
+	keep  int      // slots that stay when there are no streams, beside slotsKeep
 	index []uint32 // slot plus 1 by hash of the id, linear probing; a power of two, at most half full
 }
 
@@ -38,6 +39,8 @@ const (
 	slotsMin = 4 // of a connection with its first stream
 	// slotsKeep is how many slots a connection without streams keeps.
 	slotsKeep = 16
+	// slotsKeepClient is how many one of a client keeps: it has few connections, and they carry much.
+	slotsKeepClient = 1024
 )
 
 // place returns where in the index to begin looking for id. Ids of one side are all odd or all even.
@@ -123,7 +126,7 @@ func (t *streamTable) close(id uint32) {
 	t.slots[slot] = stream{next: t.free}
 	t.free = slot + 1
 	t.count--
-	if t.count == 0 && len(t.slots) > slotsKeep {
-		*t = streamTable{}
+	if t.count == 0 && len(t.slots) > max(slotsKeep, t.keep) {
+		*t = streamTable{keep: t.keep}
 	}
 }

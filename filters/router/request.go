@@ -150,10 +150,7 @@ func (rq *request) send() {
 	complete := s.Ended(filters.Request)
 	end := complete && rq.body.Len() == 0 && rq.trailers == nil
 	rq.tried[len(rq.tried)-1].conn = rq.x.ConnID()
-	io := rq.x.Conn()
-	before := len(io.Stage())
-	rq.x.SendHead(&s.Request, end)
-	rq.headSent = uint32(len(io.Stage()) - before)
+	rq.headSent = uint32(rq.x.SendHead(&s.Request, end))
 	for i := 0; i < rq.body.Pieces(); i++ {
 		last := i == rq.body.Pieces()-1
 		rq.x.SendData(rq.body.Piece(i), last && complete && rq.trailers == nil)

@@ -32,6 +32,7 @@ var resetBodies = [...]string{
 	pool.ProtocolError:         resetText + "protocol error",
 	pool.Overflow:              resetText + "overflow",
 	pool.LocalClose:            resetText + "local reset",
+	pool.RefusedStream:         resetText + "remote refused stream reset",
 }
 
 // resetDetails are the %RESPONSE_CODE_DETAILS%, by reason.
@@ -43,6 +44,7 @@ var resetDetails = [...]string{
 	pool.ProtocolError:         "upstream_reset_before_response_started{protocol_error}",
 	pool.Overflow:              "upstream_reset_before_response_started{overflow}",
 	pool.LocalClose:            "upstream_reset_before_response_started{local_reset}",
+	pool.RefusedStream:         "upstream_reset_before_response_started{remote_refused_stream_reset}",
 }
 
 // resetFlag returns the response flag of a reset.
@@ -52,7 +54,7 @@ func resetFlag(why pool.ResetReason) accesslog.Flags {
 		return accesslog.FlagUpstreamConnectionFailure
 	case pool.ConnectionTermination:
 		return accesslog.FlagUpstreamConnectionTermination
-	case pool.RemoteReset:
+	case pool.RemoteReset, pool.RefusedStream:
 		return accesslog.FlagUpstreamRemoteReset
 	case pool.ProtocolError:
 		return accesslog.FlagUpstreamProtocolError

@@ -210,7 +210,9 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 		return
 	}
 	rec.UpstreamRemote = rq.host.Addr
-	rec.UpstreamProtocol = codec.Version11
+	if rec.UpstreamProtocol = codec.Version11; rq.cluster.IsHTTP2() {
+		rec.UpstreamProtocol = codec.Version20
+	}
 	if rec.UpstreamLocal = rq.local; rq.local.IsZero() {
 		rec.UpstreamLocal = rq.x.LocalAddr()
 	}

@@ -23,7 +23,8 @@ func (r *Router) SpliceRequest(s *filters.Stream, n int64) bool {
 		return false
 	}
 	if n < 0 {
-		return rq.x.Upgraded() && s.Conn().Splice(rq.x.Conn(), -1)
+		io := rq.x.Conn()
+		return io != nil && rq.x.Upgraded() && s.Conn().Splice(io, -1)
 	}
 	return rq.x.SpliceFrom(s.Conn(), n, false)
 }

@@ -15,7 +15,9 @@ import (
 // Sizes are promises: an idle connection costs a conn, a request an Exchange.
 var (
 	_ [256 - unsafe.Sizeof(conn{})]byte
-	_ [96 - unsafe.Sizeof(Exchange{})]byte
+	_ [104 - unsafe.Sizeof(Exchange{})]byte
+	_ [288 - unsafe.Sizeof(mux{})]byte
+	_ [256 - unsafe.Sizeof(stream{})]byte
 )
 
 // quietOwner runs exchanges without recording anything.

@@ -76,7 +76,7 @@ func (b *breaker) othersWait() bool {
 		return false
 	}
 	b.waiting = slices.DeleteFunc(b.waiting, func(p *Pool) bool {
-		p.waiting = p.connecting < p.pending.count
+		p.waiting = p.wantsMore()
 		return !p.waiting
 	})
 	if len(b.waiting) == 0 {
@@ -105,8 +105,7 @@ func (b *breaker) shed() {
 	}
 	for len(b.idle) > 0 {
 		p := b.idle[len(b.idle)-1]
-		if p.oldest != nil {
-			p.oldest.close(closeLocal)
+		if p.shedIdle() {
 			return
 		}
 		p.listed = false

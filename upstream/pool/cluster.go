@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"millrace/codec"
+	"millrace/codec/h2"
 	"millrace/engine"
 	"millrace/upstream"
 )
@@ -32,17 +33,20 @@ type Cluster struct {
 // settings is what connections need of the config, in the loop's units.
 type settings struct {
 	limits         codec.Limits
-	connectTimeout int64 // ns
-	idleTimeout    int64 // ns, 0 is never
-	maxDuration    int64 // ns, 0 is never
+	connectTimeout int64   // ns
+	idleTimeout    int64   // ns, 0 is never
+	maxDuration    int64   // ns, 0 is never
+	durationJitter float64 // share of maxDuration
 	maxRequests    uint32
 	bufferLimit    int
 	dial           *engine.DialOptions // nil: the defaults
 	proxy          *proxyHeader        // nil: none
+	h2             *h2.Options         // nil: HTTP/1.1
+	keepalive      keepalive
 }
 
 func newSettings(cfg *upstream.Config) *settings {
-	return &settings{
+	s := &settings{
 		limits:         cfg.Limits(),
 		connectTimeout: int64(cfg.ConnectTimeout),
 		idleTimeout:    int64(cfg.IdleTimeout),
@@ -51,8 +55,22 @@ func newSettings(cfg *upstream.Config) *settings {
 		bufferLimit:    cfg.PerConnectionBufferLimitBytes,
 		dial:           cfg.DialOptions(),
 		proxy:          newProxyHeader(cfg.ProxyProtocol),
+		durationJitter: cfg.MaxConnectionDurationJitter / 100,
 	}
+	if cfg.IsHTTP2() {
+		s.h2 = cfg.HTTP2Options(&s.limits)
+	}
+	if k := cfg.HTTP2.ConnectionKeepalive; k != nil {
+		s.keepalive = keepalive{
+			interval: int64(k.Interval), timeout: int64(k.Timeout), jitter: k.IntervalJitter / 100,
+			idleInterval: int64(k.ConnectionIdleInterval),
+		}
+	}
+	return s
 }
+
+// IsHTTP2 reports whether the hosts are spoken to by HTTP/2.
+func (c *Cluster) IsHTTP2() bool { return c.settings.h2 != nil }
 
 // Config returns the config now in force.
 func (c *Cluster) Config() *upstream.Config { return c.shared.Config }
@@ -111,7 +129,7 @@ func (c *Cluster) pool(h *upstream.Host, prio upstream.Priority) *Pool {
 // addPool makes the pool of a host. A host that has left the cluster since it was picked gets
 // one that drains from the start, for one lease.
 func (c *Cluster) addPool(h *upstream.Host, prio upstream.Priority) *Pool {
-	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio)}
+	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio), streamsMax: -1}
 	p.breaker.pools++
 	if c.removed || !slices.Contains(c.shared.Hosts, h) {
 		p.draining = true

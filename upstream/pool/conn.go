@@ -55,14 +55,8 @@ func newConn(p *Pool) *conn {
 	t.conns++
 	c := &conn{pool: p, id: t.conns, createdAt: p.cluster.loop.Now()}
 	c.client.Reset(&p.settings.limits)
-	p.conns++
-	p.connecting++
-	st := &p.cluster.Stats
-	st.CxTotal.Inc()
-	st.CxHTTP1Total.Inc()
-	st.CxActive.Inc()
-	p.host.CxTotal.Add(1)
-	p.host.CxActive.Add(1)
+	p.countConn()
+	p.cluster.Stats.CxHTTP1Total.Inc()
 	return c
 }
 
@@ -91,7 +85,7 @@ func (c *conn) attach(x *Exchange) {
 	x.last, x.lastToken = c.ec, c.ec.Token()
 	x.connID = c.id
 	x.reused = c.requests > 0
-	x.headSent, x.pauses = false, 0
+	x.headSent, x.written, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = c.ec.BytesOut(), c.ec.BytesIn()
 	c.requests++
 	c.pool.host.RqTotal.Add(1)
@@ -110,6 +104,7 @@ func (c *conn) detach() {
 		c.ec.ResumeRead()
 	}
 	x.bytesOut, x.bytesIn = x.BytesSent(), x.BytesReceived()
+	x.written = x.bytesOut > 0
 	x.free()
 	c.x, c.state, c.backedUp, c.splicer = nil, connReturning, false, nil
 	c.countBytes()
@@ -167,8 +162,8 @@ func (c *conn) expiry(s *settings) int64 {
 	if s.idleTimeout > 0 {
 		at = c.idleSince + s.idleTimeout
 	}
-	if s.maxDuration > 0 && (at == 0 || c.createdAt+s.maxDuration < at) {
-		at = c.createdAt + s.maxDuration
+	if old := s.oldAt(c.createdAt, c.id); old != 0 && (at == 0 || old < at) {
+		at = old
 	}
 	return at
 }
@@ -185,8 +180,8 @@ func (c *conn) isSpent() bool {
 
 // isOld reports whether max_connection_duration is over, and counts it.
 func (c *conn) isOld() bool {
-	d := c.pool.settings.maxDuration
-	if d <= 0 || c.pool.cluster.loop.Now() < c.createdAt+d {
+	old := c.pool.settings.oldAt(c.createdAt, c.id)
+	if old == 0 || c.pool.cluster.loop.Now() < old {
 		return false
 	}
 	c.pool.cluster.Stats.CxMaxDuration.Inc()

@@ -26,7 +26,7 @@ func (c *conn) close(by closer) {
 	if by != closeEngine {
 		c.ec.Close()
 	}
-	c.countDestroy(by, active)
+	c.pool.countDestroy(by, active, c.createdAt)
 	c.forget()
 	c.pool.settle()
 }
@@ -50,6 +50,21 @@ func (c *conn) forget() {
 		p.connecting--
 	}
 	c.state = connClosed
+	p.uncountConn()
+}
+
+// countConn counts a connection that begins to open.
+func (p *Pool) countConn() {
+	p.conns++
+	p.connecting++
+	p.cluster.Stats.CxTotal.Inc()
+	p.cluster.Stats.CxActive.Inc()
+	p.host.CxTotal.Add(1)
+	p.host.CxActive.Add(1)
+}
+
+// uncountConn counts one that is gone.
+func (p *Pool) uncountConn() {
 	p.conns--
 	p.cluster.Stats.CxActive.Dec()
 	p.host.CxActive.Add(-1)
@@ -57,9 +72,9 @@ func (c *conn) forget() {
 }
 
 // countDestroy counts the end of an open connection.
-func (c *conn) countDestroy(by closer, active bool) {
-	st := &c.pool.cluster.Stats
-	st.CxLengthMs.Record(c.pool.cluster.sinceUs(c.createdAt))
+func (p *Pool) countDestroy(by closer, active bool, createdAt int64) {
+	st := &p.cluster.Stats
+	st.CxLengthMs.Record(p.cluster.sinceUs(createdAt))
 	st.CxDestroy.Inc()
 	if by == closeLocal {
 		st.CxDestroyLocal.Inc()
@@ -78,9 +93,9 @@ func (c *conn) countDestroy(by closer, active bool) {
 }
 
 // countConnectFail counts a connection that did not open.
-func (c *conn) countConnectFail() {
-	c.pool.cluster.Stats.CxConnectFail.Inc()
-	c.pool.host.CxConnectFail.Add(1)
+func (p *Pool) countConnectFail() {
+	p.cluster.Stats.CxConnectFail.Inc()
+	p.host.CxConnectFail.Add(1)
 }
 
 // connectFailed ends a connection that did not open, and the wait of all that wait for its host.
@@ -88,7 +103,7 @@ func (c *conn) connectFailed(by closer, why ResetReason, text string) {
 	if by != closeEngine {
 		c.ec.Close()
 	}
-	c.countConnectFail()
+	c.pool.countConnectFail()
 	c.forget()
 	c.pool.failPending(why, text)
 	c.pool.settle()
@@ -113,15 +128,15 @@ func (c *conn) OnClose(why engine.CloseReason) {
 	case why == engine.CloseLoopEnd:
 		c.endOfLoop()
 	case c.state == connConnecting:
-		c.connectFailed(closeEngine, ConnectFailure, c.errorText())
+		c.connectFailed(closeEngine, ConnectFailure, errorText(c.ec))
 	default:
 		c.fail(closeEngine, ConnectionTermination)
 	}
 }
 
 // errorText returns what the kernel said, or "".
-func (c *conn) errorText() string {
-	if e := c.ec.Errno(); e != 0 {
+func errorText(ec *engine.Conn) string {
+	if e := ec.Errno(); e != 0 {
 		return e.Error() // constant text
 	}
 	return ""

@@ -75,9 +75,9 @@ func (c *conn) handle(x *Exchange, ev *codec.Event) {
 // others have waited longer.
 func (c *conn) finish(ev *codec.Event, rest int) {
 	x, p := c.x, c.pool
-	keep := c.keep(rest) && (p.next(c) != nil || p.welcomes())
+	keep := c.keep(rest) && (p.next(true) != nil || p.welcomes())
 	c.detach()
-	if keep && p.next(c) == nil {
+	if keep && p.next(true) == nil {
 		p.park(c)
 	}
 	tell(x.Owner, ev)

@@ -16,11 +16,12 @@ const (
 	RemoteReset                              // the host gave up this request alone (HTTP/2)
 	ProtocolError                            // what the host sent is not a response
 	Overflow                                 // max_requests was reached when its turn came
-	LocalClose                               // the loop ends
+	LocalClose                               // the loop ends, or has no memory left
+	RefusedStream                            // the host says that it has not processed the request (HTTP/2)
 )
 
 var resetReasonNames = [...]string{"connect_failure", "connect_timeout", "connection_termination",
-	"remote_reset", "protocol_error", "overflow", "local_close"}
+	"remote_reset", "protocol_error", "overflow", "local_close", "refused_stream"}
 
 // String returns the reason in lower snake case.
 func (r ResetReason) String() string { return resetReasonNames[r] }
@@ -65,8 +66,9 @@ type Exchange struct {
 	// Owner is set before Lease.
 	Owner Owner
 
-	pool *Pool // only valid if pending or active
-	conn *conn // only valid if active
+	pool   *Pool   // only valid if pending or active
+	conn   *conn   // if active on an HTTP/1.1 connection, else nil
+	stream *stream // if active on an HTTP/2 connection, else nil
 
 	last      *engine.Conn // the connection of the last lease, nil before it came
 	lastToken engine.Token // of last while it was that connection
@@ -78,9 +80,11 @@ type Exchange struct {
 	fresh    bool   // waits for a connection that has carried nothing
 	reused   bool   // the connection carried a request before
 	headSent bool   // SendHead was called
+	written  bool   // after the end: see Written
 	pauses   uint16 // PauseRead without ResumeRead
 	connID   uint32 // of the conn of the last lease
-	bytesOut uint64 // active: the conn's count when leased; after: what this exchange sent
+	// HTTP/1.1, active: the conn's count when leased. Else what this exchange sent.
+	bytesOut uint64
 	bytesIn  uint64 // likewise
 }
 
@@ -98,9 +102,10 @@ func (x *Exchange) Pending() bool { return x.state == exchangePending }
 // mean that the host had closed it. Still valid in OnReset.
 func (x *Exchange) Reused() bool { return x.reused }
 
-// BytesSent is how many bytes of the request the socket has taken. Still valid after the end.
+// BytesSent is how many bytes of the request the socket has taken; on a connection that others share, how many it was
+// given. Still valid after the end.
 func (x *Exchange) BytesSent() uint64 {
-	if x.state == exchangeActive {
+	if x.conn != nil {
 		return x.conn.ec.BytesOut() - x.bytesOut
 	}
 	return x.bytesOut
@@ -108,30 +113,46 @@ func (x *Exchange) BytesSent() uint64 {
 
 // BytesReceived is how many bytes came in answer, framing included. Still valid after the end.
 func (x *Exchange) BytesReceived() uint64 {
-	if x.state == exchangeActive {
+	if x.conn != nil {
 		return x.conn.ec.BytesIn() - x.bytesIn
 	}
 	return x.bytesIn
 }
 
 // Written reports whether something of the request may have reached the host.
-func (x *Exchange) Written() bool { return x.BytesSent() > 0 }
+func (x *Exchange) Written() bool {
+	if x.stream != nil {
+		return x.stream.written()
+	}
+	return x.written || x.conn != nil && x.BytesSent() > 0
+}
 
-// SendHead sends the head of the request. end says that nothing follows.
-func (x *Exchange) SendHead(h *codec.RequestHead, end bool) {
+// SendHead sends the head of the request, and returns its size. end says that nothing follows.
+func (x *Exchange) SendHead(h *codec.RequestHead, end bool) (size int) {
 	c := x.conn
 	if c == nil {
-		return
+		if x.stream != nil {
+			x.headSent = true
+			size = x.stream.sendHead(h, end)
+		}
+		return size
 	}
 	x.headSent = true
 	c.headDone = false
-	c.ec.Staged(c.client.AppendRequestHead(c.ec.Stage(), 0, h, end))
+	buf := c.ec.Stage()
+	before := len(buf)
+	buf = c.client.AppendRequestHead(buf, 0, h, end)
+	c.ec.Staged(buf)
+	return len(buf) - before
 }
 
 // SendData sends a piece of the body. b must stay valid until the end of the event only.
 func (x *Exchange) SendData(b []byte, end bool) {
 	c := x.conn
 	if c == nil {
+		if x.stream != nil {
+			x.stream.sendData(b, end)
+		}
 		return
 	}
 	if c.upgraded {
@@ -152,6 +173,9 @@ func (x *Exchange) SendData(b []byte, end bool) {
 func (x *Exchange) SendTrailers(t *codec.Fields) {
 	c := x.conn
 	if c == nil {
+		if x.stream != nil {
+			x.stream.sendTrailers(t)
+		}
 		return
 	}
 	c.ec.Staged(c.client.AppendTrailers(c.ec.Stage(), 0, t))
@@ -161,7 +185,10 @@ func (x *Exchange) SendTrailers(t *codec.Fields) {
 // until OnWriteLow.
 func (x *Exchange) Full() bool {
 	c := x.conn
-	if c == nil || !c.ec.Full() {
+	if c == nil {
+		return x.stream != nil && x.stream.full()
+	}
+	if !c.ec.Full() {
 		return false
 	}
 	if !c.backedUp {
@@ -171,28 +198,35 @@ func (x *Exchange) Full() bool {
 	return true
 }
 
-// PauseRead stops the response. Calls are counted.
+// PauseRead stops the response. Calls are counted. On a connection that others share its head may come all the same.
 func (x *Exchange) PauseRead() {
-	if x.conn == nil {
+	if x.state != exchangeActive {
 		return
 	}
 	if x.pauses == 0 {
 		x.pool.cluster.Stats.FlowPaused.Inc()
 	}
 	x.pauses++
-	x.conn.ec.PauseRead()
+	if x.conn != nil {
+		x.conn.ec.PauseRead()
+	}
 }
 
 // ResumeRead takes one PauseRead back. What was kept is passed on later in the turn.
 func (x *Exchange) ResumeRead() {
-	if x.conn == nil || x.pauses == 0 {
+	if x.state != exchangeActive || x.pauses == 0 {
 		return
 	}
 	x.pauses--
 	if x.pauses == 0 {
 		x.pool.cluster.Stats.FlowResumed.Inc()
 	}
-	x.conn.ec.ResumeRead()
+	switch {
+	case x.conn != nil:
+		x.conn.ec.ResumeRead()
+	case x.pauses == 0:
+		x.stream.resume()
+	}
 }
 
 // Host returns the host, or nil when the exchange is free.
@@ -203,7 +237,7 @@ func (x *Exchange) Host() *upstream.Host {
 	return x.pool.host
 }
 
-// Conn returns the connection, or nil when there is none (yet).
+// Conn returns the connection, or nil when there is none (yet), or one that others share.
 func (x *Exchange) Conn() *engine.Conn {
 	if x.conn == nil {
 		return nil
@@ -219,11 +253,16 @@ func (x *Exchange) LocalAddr() (a engine.Addr) {
 	return a
 }
 
-// Upgraded reports whether the connection is a tunnel now, after a 101 or a 2xx to CONNECT:
+// Upgraded reports whether the exchange is a tunnel now, after a 101 or a 2xx to CONNECT:
 // SendData and OnResponseData carry plain bytes.
-func (x *Exchange) Upgraded() bool { return x.conn != nil && x.conn.upgraded }
+func (x *Exchange) Upgraded() bool {
+	if x.stream != nil {
+		return x.stream.tunnel == tunnelOpen
+	}
+	return x.conn != nil && x.conn.upgraded
+}
 
-// Cancel gives the exchange up, without a callback. A connection on which the request has
+// Cancel gives the exchange up, without a callback. An HTTP/1.1 connection on which the request has
 // begun is closed; one that was not used goes back.
 func (x *Exchange) Cancel() {
 	switch p := x.pool; x.state {
@@ -234,19 +273,23 @@ func (x *Exchange) Cancel() {
 		x.free()
 		p.settle()
 	case exchangeActive:
-		x.conn.cancel()
+		if x.conn != nil {
+			x.conn.cancel()
+		} else {
+			x.stream.mux.cancel(x.stream)
+		}
 	}
 }
 
 // wait makes x a waiting exchange of p.
 func (x *Exchange) wait(p *Pool, fresh bool) {
 	x.state, x.pool, x.fresh, x.last = exchangePending, p, fresh, nil
-	x.reused, x.headSent, x.pauses = false, false, 0
+	x.reused, x.headSent, x.written, x.pauses = false, false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0
 }
 
 // free makes x ready for another lease. What the accessors tell after the end stays.
 func (x *Exchange) free() {
 	x.state = exchangeFree
-	x.pool, x.conn = nil, nil
+	x.pool, x.conn, x.stream = nil, nil, nil
 }

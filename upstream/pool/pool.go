@@ -12,9 +12,11 @@ type Pool struct {
 	settings *settings
 
 	idle, oldest *conn // a stack: top and bottom
+	ready, last  *mux  // likewise, of those with room for another exchange
 	pending      queue // exchanges without a connection, oldest first
 	conns        int   // open or opening
 	connecting   int
+	streamsMax   int  // exchanges of one connection, as the host said last; -1 before it did
 	draining     bool // connections close instead of becoming idle
 	finished     bool // drained and empty; only valid if draining
 	waiting      bool // in breaker.waiting
@@ -27,6 +29,9 @@ type Pool struct {
 func (p *Pool) Lease(x *Exchange, fresh bool) LeaseResult {
 	c := p.idle
 	if c == nil || fresh {
+		if p.settings.h2 != nil {
+			return p.leaseStream(x, fresh)
+		}
 		return p.enqueue(x, fresh)
 	}
 	if !p.breaker.budget.TryRequest() {
@@ -47,8 +52,8 @@ func (p *Pool) enqueue(x *Exchange, fresh bool) LeaseResult {
 		p.settle() // one that drains from the start is done
 		return LeaseOverflow
 	}
-	if p.oldest != nil && p.breaker.budget.Open(upstream.Connections) {
-		p.oldest.close(closeLocal) // x wants a fresh one: make room
+	if fresh && p.breaker.budget.Open(upstream.Connections) {
+		p.shedIdle() // make room
 	}
 	st.RqPendingTotal.Inc()
 	st.RqPendingActive.Inc()
@@ -59,9 +64,9 @@ func (p *Pool) enqueue(x *Exchange, fresh bool) LeaseResult {
 	return LeasePending
 }
 
-// grow opens connections until as many are opening as requests wait.
+// grow opens connections until those that are opening have room for what waits.
 func (p *Pool) grow() {
-	for p.connecting < p.pending.count && !p.failing && !p.cluster.table.ended {
+	for p.wantsMore() && !p.failing && !p.cluster.table.ended {
 		if !p.breaker.admit(p) {
 			return
 		}
@@ -71,11 +76,15 @@ func (p *Pool) grow() {
 
 // dial opens an admitted connection.
 func (p *Pool) dial() {
+	if p.settings.h2 != nil {
+		p.dialMux()
+		return
+	}
 	c := newConn(p)
 	ec, err := p.cluster.loop.DialFrom(&p.host.Addr, p.settings.dial, c)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		c.forget()
-		c.countConnectFail()
+		p.countConnectFail()
 		p.failLater(err.Error())
 		return
 	}
@@ -123,11 +132,11 @@ func (p *Pool) endWait(x *Exchange) {
 	p.cluster.Stats.RqPendingActive.Dec()
 }
 
-// next returns the exchange that has waited longest of those that may have c: a connection that has carried a request
-// may be dead already, which is why some asked for a fresh one.
-func (p *Pool) next(c *conn) *Exchange {
+// next returns the exchange that has waited longest of those that may have a connection: one that was used, that is, has
+// carried a request before, may be dead already, which is why some asked for a fresh one.
+func (p *Pool) next(used bool) *Exchange {
 	x := p.pending.head
-	for c.requests > 0 && x != nil && x.fresh {
+	for used && x != nil && x.fresh {
 		x = x.next
 	}
 	return x
@@ -135,17 +144,12 @@ func (p *Pool) next(c *conn) *Exchange {
 
 // serve gives a connection that became free to the request that waits longest, or parks it.
 func (p *Pool) serve(c *conn) {
-	for x := p.next(c); x != nil; x = p.next(c) {
-		p.endWait(x)
-		if p.breaker.budget.TryRequest() {
+	for x := p.next(c.requests > 0); x != nil; x = p.next(c.requests > 0) {
+		if p.admitNext(x) {
 			c.attach(x)
 			x.Owner.OnReady()
 			return
 		}
-		p.cluster.Stats.RqPendingOverflow.Inc()
-		p.host.RqActive.Add(-1)
-		x.free()
-		x.Owner.OnReset(Overflow, "")
 		if c.state == connClosed { // the owner removed the cluster, say
 			return
 		}
@@ -155,6 +159,19 @@ func (p *Pool) serve(c *conn) {
 	} else {
 		c.close(closeLocal)
 	}
+}
+
+// admitNext takes x out of the queue. It reports false when max_requests is reached: then x is over.
+func (p *Pool) admitNext(x *Exchange) bool {
+	p.endWait(x)
+	if p.breaker.budget.TryRequest() {
+		return true
+	}
+	p.cluster.Stats.RqPendingOverflow.Inc()
+	p.host.RqActive.Add(-1)
+	x.free()
+	x.Owner.OnReset(Overflow, "")
+	return false
 }
 
 // welcomes reports whether a connection may become idle.
@@ -172,12 +189,17 @@ func (p *Pool) park(c *conn) {
 		p.oldest = c
 	}
 	p.idle = c
+	p.noteIdle()
+	c.armIdle()
+}
+
+// noteIdle counts a connection that became idle.
+func (p *Pool) noteIdle() {
 	p.breaker.member.Idle.Inc()
 	if !p.listed {
 		p.listed = true
 		p.breaker.idle = append(p.breaker.idle, p)
 	}
-	c.armIdle()
 }
 
 // unpark takes c out of the idle ones.
@@ -205,9 +227,23 @@ func (p *Pool) drain() {
 
 // closeIdle closes the idle connections.
 func (p *Pool) closeIdle() {
-	for p.idle != nil {
-		p.idle.close(closeLocal)
+	for p.shedIdle() {
 	}
+}
+
+// shedIdle closes the idle connection that lies lowest in its stack. It reports whether there was one.
+func (p *Pool) shedIdle() bool {
+	if p.oldest != nil {
+		p.oldest.close(closeLocal)
+		return true
+	}
+	for m := p.last; m != nil; m = m.newer {
+		if m.resting {
+			m.close(closeLocal)
+			return true
+		}
+	}
+	return false
 }
 
 // settle is called after something ended: waiting requests may need a new connection, and

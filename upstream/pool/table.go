@@ -2,6 +2,7 @@ package pool
 
 import (
 	"millrace/codec"
+	"millrace/codec/h2"
 	"millrace/engine"
 	"millrace/upstream"
 )
@@ -18,6 +19,13 @@ type Table struct {
 	// event is lent to each Feed: one does for all connections, since the loop never calls a
 	// handler from inside another.
 	event codec.Event
+
+	// Of HTTP/2 connections.
+	scratch      h2.Scratch
+	head         codec.ResponseHead // lent to each Feed: only then it is known whose it is
+	trailers     codec.Fields
+	streams      *stream // free ones, linked
+	streamsSpare int
 
 	noProxyInfo ProxyInfo // of exchanges whose owner knows none
 }

@@ -1,0 +1,103 @@
+package pool
+
+// leaseStream gives x a stream on the connection that was used last, or queues it.
+func (p *Pool) leaseStream(x *Exchange, fresh bool) LeaseResult {
+	m := p.ready
+	for fresh && m != nil && m.rested {
+		m = m.older
+	}
+	if m == nil {
+		return p.enqueue(x, fresh)
+	}
+	if !p.breaker.budget.TryRequest() {
+		p.cluster.Stats.RqPendingOverflow.Inc()
+		return LeaseOverflow
+	}
+	p.host.RqActive.Add(1)
+	m.attach(x)
+	return LeaseReady
+}
+
+// wantsMore reports whether more waits than the connections that are opening have room for.
+func (p *Pool) wantsMore() bool {
+	if p.settings.h2 == nil {
+		return p.connecting < p.pending.count
+	}
+	if p.streamsMax == 0 && p.conns > 0 {
+		return false // the host allows no streams for the moment, and would not on another connection
+	}
+	return p.connecting*p.perConn() < p.pending.count
+}
+
+// perConn is how many exchanges a connection that is opening will take at once.
+func (p *Pool) perConn() int {
+	n := int(p.settings.h2.ConcurrentStreams)
+	if p.streamsMax > 0 {
+		n = min(n, p.streamsMax)
+	}
+	if limit := int(p.settings.maxRequests); limit > 0 {
+		n = min(n, limit)
+	}
+	return n
+}
+
+// dialMux opens an admitted HTTP/2 connection.
+func (p *Pool) dialMux() {
+	m := newMux(p)
+	ec, err := p.cluster.loop.DialFrom(&p.host.Addr, p.settings.dial, m)
+	if err != nil { // no descriptor left, or the kernel knows no way
+		m.forget()
+		p.countConnectFail()
+		p.failLater(err.Error())
+		return
+	}
+	m.open(ec)
+}
+
+// serveMux gives streams of m to the requests that wait longest, while there is room.
+func (p *Pool) serveMux(m *mux) {
+	for m.room() {
+		x := p.next(m.rested)
+		if x == nil {
+			return
+		}
+		if p.admitNext(x) {
+			m.attach(x)
+			x.Owner.OnReady()
+		}
+	}
+}
+
+// list puts m on top of the connections with room.
+func (p *Pool) list(m *mux) {
+	if m.listed {
+		return
+	}
+	m.listed = true
+	m.older, m.newer = p.ready, nil
+	if p.ready != nil {
+		p.ready.newer = m
+	} else {
+		p.last = m
+	}
+	p.ready = m
+}
+
+// unlist takes m out of them.
+func (p *Pool) unlist(m *mux) {
+	if !m.listed {
+		return
+	}
+	m.listed = false
+	if m.newer != nil {
+		m.newer.older = m.older
+	} else {
+		p.ready = m.older
+	}
+	if m.older != nil {
+		m.older.newer = m.newer
+	} else {
+		p.last = m.newer
+	}
+	m.older, m.newer = nil, nil
+}
