@@ -102,7 +102,7 @@ func (c *Conn) recv(b []byte) (int, syscall.Errno) {
 	if c.loop.faults != nil {
 		return c.recvFaulty(b)
 	}
-	return sys.Read(int(c.fd), b)
+	return sys.Recv(int(c.fd), b)
 }
 
 // offer shows b to the handler and keeps what it leaves. The first front bytes of b

@@ -100,7 +100,7 @@ func (c *Conn) send(b []byte) (n int, ok bool) {
 	if c.loop.faults != nil {
 		return c.sendFaulty(b)
 	}
-	n, errno := sys.Write(int(c.fd), b)
+	n, errno := sys.Send(int(c.fd), b)
 	return c.sent(n, len(b), errno)
 }
 

@@ -159,8 +159,8 @@ func TestTunnelStalledDst(t *testing.T) {
 		pipes int
 		max   int // bytes that are under way in the engine
 	}{
-		{long, 10, 512 << 10},
-		{-1, 10, 512 << 10},
+		{long, 10, 1 << 20},
+		{-1, 10, 1 << 20},
 		{-1, 0, 128 << 10},
 	} {
 		t.Run(fmt.Sprintf("span=%d/pipes=%d", tt.span, tt.pipes), func(t *testing.T) {
@@ -406,7 +406,7 @@ func TestStopSpliceInsideOnData(t *testing.T) {
 	tl := enginetest.NewLoop(t)
 	tn := newTunnel(t, tl, long)
 	tn.ends[1].c.StopSplice()
-	rec := &enginetest.Recorder{Quiet: true}
+	rec := &enginetest.Recorder{Quiet: true, LowFunc: tn.ends[1].OnWriteLow}
 	tn.ends[1].c.SetHandler(rec)
 	tn.stall(0) // the pipe of conn 0 is full
 	shown := ""

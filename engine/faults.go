@@ -16,7 +16,7 @@ func (c *Conn) recvFaulty(b []byte) (int, syscall.Errno) {
 		c.loop.refire(c, flagReadable)
 		return -1, unix.EAGAIN
 	}
-	n, errno := sys.Read(int(c.fd), b[:allowed])
+	n, errno := sys.Recv(int(c.fd), b[:allowed])
 	if n == allowed && allowed < len(b) {
 		c.loop.refire(c, flagReadable)
 	}
@@ -32,7 +32,7 @@ func (c *Conn) sendFaulty(b []byte) (n int, ok bool) {
 		c.loop.refire(c, flagWritable)
 		return 0, true
 	}
-	n, errno := sys.Write(int(c.fd), b[:allowed])
+	n, errno := sys.Send(int(c.fd), b[:allowed])
 	n, ok = c.sent(n, allowed, errno)
 	if ok && n == allowed && allowed < len(b) {
 		c.flags &^= flagWritable
