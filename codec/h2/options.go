@@ -33,7 +33,7 @@ type Options struct {
 	Resets, ResetsPerSecond int32
 	// ControlFrames is how many frames that carry nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown ones) may
 	// come at once, and ControlFramesPerSecond how many in the long run, beside those that traffic explains: each
-	// frame with data, in either direction, allows ControlFramesPerData more. Default 1000, 100 and 4.
+	// frame with data, in either direction, allows ControlFramesPerData more: clients give the windows back in small steps. Default 1000, 100 and 20.
 	ControlFrames, ControlFramesPerSecond, ControlFramesPerData int32
 	// EmptyFrames is how many frames without content and without an end may come in a row. Default 10.
 	EmptyFrames int32
@@ -54,7 +54,7 @@ func DefaultOptions(l *codec.Limits) Options {
 		ResetsPerSecond:        10,
 		ControlFrames:          1000,
 		ControlFramesPerSecond: 100,
-		ControlFramesPerData:   4,
+		ControlFramesPerData:   20,
 		EmptyFrames:            10,
 	}
 }

@@ -15,8 +15,9 @@ import (
 type Config struct {
 	// StatPrefix is the middle of the names of this manager's stats: "http.<stat_prefix>.".
 	StatPrefix string `json:"stat_prefix" default:"ingress_http"`
-	// CodecType is the protocol spoken downstream. HTTP/1.1 and 1.0 are read with every value.
-	CodecType string `json:"codec_type" default:"auto" enum:"auto,http1"`
+	// CodecType is the version of HTTP spoken downstream: "http1" is 1.1 and 1.0, "http2" is HTTP/2 with prior knowledge, "auto"
+	// takes the one that the first bytes of a connection are in, and lets HTTP/1.1 upgrade to h2c.
+	CodecType string `json:"codec_type" default:"auto" enum:"auto,http1,http2"`
 	// RouteConfig is the route table.
 	RouteConfig route.Config `json:"route_config" required:"true"`
 	// HTTPFilters are the filters of a request, in order. The last is "router".
@@ -35,7 +36,8 @@ type Config struct {
 	AppendXForwardedPort bool `json:"append_x_forwarded_port" default:"false"`
 	// InternalAddressConfig says which client addresses are internal.
 	InternalAddressConfig InternalAddressConfig `json:"internal_address_config"`
-	// Via is appended to the via field in both directions, as "1.1 <via>", or "1.0 <via>" of what came in HTTP/1.0. Default: nothing.
+	// Via is appended to the via field in both directions, as "1.1 <via>", or "1.0 <via>" and "2 <via>" of what came in those
+	// versions. Default: nothing.
 	Via string `json:"via"`
 
 	// GenerateRequestID gives requests an x-request-id, a random UUID.
@@ -80,6 +82,9 @@ type Config struct {
 	MaxRequestsPerConnection uint32 `json:"max_requests_per_connection" default:"0" v3:"common_http_protocol_options.max_requests_per_connection"`
 	// AcceptHTTP10 serves HTTP/1.0 requests. Off, they get 426. Default: true. Deviation: Envoy's default is false.
 	AcceptHTTP10 bool `json:"accept_http_10" default:"true" v3:"http_protocol_options.accept_http_10"`
+
+	// HTTP2ProtocolOptions are about HTTP/2.
+	HTTP2ProtocolOptions HTTP2Config `json:"http2_protocol_options"`
 
 	// AbortOnHalfClose gives a request up when its client ends its direction of the connection, which most clients
 	// only do to leave. Off, the client still gets its response. Deviation: Envoy always gives up.

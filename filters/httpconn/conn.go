@@ -5,6 +5,7 @@ import (
 
 	"millrace/codec"
 	"millrace/codec/h1"
+	"millrace/codec/h2"
 	"millrace/engine"
 	"millrace/filters"
 	"millrace/filters/accesslog"
@@ -26,6 +27,9 @@ func (c *conn) OnConnect() {}
 // OnData implements engine.Handler: it feeds the codec until the bytes are used up, or
 // until a request has to wait.
 func (c *conn) OnData(b []byte) (n int) {
+	if !c.known && !c.recognize(b) {
+		return 0
+	}
 	for n < len(b) && !c.closed && !c.io.ReadPaused() {
 		s := c.stream
 		if s == nil && c.io.Full() {
@@ -76,6 +80,30 @@ func (c *conn) OnData(b []byte) (n int) {
 		return len(b)
 	}
 	return n
+}
+
+// recognize looks which version of HTTP a connection begins with. It reports false when there is nothing to do here: too little
+// has come, or the connection is another's now.
+func (c *conn) recognize(b []byte) bool {
+	n := min(len(b), len(h2.Preface))
+	if string(b[:n]) != h2.Preface[:n] {
+		c.speaksHTTP1()
+		return true
+	}
+	if n == len(h2.Preface) {
+		m, base := c.m, c.link
+		m.unlink(c)
+		m.keepConn(c)
+		base.io.SetHandler(m.newConn2(base))
+	}
+	return false
+}
+
+// speaksHTTP1 notes that the connection is one of HTTP/1.
+func (c *conn) speaksHTTP1() {
+	c.known = true
+	c.m.stats.CxHTTP1Total.Inc()
+	c.m.stats.CxHTTP1Active.Inc()
 }
 
 // awaitHead arms the deadline of a head that has begun. A lone empty line begins none.

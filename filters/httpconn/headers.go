@@ -44,6 +44,8 @@ func (s *stream) addVia(f *codec.Fields, version uint8) {
 	case o.via == nil:
 	case version == codec.Version10:
 		f.AppendTo(codec.FieldVia, o.via10)
+	case version == codec.Version20:
+		f.AppendTo(codec.FieldVia, o.via2)
 	default:
 		f.AppendTo(codec.FieldVia, o.via)
 	}
@@ -59,13 +61,21 @@ func (s *stream) checkUnderscores() bool {
 		}
 		if s.m.opt.underscores == underscoreReject {
 			s.m.stats.RejectedUnderscores.Inc()
-			s.SendLocalReply(filters.LocalReply{Status: 400, Details: "http1.unexpected_underscore", Close: true})
+			s.SendLocalReply(filters.LocalReply{Status: 400, Details: s.underscoreDetails(), Close: true})
 			return false
 		}
 		s.m.stats.DroppedUnderscores.Inc()
 		h.RemoveAt(i)
 	}
 	return true
+}
+
+// underscoreDetails names what checkUnderscores refuses.
+func (s *stream) underscoreDetails() string {
+	if s.Request.Version == codec.Version20 {
+		return "http2.unexpected_underscore"
+	}
+	return "http1.unexpected_underscore"
 }
 
 // removeHopByHop removes the fields that concern one connection only, and those that Connection

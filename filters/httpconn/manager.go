@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace/codec"
+	"millrace/codec/h2"
 	"millrace/engine"
 	"millrace/engine/arena"
 	"millrace/engine/stats"
@@ -61,6 +62,8 @@ type Manager struct {
 	cfg         *Config
 	opt         options
 	limits      codec.Limits
+	cfg2        *HTTP2Config
+	http2       h2.Options
 	chain       *filters.Chain
 	log         *accesslog.Logger
 	bufferLimit int
@@ -75,6 +78,7 @@ type Manager struct {
 	overrides filters.Overrides // of the table
 
 	conns   *conn // list of open connections
+	conns2  *conn2
 	open    int
 	drained bool
 	free    *stream // ended streams, linked
@@ -82,6 +86,10 @@ type Manager struct {
 
 	freeConns    *conn // ended connections, linked by next
 	freeConnsLen int
+
+	scratch2 h2.Scratch
+	lent     *stream   // for the next head of HTTP/2
+	early    []*stream // of the OnData that goes on: those with a piece of a body that lies in its bytes
 
 	ev       codec.Event
 	input    route.Input
@@ -94,6 +102,7 @@ type Manager struct {
 	connID   uint64
 
 	stats         *managerStats
+	stats2        *http2Stats
 	listenerStats *listenerStats
 }
 
@@ -109,6 +118,7 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 		scratch: make([]byte, 0, 4096), filterChain: d.FilterChain,
 		stats: stats.Register[managerStats](d.Stats, d.Scope),
 
+		stats2:        stats.Register[http2Stats](d.Stats, stats.Root("http2")),
 		listenerStats: stats.Register[listenerStats](d.Stats, d.ListenerScope),
 	}
 	m.overrides = m.chain.Overrides(m.routes)
@@ -118,25 +128,36 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 	m.limits.HeadBytes = cfg.MaxRequestHeadersKb << 10
 	m.limits.FieldCount = cfg.MaxHeadersCount
 	m.limits.AcceptHTTP10 = cfg.AcceptHTTP10
+	m.cfg2 = &m.cfg.HTTP2ProtocolOptions
+	if m.cfg2.MaxConcurrentStreams == 0 { // not from a file
+		d := DefaultHTTP2Config()
+		m.cfg2 = &d
+	}
+	m.http2 = m.cfg2.options(&m.limits)
 	return m, nil
 }
 
 // Accept implements filters.NetworkTerminal.
 func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handler {
 	m.connID++
-	c := m.newConn()
-	*c = conn{link: link{m: m, io: io, net: net, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}}
-	c.codec.Reset(&m.limits)
+	base := link{m: m, io: io, net: net, id: m.connID<<8 | uint64(m.loop.Index()), startMs: loopMs(m.loop)}
 	io.FailAtReset()
+	m.open++
+	m.stats.CxTotal.Inc()
+	m.stats.CxActive.Inc()
+	if m.opt.version == versionHTTP2 {
+		return m.newConn2(base)
+	}
+	c := m.newConn()
+	*c = conn{link: base}
+	c.codec.Reset(&m.limits)
 	if c.next = m.conns; c.next != nil {
 		c.next.prev = c
 	}
 	m.conns = c
-	m.open++
-	m.stats.CxTotal.Inc()
-	m.stats.CxActive.Inc()
-	m.stats.CxHTTP1Total.Inc()
-	m.stats.CxHTTP1Active.Inc()
+	if m.opt.version == versionHTTP1 {
+		c.speaksHTTP1()
+	}
 	// The first request has to begin soon: a connection that says nothing is not idle but slow.
 	first := m.cfg.RequestHeadersTimeout
 	if first == 0 {
@@ -179,6 +200,13 @@ func (m *Manager) Drain() {
 			c.awaitLast()
 		}
 	}
+	for c, next := m.conns2, (*conn2)(nil); c != nil; c = next {
+		next = c.next
+		if c.life.drain(c) {
+			m.stats.CxDrainClose.Inc()
+			c.settle()
+		}
+	}
 }
 
 // Close implements filters.NetworkTerminal: the drain time is over.
@@ -192,11 +220,19 @@ func (m *Manager) Close() {
 		}
 		c.closeLocal()
 	}
+	for c, next := m.conns2, (*conn2)(nil); c != nil; c = next {
+		next = c.next
+		c.end("downstream_local_disconnect(drain_time)")
+	}
 }
 
 // Release implements filters.NetworkTerminal: it gives back the memory kept for reuse.
 func (m *Manager) Release() {
+	if m.lent != nil {
+		m.lent.nextFree, m.free, m.lent = m.free, m.lent, nil
+	}
 	for s := m.free; s != nil; s = s.nextFree {
+		m.loop.Wheel().Unlink(&s.timer)
 		m.release(&s.requestBlock)
 		m.release(&s.responseBlock)
 	}
@@ -210,13 +246,26 @@ func (m *Manager) drains() bool {
 
 // begin takes a stream for the next request of c.
 func (m *Manager) begin(c wire) *stream {
+	s := m.take()
+	m.start(s, c)
+	return s
+}
+
+// take takes an ended stream for reuse, or makes one.
+func (m *Manager) take() *stream {
 	s := m.free
 	if s == nil {
 		s = &stream{m: m}
-	} else {
-		m.free, s.nextFree = s.nextFree, nil
-		m.freeLen--
+		s.timer.Init((*streamTimer)(s))
+		return s
 	}
+	m.free, s.nextFree = s.nextFree, nil
+	m.freeLen--
+	return s
+}
+
+// start begins the life of a stream on c.
+func (m *Manager) start(s *stream, c wire) {
 	s.wire = c
 	s.BufferLimit = [2]int{m.bufferLimit, m.bufferLimit}
 	s.Init(m.chain, s)
@@ -224,7 +273,6 @@ func (m *Manager) begin(c wire) *stream {
 	s.Info.Start = m.loop.Now()
 	s.Random = m.loop.Rand().Uint64()
 	m.stats.RqActive.Inc()
-	return s
 }
 
 // end takes a stream back. Its blocks stay with it for the next request, if not too many are kept.
@@ -232,7 +280,11 @@ func (m *Manager) end(s *stream) {
 	m.stats.RqActive.Dec()
 	s.Clear()
 	s.phase, s.wire, s.flow, s.formats, s.client = phaseRoute, nil, flow{}, nil, netip.Addr{}
+	if s.id != 0 {
+		s.flow2 = flow2{out: s.out, in: s.in}
+	}
 	if m.freeLen >= freeStreamsMax {
+		m.loop.Wheel().Unlink(&s.timer)
 		m.release(&s.requestBlock)
 		m.release(&s.responseBlock)
 		return
@@ -264,6 +316,15 @@ func (m *Manager) release(block *arena.Block) {
 
 // forget takes c off the list of open connections.
 func (m *Manager) forget(c *conn) {
+	m.unlink(c)
+	if c.known {
+		m.stats.CxHTTP1Active.Dec()
+	}
+	m.left(&c.link)
+	m.keepConn(c)
+}
+
+func (m *Manager) unlink(c *conn) {
 	if c.prev != nil {
 		c.prev.next = c.next
 	} else {
@@ -273,9 +334,12 @@ func (m *Manager) forget(c *conn) {
 		c.next.prev = c.prev
 	}
 	c.prev, c.next = nil, nil
+}
+
+// left counts the end of a connection.
+func (m *Manager) left(c *link) {
 	m.open--
 	m.stats.CxActive.Dec()
-	m.stats.CxHTTP1Active.Dec()
 	m.stats.CxDestroy.Inc()
 	m.stats.CxRxBytes.Add(c.io.BytesIn())
 	m.stats.CxTxBytes.Add(c.io.BytesOut())
@@ -283,6 +347,10 @@ func (m *Manager) forget(c *conn) {
 	if m.gate != nil {
 		m.gate.Left(c.io, c.net)
 	}
+}
+
+// keepConn keeps an ended conn for reuse.
+func (m *Manager) keepConn(c *conn) {
 	// The calls that led here may still look at c; none of them outlives the event, and c
 	// begins anew in another one.
 	if m.freeConnsLen < freeConnsMax {

@@ -11,10 +11,21 @@ type options struct {
 	server      []byte // value of the server field, nil to pass the upstream's through
 	serverWhere serverTransformation
 	via, via10  []byte // "1.1 name" and "1.0 name", nil for none
+	via2        []byte // "2 name"
 	internal    []netip.Prefix
 	underscores underscoreAction
 	slashes     escapedSlashAction
+	version     versions
 }
+
+// versions are those that are spoken downstream.
+type versions uint8
+
+const (
+	versionAuto versions = iota
+	versionHTTP1
+	versionHTTP2
+)
 
 type serverTransformation uint8
 
@@ -57,7 +68,13 @@ func newOptions(cfg *Config) (o options, err error) {
 		o.serverWhere, o.server = serverPassThrough, nil
 	}
 	if cfg.Via != "" {
-		o.via, o.via10 = []byte("1.1 "+cfg.Via), []byte("1.0 "+cfg.Via)
+		o.via, o.via10, o.via2 = []byte("1.1 "+cfg.Via), []byte("1.0 "+cfg.Via), []byte("2 "+cfg.Via)
+	}
+	switch cfg.CodecType {
+	case "http1":
+		o.version = versionHTTP1
+	case "http2":
+		o.version = versionHTTP2
 	}
 	switch cfg.HeadersWithUnderscoresAction {
 	case "reject_request":

@@ -9,8 +9,10 @@ import (
 type managerStats struct {
 	CxTotal           stats.Counter `stat:"downstream_cx_total" help:"connections accepted"`
 	CxActive          stats.Gauge   `stat:"downstream_cx_active" help:"connections now open"`
-	CxHTTP1Total      stats.Counter `stat:"downstream_cx_http1_total" help:"HTTP/1 connections accepted"`
+	CxHTTP1Total      stats.Counter `stat:"downstream_cx_http1_total" help:"HTTP/1 connections that have begun"`
 	CxHTTP1Active     stats.Gauge   `stat:"downstream_cx_http1_active" help:"HTTP/1 connections now open"`
+	CxHTTP2Total      stats.Counter `stat:"downstream_cx_http2_total" help:"HTTP/2 connections accepted"`
+	CxHTTP2Active     stats.Gauge   `stat:"downstream_cx_http2_active" help:"HTTP/2 connections now open"`
 	CxUpgradesTotal   stats.Counter `stat:"downstream_cx_upgrades_total" help:"connections that became tunnels"`
 	CxUpgradesActive  stats.Gauge   `stat:"downstream_cx_upgrades_active" help:"tunnels now open"`
 	CxDestroy         stats.Counter `stat:"downstream_cx_destroy" help:"connections ended"`
@@ -33,6 +35,8 @@ type managerStats struct {
 	ResumedReading      stats.Counter            `stat:"downstream_flow_control_resumed_reading_total" help:"times reading of a request was resumed"`
 	RqTotal             stats.Counter            `stat:"downstream_rq_total" help:"requests whose head was complete, or refused"`
 	RqHTTP1Total        stats.Counter            `stat:"downstream_rq_http1_total" help:"HTTP/1 requests"`
+	RqHTTP2Total        stats.Counter            `stat:"downstream_rq_http2_total" help:"HTTP/2 requests"`
+	RqPrematureResets   stats.Counter            `stat:"downstream_rq_too_many_premature_resets" help:"connections ended because too many of their requests were reset"`
 	RqActive            stats.Gauge              `stat:"downstream_rq_active" help:"requests under way"`
 	RqRxReset           stats.Counter            `stat:"downstream_rq_rx_reset" help:"requests given up by the peer"`
 	RqTxReset           stats.Counter            `stat:"downstream_rq_tx_reset" help:"requests whose response the proxy broke off"`

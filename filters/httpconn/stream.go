@@ -7,6 +7,7 @@ import (
 	"millrace/codec/ascii"
 	"millrace/engine"
 	"millrace/engine/arena"
+	"millrace/engine/timer"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/filters/route"
@@ -57,6 +58,7 @@ type flow struct {
 type stream struct {
 	filters.Stream
 	flow
+	flow2
 
 	m     *Manager
 	wire  wire
@@ -67,6 +69,7 @@ type stream struct {
 
 	requestBlock, responseBlock arena.Block // where the heads live
 	nextFree                    *stream
+	timer                       timer.Timer // of HTTP/2, where each stream has one
 }
 
 // step moves the stream on until it has to wait. This switch is the life of a request; the
@@ -100,29 +103,38 @@ func (s *stream) step(end bool) filters.Verdict {
 	}
 }
 
-// onHead takes the complete head of a request.
+// onHead takes the complete head of a request, which lies in memory that is not the stream's.
 func (s *stream) onHead(end bool) {
 	m := s.m
-	now := m.loop.Now()
-	s.headSeen, s.active = true, now
-	m.stats.RqTotal.Inc()
-	s.Info.RequestHeadBytes = uint32(s.Request.HeadBytes())
-	if end {
-		s.Info.RequestEnd = now
-		s.MarkReceived(filters.Request) // it may be answered before it is passed on
-	}
-	s.armIdle()
+	s.noteHead(end)
 	buf, ok := m.own(&s.requestBlock, s.Request.HeadBytes())
 	if !ok { // no memory for one more request: the arena counts it
 		s.SendLocalReply(filters.LocalReply{Status: 503, Details: "overload", Close: true})
 		return
 	}
 	s.Request.Own(buf)
-	s.wire.onRequest(s)
-	if !s.prepareRequest() {
-		return
+	s.begin(end)
+}
+
+// noteHead counts a request whose head is complete.
+func (s *stream) noteHead(end bool) {
+	now := s.m.loop.Now()
+	s.headSeen, s.active = true, now
+	s.m.stats.RqTotal.Inc()
+	s.Info.RequestHeadBytes = uint32(s.Request.HeadBytes())
+	if end {
+		s.Info.RequestEnd = now
+		s.MarkReceived(filters.Request) // it may be answered before it is passed on
 	}
-	s.step(end)
+	s.armIdle()
+}
+
+// begin starts the phases.
+func (s *stream) begin(end bool) {
+	s.wire.onRequest(s)
+	if s.prepareRequest() {
+		s.step(end)
+	}
 }
 
 // onData takes a piece of the request's body.

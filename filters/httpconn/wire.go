@@ -56,6 +56,7 @@ type link struct {
 	flushSeen bool   // the peer has taken the last response, or there is no telling
 	piped     bool   // reading is paused because the next request is here already
 	closed    bool   // the connection is ending; nothing more is read
+	known     bool   // which version of HTTP the peer speaks
 }
 
 func (c *link) socket() *engine.Conn { return c.io }

@@ -15,14 +15,14 @@ var later = map[string]string{
 	"cors_policy": "a CORS policy outside the cors filter", "dns_lookup_family": "resolving names",
 	"dns_refresh_rate": "resolving names", "dynamic_resources": "xDS", "hash_policy": "consistent hashing",
 	"health_checks": "active health checks", "hedge_policy": "hedging", "hot_restart": "hot restart",
-	"http2_protocol_options": "HTTP/2", "http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
+	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"locality": "localities of hosts", "outlier_detection": "outlier detection",
 	"parent_shutdown_time": "hot restart",
 	"rate_limits":          "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
 	"slow_start_config": "slow start", "stats_sinks": "stats sinks", "tls": "TLS", "tls_context": "TLS",
 	"tracing": "tracing", "transport_socket": "TLS", "transport_socket_matches": "TLS",
 	// Values.
-	"cluster_provided": "this policy", "eds": "xDS", "http2": "HTTP/2", "http3": "HTTP/3", "logical_dns": "resolving names",
+	"cluster_provided": "this policy", "eds": "xDS", "http3": "HTTP/3", "logical_dns": "resolving names",
 	"maglev": "consistent hashing", "original_dst": "original destinations", "ring_hash": "consistent hashing",
 	"strict_dns": "resolving names",
 	// Filters.

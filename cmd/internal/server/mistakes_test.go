@@ -47,7 +47,7 @@ func TestMistakes(t *testing.T) {
 		{"tcp_proxy", `{"listeners": [{"address": ":80", "filters": [{"name": "envoy.filters.network.tcp_proxy"}]}]}`, []string{
 			`listeners[0].filters[0].name: unknown network filter "envoy.filters.network.tcp_proxy"; it is called "tcp_proxy" here`}},
 		{"HTTP2", manager(`"codec_type": "HTTP2"`), []string{
-			`listeners[0].filters[0].config.codec_type: unknown value "HTTP2"; not supported yet: HTTP/2; want "auto" or "http1"`}},
+			`listeners[0].filters[0].config.codec_type: unknown value "HTTP2"; did you mean "http2"?`}},
 		{"a quoted boolean", manager(`"use_remote_address": "true"`), []string{
 			`listeners[0].filters[0].config.use_remote_address: want true or false, got "true"; leave out the quotes`}},
 		{"upgrade_configs", manager(`"upgrade_configs": []`), []string{
