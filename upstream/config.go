@@ -178,6 +178,7 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 		seen[a] = i
 	}
 	c.checkSource(report)
+	c.checkProxyProtocol(report)
 	c.checkProtocol(report)
 	b := &c.CircuitBreakers
 	if b.Default != nil && b.direct() != DefaultThresholds() {

@@ -114,6 +114,14 @@ func (p *PassThroughTLVs) Validate(report func(path, problem, hint string)) {
 	}
 }
 
+// checkProxyProtocol reports a header on connections that carry requests of several clients.
+func (c *Config) checkProxyProtocol(report func(path, problem, hint string)) {
+	if c.ProxyProtocol != nil && c.Protocol != "http1" {
+		report("proxy_protocol", fmt.Sprintf("a connection of protocol %q carries requests of several clients, and its header speaks for one", c.Protocol),
+			`write "protocol": "http1"`)
+	}
+}
+
 // same reports whether two clusters send the same headers.
 func (p *ProxyProtocolConfig) same(o *ProxyProtocolConfig) bool {
 	if p == nil || o == nil {
