@@ -116,6 +116,8 @@ type LocalReply struct {
 	Flags accesslog.Flags
 	// Location is sent for redirects, if not empty.
 	Location []byte
+	// GRPCStatus is told to a gRPC request. 0: what stands for Status.
+	GRPCStatus int
 	// Overloaded adds x-envoy-overloaded: true.
 	Overloaded bool
 	// Close ends the connection after the reply.

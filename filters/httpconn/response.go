@@ -26,6 +26,9 @@ func (s *stream) SendLocalReply(r filters.LocalReply) {
 	s.phase = phaseResponseFilters
 	h := &s.Response
 	h.Reset()
+	if len(r.Location) == 0 && filters.IsGRPC(s.Request.Get(codec.FieldContentType)) {
+		r = grpcReply(h, r)
+	}
 	h.Status, h.ContentLength = r.Status, int64(len(r.Body))
 	if buf, ok := s.m.own(&s.responseBlock, 0); ok {
 		h.Own(buf)
@@ -36,6 +39,13 @@ func (s *stream) SendLocalReply(r filters.LocalReply) {
 	if s.Pass(filters.Response, len(body) == 0) && len(body) > 0 {
 		s.PassData(filters.Response, body, true)
 	}
+}
+
+// grpcReply makes a reply one that a gRPC client understands: a head alone that says what went wrong.
+func grpcReply(h *codec.ResponseHead, r filters.LocalReply) filters.LocalReply {
+	filters.SetGRPCStatus(&h.Fields, &r)
+	r.Status, r.Body, r.ContentType = 200, "", "application/grpc"
+	return r
 }
 
 // addReplyFields fills the head of a local reply.

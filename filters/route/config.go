@@ -110,7 +110,8 @@ type HeaderValueConfig struct {
 type RetryPolicyConfig struct {
 	// RetryOn is a comma-separated list of: 5xx, gateway-error, reset, reset-before-request,
 	// connect-failure, envoy-ratelimited, retriable-4xx, refused-stream, retriable-status-codes,
-	// retriable-headers.
+	// retriable-headers; for a grpc-status in the head of the response (a response without messages): cancelled,
+	// deadline-exceeded, internal, resource-exhausted, unavailable.
 	RetryOn string `json:"retry_on"`
 	// NumRetries is how often at most. Default 1.
 	NumRetries uint32 `json:"num_retries" default:"1" max:"1000"`

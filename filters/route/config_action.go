@@ -37,6 +37,8 @@ type ForwardConfig struct {
 	Timeout time.Duration `json:"timeout" default:"15s" min:"0s"`
 	// IdleTimeout of the stream on this route. Default: that of the connection manager. 0s means none.
 	IdleTimeout *time.Duration `json:"idle_timeout" min:"0s"`
+	// MaxStreamDuration takes the deadline of gRPC requests from themselves.
+	MaxStreamDuration *StreamDurationConfig `json:"max_stream_duration"`
 	// RetryPolicy of this route, in place of the virtual host's.
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
 	// Priority chooses connection pools and circuit breakers: default or high. Default default.
@@ -44,6 +46,16 @@ type ForwardConfig struct {
 	// Upgrades are the protocols a request may upgrade to on this route, in any case, such as
 	// websocket and connect. Default: those of the connection manager. An empty list allows none.
 	Upgrades *[]string `json:"upgrades" v3:"upgrade_configs"`
+}
+
+// StreamDurationConfig says how long gRPC requests may last that tell so in grpc-timeout. It takes the place of timeout for
+// them, counted from the head of the request.
+type StreamDurationConfig struct {
+	// GRPCTimeoutHeaderMax caps the time. 0s does not. Absent: grpc-timeout is only passed on. Default absent.
+	GRPCTimeoutHeaderMax *time.Duration `json:"grpc_timeout_header_max" min:"0s"`
+	// GRPCTimeoutHeaderOffset is taken off the time, if that is longer, so that the client hears of the end from
+	// upstream. Default 0s.
+	GRPCTimeoutHeaderOffset time.Duration `json:"grpc_timeout_header_offset" default:"0s" min:"0s"`
 }
 
 // WeightedClusterConfig is one cluster of a weighted route.

@@ -22,13 +22,22 @@ const (
 	RetryRefusedStream
 	RetryRetriableStatusCodes
 	RetryRetriableHeaders
+	RetryCancelled
+	RetryDeadlineExceeded
+	RetryInternal
+	RetryResourceExhausted
+	RetryUnavailable
 	retryOnEnd
+
+	// RetryGRPC are those that look at the gRPC status in the head of a response.
+	RetryGRPC = RetryCancelled | RetryDeadlineExceeded | RetryInternal | RetryResourceExhausted | RetryUnavailable
 )
 
 // retryOnNames are the names of the bits in order.
 var retryOnNames = [...]string{
 	"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited",
 	"retriable-4xx", "refused-stream", "retriable-status-codes", "retriable-headers",
+	"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
 }
 
 // String returns the conditions as they stand in a configuration.
@@ -42,7 +51,7 @@ func (on RetryOn) String() string {
 	return strings.Join(names, ",")
 }
 
-// ParseRetryOn reads a comma-separated list such as the value of x-envoy-retry-on. It
+// ParseRetryOn reads a comma-separated list such as the value of x-envoy-retry-on or x-envoy-retry-grpc-on. It
 // reports whether every name was known; unknown ones are passed over.
 func ParseRetryOn(list []byte) (on RetryOn, ok bool) {
 	ok = true
@@ -111,6 +120,9 @@ func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
 		on&RetryRetriableStatusCodes != 0 && p.RetriableStatus(s):
 		return true
 	}
+	if on&RetryGRPC != 0 && on&retryOfGRPC(h.Lookup("grpc-status")) != 0 {
+		return true
+	}
 	if on&RetryRetriableHeaders != 0 {
 		var join []byte
 		for i := range p.responseHeaders {
@@ -120,6 +132,23 @@ func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
 		}
 	}
 	return false
+}
+
+// retryOfGRPC returns the condition that a grpc-status meets.
+func retryOfGRPC(status []byte) RetryOn {
+	switch string(status) {
+	case "1":
+		return RetryCancelled
+	case "4":
+		return RetryDeadlineExceeded
+	case "8":
+		return RetryResourceExhausted
+	case "13":
+		return RetryInternal
+	case "14":
+		return RetryUnavailable
+	}
+	return 0
 }
 
 // BackOff returns the longest wait before retry n, counted from 1: the wait

@@ -26,12 +26,13 @@ func TestParseRetryOn(t *testing.T) {
 		{"5XX", 0, false},
 		{"reset-before-request,envoy-ratelimited,refused-stream,retriable-status-codes,retriable-headers",
 			RetryResetBeforeRequest | RetryEnvoyRatelimited | RetryRefusedStream | RetryRetriableStatusCodes | RetryRetriableHeaders, true},
+		{"cancelled,deadline-exceeded,internal,resource-exhausted,unavailable", RetryGRPC, true},
 	} {
 		if got, ok := ParseRetryOn([]byte(tt.in)); got != tt.want || ok != tt.ok {
 			t.Errorf("ParseRetryOn(%q) = %v, %v; want %v, %v", tt.in, got, ok, tt.want, tt.ok)
 		}
 	}
-	if all := retryOnEnd - 1; len(retryOnNames) != 10 || all != 1<<len(retryOnNames)-1 {
+	if all := retryOnEnd - 1; len(retryOnNames) != 15 || all != 1<<len(retryOnNames)-1 {
 		t.Errorf("%d names for the bits %b", len(retryOnNames), all)
 	} else if back, ok := ParseRetryOn([]byte(all.String())); back != all || !ok {
 		t.Errorf("ParseRetryOn(%q) = %v, %v", all, back, ok)

@@ -72,6 +72,7 @@ type forward struct {
 	hostHeader    string
 	rewrite       rewrite // of the path
 	hostRewrite   *regexRewrite
+	grpc          *StreamDurationConfig // nil unless grpc-timeout counts
 	cluster       uint32
 	upgradesSet   bool
 }

@@ -1,0 +1,56 @@
+package route
+
+import (
+	"time"
+
+	"millrace/codec"
+	"millrace/codec/ascii"
+)
+
+// GRPCTimeout returns how long a request may last that tells so in grpc-timeout, 0 for ever. It reports false if the route
+// does not go by that, or the request does not tell.
+func (r *Route) GRPCTimeout(h *codec.RequestHead) (d time.Duration, ok bool) {
+	if r.forward == nil || r.forward.grpc == nil {
+		return 0, false
+	}
+	if d, ok = ParseGRPCTimeout(h.Lookup("grpc-timeout")); !ok {
+		return 0, false
+	}
+	cfg := r.forward.grpc
+	if most := *cfg.GRPCTimeoutHeaderMax; most > 0 && (d == 0 || d > most) {
+		d = most
+	}
+	if off := cfg.GRPCTimeoutHeaderOffset; off < d {
+		d -= off
+	}
+	return d, true
+}
+
+// grpcTimeoutDigits is the most digits of a grpc-timeout, by its specification.
+const grpcTimeoutDigits = 8
+
+// ParseGRPCTimeout reads a grpc-timeout: up to eight digits and a unit.
+func ParseGRPCTimeout(b []byte) (d time.Duration, ok bool) {
+	if len(b) < 2 || len(b) > grpcTimeoutDigits+1 {
+		return 0, false
+	}
+	n, ok := ascii.ParseInt(b[:len(b)-1])
+	if !ok {
+		return 0, false
+	}
+	switch b[len(b)-1] {
+	case 'H':
+		return time.Duration(min(n, int64(1<<63-1)/int64(time.Hour))) * time.Hour, true
+	case 'M':
+		return time.Duration(n) * time.Minute, true
+	case 'S':
+		return time.Duration(n) * time.Second, true
+	case 'm':
+		return time.Duration(n) * time.Millisecond, true
+	case 'u':
+		return time.Duration(n) * time.Microsecond, true
+	case 'n':
+		return time.Duration(n), true
+	}
+	return 0, false
+}
