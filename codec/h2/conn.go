@@ -19,7 +19,7 @@ const (
 	spareKeepMax  = 64        // buffers in Scratch.spare
 	controlMin    = 256       // bytes of a buffer for control frames
 	controlKeep   = 4 << 10   // the largest that goes to Scratch.spare
-	recentResets  = 16        // streams reset by us whose late frames are still expected
+	recentResets  = 128       // streams reset by us whose late frames are still expected
 	urgencyLowest = 7
 	// urgencyDefault is that of a stream that says nothing (RFC 9218 section 4.1).
 	urgencyDefault = 3
@@ -215,6 +215,15 @@ func (c *conn) sendReset(id, code uint32) {
 	c.recent[c.recentAt%recentResets] = id
 	c.recentAt++
 	c.resetTop = max(c.resetTop, id)
+}
+
+// forgetReset notes that no more frames of a stream are under way.
+func (c *conn) forgetReset(id uint32) {
+	for i := range c.recent {
+		if c.recent[i] == id {
+			c.recent[i] = 0
+		}
+	}
 }
 
 // wasReset reports whether we reset a stream not long ago. A client may give up any number of requests in one go, and the

@@ -170,12 +170,13 @@ func (c *conn) onReset(h frameHead, p []byte, ev *codec.Event) *codec.Error {
 	case h.stream == 0 || c.isIdle(h.stream):
 		return &errFrame
 	}
+	slot, ok := c.streams.find(h.stream)
+	if !ok { // nothing was given up; and if we reset it as well, nothing more of it is under way
+		c.forgetReset(h.stream)
+		return c.spend(&errResets)
+	}
 	if !c.countReset() {
 		return &errResets
-	}
-	slot, ok := c.streams.find(h.stream)
-	if !ok {
-		return nil
 	}
 	ev.Kind, ev.Stream, ev.Slot, ev.Code = codec.EventReset, codec.StreamID(h.stream), slot, binary.BigEndian.Uint32(p)
 	c.closeStream(h.stream)

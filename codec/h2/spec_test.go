@@ -571,3 +571,17 @@ func TestMalformedResponse(t *testing.T) {
 		})
 	}
 }
+
+// TestResetCrossed: what is under way when we reset a stream is passed over, until the peer has reset it as well.
+func TestResetCrossed(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	p.headers(flagEndHeaders, 1, post()...)
+	p.server.Reset(1, NoError)
+	p.want("1 head POST example.com/\n", "RST 1 NO_ERROR\n")
+	p.frame(frameData, 0, 1, []byte("late"))
+	p.frame(frameRSTStream, 0, 1, u32(Cancel))
+	p.want("", "")
+	p.frame(frameData, 0, 1, []byte("later"))
+	p.want("stream STREAM_CLOSED\n", "RST 1 STREAM_CLOSED\n")
+}

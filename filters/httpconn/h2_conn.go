@@ -277,18 +277,15 @@ func (c *conn2) endStreams(flag accesslog.Flags, details string) {
 	c.busy = busy
 }
 
-// OnEOF implements engine.Handler: the peer ended its direction. Streams whose request is whole still get their
-// response.
+// OnEOF implements engine.Handler. Unlike in HTTP/1.1 a peer that has ended its direction gets no responses any more: it cannot
+// open windows or acknowledge anything, and clients of HTTP/2 do it only to leave.
 func (c *conn2) OnEOF() {
 	c.eof = true
-	c.busy = true
-	for _, s := range c.streams {
-		if s != nil && (!s.ended || c.m.cfg.AbortOnHalfClose) {
-			s.endedByPeer(accesslog.FlagDownstreamConnectionTermination, "downstream_remote_disconnect")
-		}
+	if c.active > 0 {
+		c.m.stats.CxDestroyRemoteRq.Inc()
 	}
-	c.busy = false
-	c.settle()
+	c.endStreams(accesslog.FlagDownstreamConnectionTermination, "downstream_remote_disconnect")
+	c.close()
 }
 
 // OnWriteLow implements engine.Handler.
@@ -325,7 +322,7 @@ func (c *conn2) settle() {
 	if c.pumpDue {
 		c.pump()
 	}
-	if c.active == 0 && !c.closed && (c.eof || c.life.over()) {
+	if c.active == 0 && !c.closed && c.life.over() {
 		c.close()
 		return
 	}
