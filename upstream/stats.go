@@ -58,6 +58,10 @@ type ClusterStats struct {
 	RqRetryBackoff        stats.Counter `stat:"upstream_rq_retry_backoff_exponential" help:"retries after an exponential wait"`
 	RqRetryStale          stats.Counter `stat:"upstream_rq_retry_stale" help:"requests sent again, free of charge, since the host had closed the kept connection"`
 
+	RqRetryRefused stats.Counter `stat:"upstream_rq_retry_refused" help:"requests sent again, free of charge, since the host had not processed them"`
+	GRPCSuccess    stats.Counter `stat:"grpc.success" help:"responses to gRPC requests with status 0"`
+	GRPCFailure    stats.Counter `stat:"grpc.failure" help:"responses to gRPC requests with another status, or none"`
+
 	RetryAbandoned stats.Counter `stat:"retry_or_shadow_abandoned" help:"bodies too large to be kept for another try"`
 
 	RqTime stats.Histogram `stat:"upstream_rq_time" unit:"us" help:"request sent to response complete"`

@@ -43,13 +43,15 @@ type request struct {
 	body     filters.Body
 	trailers *codec.Fields
 
-	keepBody  bool // the body is kept for another try
-	held      bool // the request waits, held, for its first connection
-	paused    bool // reading of the request is paused until the upstream takes more
-	fresh     bool // the next try wants a new connection
-	staleUsed bool // the free retry after a stale connection has been used
-	retrying  bool // a retry is counted against the budget
-	respHead  bool // the head of the final response has been passed on
+	keepBody bool // the body is kept for another try
+	held     bool // the request waits, held, for its first connection
+	paused   bool // reading of the request is paused until the upstream takes more
+	fresh    bool // the next try wants a new connection
+	freeUsed bool // the free retry has been used
+	retrying bool // a retry is counted against the budget
+	respHead bool // the head of the final response has been passed on
+	grpc     bool // the request is gRPC
+	grpcOpen bool // the trailers of the response will say how it went
 }
 
 // tried is a try as the log knows it.
@@ -84,6 +86,11 @@ func (rq *request) prepare() {
 	rq.limits = rq.readLimits()
 	rq.retries = rq.limits.retries
 	rq.keepBody = rq.limits.on != 0
+	rq.grpc = filters.IsGRPC(h.Get(codec.FieldContentType))
+	if rq.limits.grpc && rq.limits.timeout > 0 {
+		rq.deadline = s.Now() + int64(rq.limits.timeout)
+		rq.rearm()
+	}
 	rt.ApplyRequest(h, s.Random, s.HeaderValues)
 	r := rq.router
 	if a, changed := rt.AppendHost(r.scratch[:0], h, s.Random); changed {
@@ -130,7 +137,7 @@ func (rq *request) attempt() filters.Verdict {
 		rq.state = stateWaiting
 		s.Info.UpstreamConnect = s.Now()
 		rq.armResponse()
-		if rq.attempts == 1 && !rq.staleUsed {
+		if rq.attempts == 1 && !rq.freeUsed {
 			rq.held = true
 			return filters.Pause
 		}
@@ -327,6 +334,9 @@ func (rq *request) takeData(b []byte, end bool) {
 // OnResponseTrailers implements pool.Owner.
 func (rq *request) OnResponseTrailers(t *codec.Fields) {
 	before := rq.enter()
+	if rq.grpcOpen {
+		rq.countGRPC(t.Lookup("grpc-status"))
+	}
 	rq.responseComplete(rq.stream.Now())
 	rq.stream.PassTrailers(filters.Response, t.Clone()) // trailers are rare: they may cost an allocation
 	rq.leave(before)
@@ -336,21 +346,50 @@ func (rq *request) OnResponseTrailers(t *codec.Fields) {
 func (rq *request) responseComplete(now int64) {
 	rq.stream.Info.UpstreamLastRx = now
 	rq.deadline = 0
+	if rq.grpcOpen { // it does not say how it went
+		rq.countGRPC(nil)
+	}
 	rq.cluster.Stats.CountTime(uint64(now-rq.sentAt)/1000, rq.stream.Info.Internal)
 }
 
 // countResponse counts the final response by its status.
 func (rq *request) countResponse(status int) {
-	st := &rq.cluster.Stats
-	st.CountCode(status, rq.stream.Info.Internal)
-	if status >= 500 {
-		rq.host.RqError.Add(1)
-	} else {
-		rq.host.RqSuccess.Add(1)
-		if rq.retrying {
-			st.RqRetrySuccess.Inc()
+	rq.cluster.Stats.CountCode(status, rq.stream.Info.Internal)
+	if rq.grpc {
+		switch v := rq.stream.Response.Lookup("grpc-status"); {
+		case status == 200 && v == nil:
+			rq.grpcOpen = true
+			return
+		case status == 200:
+			rq.countGRPC(v)
+			return
 		}
+		rq.cluster.Stats.GRPCFailure.Inc()
 	}
+	rq.countHost(status < 500)
+}
+
+// countHost counts whether a response speaks for its host.
+func (rq *request) countHost(good bool) {
+	if !good {
+		rq.host.RqError.Add(1)
+		return
+	}
+	rq.host.RqSuccess.Add(1)
+	if rq.retrying {
+		rq.cluster.Stats.RqRetrySuccess.Inc()
+	}
+}
+
+// countGRPC counts a response to a gRPC request by its status, nil if it has none.
+func (rq *request) countGRPC(status []byte) {
+	rq.grpcOpen = false
+	if string(status) == "0" {
+		rq.cluster.Stats.GRPCSuccess.Inc()
+	} else {
+		rq.cluster.Stats.GRPCFailure.Inc()
+	}
+	rq.countHost(status != nil && !filters.IsGRPCServerError(status))
 }
 
 // addResponseFields adds what the router says of a response.
@@ -377,6 +416,10 @@ func (rq *request) reset(why pool.ResetReason, text string) {
 	s := rq.stream
 	s.Info.UpstreamTransportFailure = text
 	if rq.respHead {
+		if rq.grpcOpen {
+			rq.grpcOpen = false
+			rq.cluster.Stats.GRPCFailure.Inc()
+		}
 		rq.router.stats.ResetAfter.Inc()
 		rq.host.RqError.Add(1)
 		s.Info.Flags |= resetFlag(why)

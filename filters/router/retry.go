@@ -19,6 +19,7 @@ type tryLimits struct {
 	policy  *route.RetryPolicy
 	on      route.RetryOn
 	retries int
+	grpc    bool // timeout is that of grpc-timeout, and counts from the head of the request
 }
 
 // expectedMs is the value of x-envoy-expected-rq-timeout-ms, 0 for none.
@@ -38,15 +39,21 @@ func (rq *request) readLimits() (l tryLimits) {
 	if p := rt.Retry; p != nil && p.Applies(h) {
 		l.policy, l.on, l.retries, l.perTry = p, p.On, int(p.NumRetries), p.PerTryTimeout
 	}
+	if d, ok := rt.GRPCTimeout(h); ok {
+		l.timeout, l.grpc = d, true
+	}
 	if ms, ok := takeInt(h, codec.FieldXEnvoyUpstreamRqTimeoutMs); ok {
-		l.timeout = time.Duration(ms) * time.Millisecond
+		l.timeout, l.grpc = time.Duration(ms)*time.Millisecond, false
 	}
 	if ms, ok := takeInt(h, codec.FieldXEnvoyUpstreamRqPerTryTimeoutMs); ok {
 		l.perTry = time.Duration(ms) * time.Millisecond
 	}
-	if h.Has(codec.FieldXEnvoyRetryOn) {
-		on, _ := route.ParseRetryOn(h.Get(codec.FieldXEnvoyRetryOn))
-		h.Remove(codec.FieldXEnvoyRetryOn)
+	for _, id := range retryFields {
+		if !h.Has(id) {
+			continue
+		}
+		on, _ := route.ParseRetryOn(h.Get(id))
+		h.Remove(id)
 		l.on |= on
 		if l.policy == nil && on != 0 {
 			l.policy, l.retries = &route.DefaultRetryPolicy, 1
@@ -63,6 +70,9 @@ func (rq *request) readLimits() (l tryLimits) {
 	}
 	return l
 }
+
+// retryFields are the fields in which a request asks for retries.
+var retryFields = [...]codec.FieldID{codec.FieldXEnvoyRetryOn, codec.FieldXEnvoyRetryGrpcOn}
 
 // retriesMax bounds x-envoy-max-retries.
 const retriesMax = 100
@@ -101,7 +111,7 @@ func (rq *request) retryResponse(end bool) bool {
 
 // retryReset begins another try after a reset, if one is allowed and left.
 func (rq *request) retryReset(why pool.ResetReason) bool {
-	if rq.retryStale(why) {
+	if rq.retryFree(why) {
 		return true
 	}
 	if !rq.resetCounts(why) || !rq.mayRetry() {
@@ -112,27 +122,36 @@ func (rq *request) retryReset(why pool.ResetReason) bool {
 	return true
 }
 
-// retryStale sends the request again, at once and free of charge, when a kept-alive connection turned out
-// to be closed: "a client MAY … automatically retry a request on a new connection if it has means to know
-// that the request semantics are actually idempotent", or that nothing was sent.
-// RFC 9112 section 9.3.1
-func (rq *request) retryStale(why pool.ResetReason) bool {
+// retryFree sends the request again, at once, free of charge, and once, when the try before it was none.
+func (rq *request) retryFree(why pool.ResetReason) bool {
 	s := rq.stream
-	switch {
-	case why != pool.ConnectionTermination || !rq.x.Reused() || rq.staleUsed || rq.x.BytesReceived() > 0:
+	if rq.freeUsed || !rq.isStale(why) && why != pool.RefusedStream {
 		return false
-	case rq.x.Written() && !s.Request.Method().Idempotent():
-		return false
-	case !s.Request.BodyNone() && !rq.keepBody || s.Request.Upgrade:
+	}
+	if !s.Request.BodyNone() && !rq.keepBody || s.Request.Upgrade {
 		return false // the body is gone
 	}
-	rq.staleUsed, rq.fresh = true, true
+	rq.freeUsed, rq.fresh = true, why != pool.RefusedStream
 	rq.state = stateIdle
 	rq.attempts--
 	rq.tried = rq.tried[:len(rq.tried)-1]
-	rq.cluster.Stats.RqRetryStale.Inc()
+	if why == pool.RefusedStream {
+		rq.cluster.Stats.RqRetryRefused.Inc()
+	} else {
+		rq.cluster.Stats.RqRetryStale.Inc()
+	}
 	s.Down().Retry()
 	return true
+}
+
+// isStale reports whether a kept-alive connection turned out to be closed: "a client MAY … automatically retry a request
+// on a new connection if it has means to know that the request semantics are actually idempotent", or that nothing was sent.
+// RFC 9112 section 9.3.1
+func (rq *request) isStale(why pool.ResetReason) bool {
+	if why != pool.ConnectionTermination || !rq.x.Reused() || rq.x.BytesReceived() > 0 {
+		return false
+	}
+	return !rq.x.Written() || rq.stream.Request.Method().Idempotent()
 }
 
 // resetCounts reports whether the policy covers a reset.
@@ -143,6 +162,10 @@ func (rq *request) resetCounts(why pool.ResetReason) bool {
 		return on&(route.RetryConnectFailure|route.Retry5xx|route.RetryGatewayError|route.RetryReset|route.RetryResetBeforeRequest) != 0
 	case pool.Overflow:
 		return false
+	case pool.RefusedStream:
+		// "Requests that have not been processed have not failed; clients MAY automatically retry them, even those with
+		// non-idempotent methods." RFC 9113 section 8.7
+		return on&(route.RetryRefusedStream|route.Retry5xx|route.RetryGatewayError|route.RetryReset|route.RetryResetBeforeRequest) != 0
 	default:
 		return on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 ||
 			on&route.RetryResetBeforeRequest != 0 && !rq.x.Written()
@@ -281,5 +304,9 @@ func (rq *request) timeOut(details string) {
 		return
 	}
 	rq.cluster.Stats.CountCode(504, s.Info.Internal)
-	s.ReplyWith(filters.LocalReply{Status: 504, Body: "upstream request timeout", Details: details})
+	reply := filters.LocalReply{Status: 504, Body: "upstream request timeout", Details: details}
+	if rq.limits.grpc {
+		reply.GRPCStatus = filters.GRPCDeadlineExceeded
+	}
+	s.ReplyWith(reply)
 }
