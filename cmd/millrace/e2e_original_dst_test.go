@@ -43,8 +43,15 @@ func newSpaces(t *testing.T) *spaces {
 			t.Skipf("needs %s (packages iproute2 and nftables): %v", tool, err)
 		}
 	}
-	runtime.LockOSThread() // for good: a thread that has been elsewhere is not given back
+	runtime.LockOSThread()
 	n := &spaces{t: t, home: openNamespace(t, "/proc/thread-self/ns/net")}
+	t.Cleanup(func() {
+		// The thread is given back only at home. If it ended, the processes of other tests that it has
+		// started would be killed: Pdeathsig means the thread.
+		if unix.Setns(n.home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	})
 	names := [3]string{}
 	for i, fd := range []*int{&n.client, &n.router, &n.server} {
 		names[i] = fmt.Sprintf("mr-%d-%d", os.Getpid(), spacesMade.Add(1))
