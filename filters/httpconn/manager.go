@@ -20,8 +20,10 @@ const (
 	headBlockBytes = 4 << 10
 	// headSpareBytes is the room a head gets for fields that are added to it.
 	headSpareBytes = 1 << 10
-	// freeStreamsMax is how many ended streams a manager keeps for reuse, with their blocks.
-	freeStreamsMax = 256
+	// freeStreamsMax is how many ended streams a manager keeps for reuse, freeBlocksMax how many of them with their
+	// blocks.
+	freeStreamsMax = 1024
+	freeBlocksMax  = 256
 	// freeConnsMax is how many ended connections a manager keeps for reuse.
 	freeConnsMax = 1024
 )
@@ -283,10 +285,12 @@ func (m *Manager) end(s *stream) {
 	if s.id != 0 {
 		s.flow2 = flow2{out: s.out, in: s.in}
 	}
-	if m.freeLen >= freeStreamsMax {
-		m.loop.Wheel().Unlink(&s.timer)
+	if m.freeLen >= freeBlocksMax {
 		m.release(&s.requestBlock)
 		m.release(&s.responseBlock)
+	}
+	if m.freeLen >= freeStreamsMax {
+		m.loop.Wheel().Unlink(&s.timer)
 		return
 	}
 	s.nextFree, m.free = m.free, s
