@@ -27,6 +27,7 @@ type path struct {
 	loop   *engine.Loop
 	client int // descriptors of the two ends
 	origin int
+	addr   string // of the listener
 	buf    []byte
 	panics int // so far
 }
@@ -112,7 +113,7 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), li
 	if _, err := loop.AddListener(fd, engine.ListenerOptions{}, acceptor{m}); err != nil {
 		t.Fatal(err)
 	}
-	p.loop = loop
+	p.loop, p.addr = loop, bound.String()
 	client, err := net.Dial("tcp", bound.String())
 	if err != nil {
 		t.Fatal(err)
