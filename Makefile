@@ -31,6 +31,9 @@ lint:
 bench: build ## the benchmark suite; writes docs/benchmarks.md
 	$(GO) run ./bench -install -out docs/benchmarks.md
 
+attack: build ## the abuse suite against bin/millrace; go run ./bench/attack -help tells how to aim it elsewhere
+	$(GO) run ./bench/attack
+
 docs: ## regenerates what is generated
 	$(GO) generate ./...
 

@@ -1,0 +1,73 @@
+package main
+
+import "fmt"
+
+// A version is what an attack speaks.
+type version int
+
+const (
+	http1 version = 1
+	http2 version = 2
+)
+
+// String implements fmt.Stringer.
+func (v version) String() string { return fmt.Sprintf("HTTP/%d", int(v)) }
+
+// An attack is one row of the suite.
+type attack struct {
+	name    string
+	about   string
+	version version
+	conns   int // attackers at once
+	// strike is one connection. It returns when the connection or the time ends; another one follows.
+	strike  func(a *attacker) error
+	control dialControl // of the sockets, or nil
+	// cases are run one after the other, each on its own connection, instead of strike.
+	cases func(corpus string) ([]func(a *attacker) error, error)
+}
+
+const (
+	few  = 4
+	some = 16
+	many = 200 // slow ones
+)
+
+// suite lists every attack, in the order they run.
+func suite() []attack {
+	return []attack{
+		{name: "rapid-reset", about: "each request is reset at once (CVE-2023-44487)", version: http2, conns: some, strike: rapidReset},
+		{name: "reset-batches", about: "a hundred requests that may start, then a hundred resets", version: http2, conns: some, strike: resetBatches},
+		{name: "made-you-reset", about: "requests that the target has to reset: bad window updates, data after the end, bad lengths (CVE-2025-8671)", version: http2, conns: some, strike: madeYouReset},
+		{name: "continuation-flood", about: "a header block of small CONTINUATION frames without end (CVE-2024-27316)", version: http2, conns: some, strike: continuationFlood},
+		{name: "continuation-empty", about: "a header block of empty CONTINUATION frames without end", version: http2, conns: some, strike: continuationEmpty},
+		{name: "hpack-bomb", about: "a stored field of 4,000 bytes, named thousands of times by one byte each (CVE-2016-6581)", version: http2, conns: some, strike: hpackBomb},
+		{name: "cookie-crumbs", about: "thousands of cookie crumbs of one byte on the wire", version: http2, conns: some, strike: cookieCrumbs},
+		{name: "empty-names", about: "fields with empty names and values (CVE-2019-9516)", version: http2, conns: some, strike: emptyNames},
+		{name: "http2-bomb", about: "heads that swell, on streams whose window of zero keeps them and their bodies", version: http2, conns: some, strike: zeroWindow},
+		{name: "window-drip", about: "large bodies through a window of a byte at a time (CVE-2019-9511)", version: http2, conns: some, strike: windowDrip},
+		{name: "ping-flood", about: "pings, and their answers are not read (CVE-2019-9512)", version: http2, conns: some, strike: deaf(pings)},
+		{name: "settings-flood", about: "settings, and their acknowledgements are not read (CVE-2019-9515)", version: http2, conns: some, strike: deaf(settingsFrames)},
+		{name: "priority-flood", about: "PRIORITY and PRIORITY_UPDATE of streams that shift about (CVE-2019-9513)", version: http2, conns: some, strike: hearing(priorities)},
+		{name: "window-update-flood", about: "WINDOW_UPDATE of one byte without data", version: http2, conns: some, strike: hearing(windowUpdates)},
+		{name: "unknown-flood", about: "frames of a type that nobody knows", version: http2, conns: some, strike: hearing(unknownFrames)},
+		{name: "empty-data", about: "a request body of empty and of padded DATA frames (CVE-2019-9518)", version: http2, conns: some, strike: emptyData},
+		{name: "empty-headers", about: "header blocks without a field, as requests and as trailers", version: http2, conns: some, strike: emptyHeaders},
+		{name: "stream-flood", about: "requests beyond the concurrent streams, whose bodies never end", version: http2, conns: some, strike: streamFlood},
+		{name: "h2-slow-heads", about: "a header block that gets a byte every half second", version: http2, conns: many, strike: slowHead2},
+		{name: "h2-slow-bodies", about: "bodies that get a byte every half second, on ten streams", version: http2, conns: many, strike: slowBody2},
+		{name: "h2-slow-preface", about: "a preface that gets a byte every half second", version: http2, conns: many, strike: slowPreface},
+		{name: "h2-one-byte", about: "whole requests, each byte a packet of its own", version: http2, conns: some, strike: oneByte2},
+
+		{name: "slow-heads", about: "a head that gets a byte every half second (slowloris)", version: http1, conns: many, strike: slowHead},
+		{name: "slow-bodies", about: "a body that gets a byte every half second", version: http1, conns: many, strike: slowBody},
+		{name: "slow-reads", about: "large bodies, taken a kilobyte every half second", version: http1, conns: many, strike: slowRead, control: smallBuffer},
+		{name: "silence", about: "connections that say nothing", version: http1, conns: many, strike: silence},
+		{name: "one-byte", about: "whole requests, each byte a packet of its own", version: http1, conns: some, strike: oneByte},
+		{name: "huge-heads", about: "heads of fields without end", version: http1, conns: some, strike: hugeHead},
+		{name: "long-lines", about: "a request line without end", version: http1, conns: some, strike: longLine},
+		{name: "chunk-flood", about: "chunks of one byte with extensions of 200", version: http1, conns: some, strike: chunks},
+		{name: "pipeline", about: "requests without end whose answers are not read", version: http1, conns: some, strike: pipeline},
+		{name: "empty-lines", about: "empty lines before a request without end", version: http1, conns: some, strike: emptyLines},
+		{name: "smuggling", about: "requests that servers read differently; the origin must not see the hidden ones", version: http1, conns: few, cases: smuggling},
+	}
+}
