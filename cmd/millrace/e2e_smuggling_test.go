@@ -124,7 +124,7 @@ func TestSmugglingCorpus(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := &strictOrigin{}
-	p := startProxy(t, oneRoute(rawOrigin(t, o.serve), "", "", ""))
+	p := startProxy(t, oneRoute(rawOrigin(t, o.serve), `"codec_type": "http1"`, "", ""))
 	for _, tc := range cases {
 		sent, refused, seen := p.stat("cluster.web.upstream_rq_total"), p.stat("http.e2e.downstream_cx_protocol_error"), o.requests.Load()
 		got := sendCase(t, p.addr(""), tc.Input)
