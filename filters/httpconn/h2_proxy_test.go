@@ -1,4 +1,4 @@
-package httpconn_test
+package httpconn
 
 import (
 	"bytes"
@@ -18,7 +18,6 @@ import (
 
 	"millrace/engine"
 	"millrace/filters"
-	"millrace/filters/httpconn"
 	"millrace/filters/route"
 	"millrace/filters/router"
 	"millrace/upstream"
@@ -31,21 +30,21 @@ type proxy struct {
 	t      testing.TB
 	addr   string
 	loop   *engine.Loop
-	m      *httpconn.Manager
+	m      *Manager
 	client *http.Client
 }
 
-func proxyConfig() *httpconn.Config {
-	return &httpconn.Config{
+func proxyConfig() *Config {
+	return &Config{
 		ServerName: "millrace", UseRemoteAddress: true, GenerateRequestID: true, Proxy100Continue: true, Via: "edge",
 		MaxRequestHeadersKb: 60, MaxHeadersCount: 100, AcceptHTTP10: true, DelayedCloseTimeout: time.Second, DrainTimeout: time.Second,
 		IdleTimeout: time.Hour, RequestHeadersTimeout: 10 * time.Second, StreamIdleTimeout: 5 * time.Minute,
-		HTTP2ProtocolOptions: httpconn.DefaultHTTP2Config(),
+		HTTP2ProtocolOptions: DefaultHTTP2Config(),
 	}
 }
 
 // newProxy starts a proxy in front of an origin.
-func newProxy(t testing.TB, origin string, edit func(*httpconn.Config, *route.ForwardConfig)) *proxy {
+func newProxy(t testing.TB, origin string, edit func(*Config, *route.ForwardConfig)) *proxy {
 	t.Helper()
 	loopConfig := engine.DefaultLoopConfig()
 	loopConfig.BlocksMax = 64 << 20
@@ -73,13 +72,16 @@ func newProxy(t testing.TB, origin string, edit func(*httpconn.Config, *route.Fo
 	if edit != nil {
 		edit(cfg, &forward)
 	}
-	routes, problems := route.Compile(&route.Config{Routes: []route.RouteConfig{{Match: route.MatchConfig{Prefix: "/"}, Route: &forward}}},
+	routes, problems := route.Compile(&route.Config{Routes: []route.RouteConfig{
+		{Match: route.MatchConfig{ConnectMatcher: &route.ConnectMatcherConfig{}}, Route: &forward},
+		{Match: route.MatchConfig{Prefix: "/"}, Route: &forward},
+	}},
 		func(string) (uint32, bool) { return 0, true }, nil)
 	if routes == nil {
 		t.Fatal(problems)
 	}
 	chain := filters.NewChain(router.New(&router.Config{}, router.Deps{Loop: loop, Clusters: table}))
-	m, err := httpconn.NewManager(cfg, httpconn.Deps{Loop: loop, Chain: chain, Routes: routes})
+	m, err := NewManager(cfg, Deps{Loop: loop, Chain: chain, Routes: routes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,11 +119,6 @@ func h2Client() *http.Client {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Client{Transport: &http.Transport{Protocols: &protocols}, Timeout: 30 * time.Second}
 }
-
-// acceptor is a connection manager right behind a socket.
-type acceptor struct{ *httpconn.Manager }
-
-func (a acceptor) OnAccept(io *engine.Conn) engine.Handler { return a.Accept(io, nil) }
 
 // newOrigin starts an origin.
 func newOrigin(t testing.TB, h http.HandlerFunc) string {
