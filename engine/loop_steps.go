@@ -249,7 +249,7 @@ type panicBudget struct {
 	count int
 }
 
-// panicked ends the conn whose handler panicked and counts.
+// panicked ends the conn whose handler panicked, and the one it was writing to, and counts.
 func (l *Loop) panicked(v any, stack []byte) {
 	l.stats.Panics.Inc()
 	l.flushing = false
@@ -264,12 +264,14 @@ func (l *Loop) panicked(v any, stack []byte) {
 		tooManyPanics(l.cfg.OnTooManyPanics)
 		l.panics = panicBudget{since: l.now}
 	}
-	if l.stage.owner != nil { // half a message, perhaps
+	// What is staged is half a message, perhaps. Without it the conn it was for, which may be a third one, carries nonsense.
+	staged := l.stage.owner
+	if staged != nil {
 		l.stage.reset()
 	}
 	current, blamed := l.current, l.blamed
 	l.current, l.blamed = nil, nil
-	for _, c := range [...]*Conn{blamed, current} {
+	for _, c := range [...]*Conn{blamed, current, staged} {
 		if c != nil && c.flags&flagClosed == 0 {
 			l.endPanicked(c)
 		}

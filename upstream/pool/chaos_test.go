@@ -64,7 +64,7 @@ func misbehave(ln net.Listener) {
 				if err != nil {
 					return
 				}
-				if !behaviours[rq.URL.Path](c) {
+				if do := behaviours[rq.URL.Path]; do == nil || !do(c) { // nil: the preface of HTTP/2
 					return
 				}
 				if _, err := io.Copy(io.Discard, rq.Body); err != nil {
@@ -86,6 +86,8 @@ type chaos struct {
 	owners  []*imp
 	started int
 	limit   int
+	edit    func(*upstream.Config)
+	body    string
 }
 
 // imp leases, sends, pauses and cancels at random, and checks that it is told of one end.
@@ -150,7 +152,7 @@ func (o *imp) OnReady() {
 	}
 	path := o.ch.paths[o.ch.rng.IntN(len(o.ch.paths))]
 	if o.body = o.ch.rng.IntN(3) == 0; o.body {
-		o.x.SendHead(request(codec.MethodPOST, path, 3), false)
+		o.x.SendHead(request(codec.MethodPOST, path, int64(len(o.ch.body))), false)
 	} else {
 		o.x.SendHead(get(path), true)
 	}
@@ -193,7 +195,7 @@ func (o *imp) step() {
 		o.x.ResumeRead()
 	case o.body && o.x.Active():
 		o.body = false
-		o.x.SendData([]byte("abc"), true)
+		o.x.SendData([]byte(o.ch.body), true)
 	default:
 		o.maybeCancel(30)
 	}
@@ -201,7 +203,7 @@ func (o *imp) step() {
 
 // reload changes the cluster.
 func (ch *chaos) reload() {
-	cfg := config(nil)
+	cfg := config(ch.edit)
 	for _, a := range ch.addrs {
 		if ch.rng.IntN(4) > 0 {
 			cfg.Hosts = append(cfg.Hosts, upstream.HostConfig{Address: a, Weight: 1})
@@ -242,7 +244,7 @@ func TestChaos(t *testing.T) {
 					l.Faults = faults{rng}
 				}
 			})
-			ch := &chaos{t: t, w: w, rng: rng, limit: 1500}
+			ch := &chaos{t: t, w: w, rng: rng, limit: 1500, body: "abc"}
 			for path := range behaviours {
 				ch.paths = append(ch.paths, path)
 			}
