@@ -140,8 +140,12 @@ func (c *conn) spend(flood *codec.Error) *codec.Error {
 	return nil
 }
 
-// earn lets the peer send some more frames that carry nothing, for one that carries something.
-func (c *conn) earn() { c.control.grant(c.opt.ControlFramesPerData, c.opt.ControlFrames) }
+// earn lets the peer send some more frames that carry nothing, for one that carries something. What it has earned keeps: who reads
+// late gives all the windows back at once.
+func (c *conn) earn() { c.control.grant(c.opt.ControlFramesPerData, earnedMax*c.opt.ControlFrames) }
+
+// earnedMax is how many times Options.ControlFrames a peer may have earned and not used.
+const earnedMax = 64
 
 // countReset counts a stream that the peer reset, or made us reset. It reports false beyond the limit: work is begun for
 // streams that nobody waits for.

@@ -33,7 +33,8 @@ type Options struct {
 	Resets, ResetsPerSecond int32
 	// ControlFrames is how many frames that carry nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown ones) may
 	// come at once, and ControlFramesPerSecond how many in the long run, beside those that traffic explains: each
-	// frame with data, in either direction, allows ControlFramesPerData more: clients give the windows back in small steps. Default 1000, 100 and 20.
+	// frame with data or a head, in either direction, allows ControlFramesPerData more, since clients give the windows
+	// back in small steps. Default 1000, 100 and 20.
 	ControlFrames, ControlFramesPerSecond, ControlFramesPerData int32
 	// EmptyFrames is how many frames without content and without an end may come in a row. Default 10.
 	EmptyFrames int32

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"millrace/codec"
 	"millrace/codec/ascii"
@@ -17,6 +18,28 @@ func NewServer(opt *Options, scratch *Scratch) *Server {
 	s := &Server{newConn(opt, scratch, false)}
 	s.sendSettings()
 	return s
+}
+
+// OpenUpgraded opens stream 1 for a whole request of HTTP/1.1 that asked for "Upgrade: h2c" and gets its answer by HTTP/2. settings is
+// what its HTTP2-Settings field says. The preface of the client follows all the same. RFC 9113 has no such upgrade any more
+// (section 3.1), but clients ask for it as RFC 7540 section 3.2 says.
+func (s *Server) OpenUpgraded(settings []byte, m codec.Method) (id codec.StreamID, slot uint32, err *codec.Error) {
+	if len(settings)%6 != 0 || len(settings) > 6*settingsMax {
+		return 0, 0, &errSettings
+	}
+	for ev := (codec.Event{}); len(settings) > 0; settings = settings[6:] {
+		if err := s.setting(binary.BigEndian.Uint16(settings), binary.BigEndian.Uint32(settings[2:]), &ev); err != nil {
+			return 0, 0, err
+		}
+	}
+	s.lastPeer = 1
+	st, slot := s.streams.open(1)
+	st.state = recvHead | recvEnd
+	if m == codec.MethodHEAD {
+		st.state |= headMethod
+	}
+	st.sendWindow, st.recvWindow = s.peer.initialWindow, int32(s.opt.StreamWindow)
+	return 1, slot, nil
 }
 
 // Feed implements [codec.Server]. A codec.Error of ScopeStream has been dealt with: the stream is gone, ev is its EventReset

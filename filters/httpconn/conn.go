@@ -65,6 +65,9 @@ func (c *conn) OnData(b []byte) (n int) {
 			c.awaitHead(s, b[n:])
 			return n
 		case codec.EventHead:
+			if ev.End && s.Request.Has(codec.FieldUpgrade) && c.upgrade(s) {
+				return n
+			}
 			s.onHead(ev.End)
 		case codec.EventData:
 			opaque := ev.Opaque
@@ -94,7 +97,7 @@ func (c *conn) recognize(b []byte) bool {
 		m, base := c.m, c.link
 		m.unlink(c)
 		m.keepConn(c)
-		base.io.SetHandler(m.newConn2(base))
+		base.io.SetHandler(m.newConn2(base, h2.NewServer(&m.http2, &m.scratch2)))
 	}
 	return false
 }

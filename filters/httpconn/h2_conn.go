@@ -63,8 +63,8 @@ type flow2 struct {
 }
 
 // newConn2 makes the HTTP/2 side of a connection, which says its SETTINGS at once.
-func (m *Manager) newConn2(base link) *conn2 {
-	c := &conn2{link: base, codec: h2.NewServer(&m.http2, &m.scratch2)}
+func (m *Manager) newConn2(base link, server *h2.Server) *conn2 {
+	c := &conn2{link: base, codec: server}
 	if c.next = m.conns2; c.next != nil {
 		c.next.prev = c
 	}

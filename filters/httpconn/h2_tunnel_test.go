@@ -143,3 +143,38 @@ func TestHTTP2Connect(t *testing.T) {
 		t.Errorf("%s; want 503", what)
 	}
 }
+
+// TestHTTP2Upgrade: a request of HTTP/1.1 that asks for h2c is answered by HTTP/2, any other by HTTP/1.1.
+func TestHTTP2Upgrade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	p := dialRaw2(t, w.addr, w.tl.Step)
+	p.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" +
+		"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame2(frameSettings, 0, 0, ""))
+	const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+	if !p.fill(len(switched)) || string(p.in[:len(switched)]) != switched {
+		t.Fatalf("got %q", p.in)
+	}
+	p.in = p.in[len(switched):]
+	p.want("SETTINGS", "WINDOW 0 983041", "HEADERS 1 200 end", "SETTINGS ack")
+	p.write(get2(3, "/"))
+	p.want("HEADERS 3 200 end")
+	if n := w.m.stats.CxHTTP2Active.Load(); n != 1 || w.m.stats.RqActive.Load() != 0 {
+		t.Errorf("%d connections of HTTP/2, %d requests active", n, w.m.stats.RqActive.Load())
+	}
+	h, _ := w.forwarded()
+	if values(h, "http2-settings") != "-" || values(h, "upgrade") != "-" {
+		t.Errorf("forwarded %v", h)
+	}
+	for _, text := range []string{
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAAB\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAIAAAAC\r\n\r\n", // ENABLE_PUSH 2
+		"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: 1\r\n\r\nx",
+	} {
+		if resp := w.dial("127.0.0.1").ask(text); resp.StatusCode != 200 || resp.ProtoMajor != 1 {
+			t.Errorf("%q: %s %s", text, resp.Proto, resp.Status)
+		}
+	}
+}

@@ -148,7 +148,7 @@ func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handle
 	m.stats.CxTotal.Inc()
 	m.stats.CxActive.Inc()
 	if m.opt.version == versionHTTP2 {
-		return m.newConn2(base)
+		return m.newConn2(base, h2.NewServer(&m.http2, &m.scratch2))
 	}
 	c := m.newConn()
 	*c = conn{link: base}
