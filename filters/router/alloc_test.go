@@ -3,6 +3,7 @@ package router_test
 import (
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,7 +30,8 @@ type path struct {
 	origin int
 	addr   string // of the listener
 	buf    []byte
-	panics int // so far
+	panics int    // so far
+	h2     *h2end // what the origin speaks, if it is HTTP/2
 }
 
 // newPath makes a path with filters in front of the router, and a logger. They see its first request, to "/", too.
@@ -61,6 +63,9 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), li
 		return b
 	})
 	clusterConfig := upstream.DefaultConfig("web")
+	if slices.Contains(list, any(http2Origin)) {
+		clusterConfig.Protocol, p.h2 = "http2", newH2End()
+	}
 	clusterConfig.Hosts = []upstream.HostConfig{{Address: origins.Addr().String(), Weight: 1}}
 	cluster, err := upstream.New(0, &clusterConfig, nil)
 	if err != nil {
@@ -86,6 +91,9 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), li
 	chain := filters.NewChain(terminal)
 	var logger *accesslog.Logger
 	for _, f := range list {
+		if f == any(http2Origin) {
+			continue
+		}
 		if l, ok := f.(*accesslog.Logger); ok {
 			logger = l
 			continue
@@ -140,8 +148,12 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), li
 			}
 		}
 	}
-	p.pass(p.origin)
-	p.send(p.origin, []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+	if p.h2 != nil {
+		p.serveH2()
+	} else {
+		p.pass(p.origin)
+		p.send(p.origin, []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+	}
 	p.pass(p.client)
 	return p
 }
@@ -195,8 +207,12 @@ func (p *path) pass(fd int) []byte {
 // run runs one request.
 func (p *path) run(request, answer []byte) {
 	p.send(p.client, request)
-	p.pass(p.origin)
-	p.send(p.origin, answer)
+	if p.h2 != nil {
+		p.serveH2()
+	} else {
+		p.pass(p.origin)
+		p.send(p.origin, answer)
+	}
 	p.pass(p.client)
 }
 

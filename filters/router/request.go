@@ -43,6 +43,9 @@ type request struct {
 	body     filters.Body
 	trailers *codec.Fields
 
+	respTrailers codec.Fields // in trailerBytes
+	trailerBytes []byte
+
 	keepBody bool // the body is kept for another try
 	held     bool // the request waits, held, for its first connection
 	paused   bool // reading of the request is paused until the upstream takes more
@@ -338,9 +341,26 @@ func (rq *request) OnResponseTrailers(t *codec.Fields) {
 		rq.countGRPC(t.Lookup("grpc-status"))
 	}
 	rq.responseComplete(rq.stream.Now())
-	rq.stream.PassTrailers(filters.Response, t.Clone()) // trailers are rare: they may cost an allocation
+	rq.stream.PassTrailers(filters.Response, rq.ownTrailers(t))
 	rq.leave(before)
 }
+
+// ownTrailers takes the trailers of the response over, whose bytes are only lent. Their old list goes back in exchange.
+func (rq *request) ownTrailers(t *codec.Fields) *codec.Fields {
+	own := &rq.respTrailers
+	*own, *t = *t, *own
+	if n := own.HeadBytes(); cap(rq.trailerBytes) < n {
+		rq.trailerBytes = make([]byte, 0, max(n, trailerBytesMin))
+	}
+	own.Own(rq.trailerBytes)
+	return own
+}
+
+// trailerBytesMin is the room for trailers that a request gets with the first ones; trailerBytesMax is what it keeps.
+const (
+	trailerBytesMin = 256
+	trailerBytesMax = 8 << 10
+)
 
 // responseComplete counts a response that is whole.
 func (rq *request) responseComplete(now int64) {
@@ -465,7 +485,14 @@ func (rq *request) end() {
 	rq.timer.Stop()
 	rq.releaseRetry()
 	rq.body.Free(r.loop.Arena())
-	*rq = request{router: r, timer: rq.timer, x: rq.x, body: rq.body, tried: rq.tried[:0]}
+	rq.respTrailers.Reset()
+	if cap(rq.trailerBytes) > trailerBytesMax {
+		rq.trailerBytes = nil
+	}
+	*rq = request{
+		router: r, timer: rq.timer, x: rq.x, body: rq.body, tried: rq.tried[:0],
+		respTrailers: rq.respTrailers, trailerBytes: rq.trailerBytes,
+	}
 	if r.freeLen < freeRequestsMax {
 		rq.nextFree, r.free = r.free, rq
 		r.freeLen++
