@@ -250,13 +250,13 @@ func TestFloods(t *testing.T) {
 		do   func(p *peer, i int)
 		most int // rounds that the defaults allow, one more ends the connection
 	}{
-		{"ping", func(p *peer, _ int) { p.frame(framePing, 0, 0, make([]byte, 8)) }, 1019}, // the head of the request brings 20
-		{"settings", func(p *peer, _ int) { p.frame(frameSettings, 0, 0, nil) }, 1019}, // the head of the request brings 20
-		{"priority", func(p *peer, _ int) { p.frame(framePriority, 0, 9, append(u32(3), 0)) }, 1019}, // the head of the request brings 20
+		{"ping", func(p *peer, _ int) { p.frame(framePing, 0, 0, make([]byte, 8)) }, 1019},             // the head of the request brings 20
+		{"settings", func(p *peer, _ int) { p.frame(frameSettings, 0, 0, nil) }, 1019},                 // the head of the request brings 20
+		{"priority", func(p *peer, _ int) { p.frame(framePriority, 0, 9, append(u32(3), 0)) }, 1019},   // the head of the request brings 20
 		{"priority update", func(p *peer, _ int) { p.frame(framePriorityUpdate, 0, 0, u32(1)) }, 1019}, // the head of the request brings 20
-		{"window update", func(p *peer, _ int) { p.frame(frameWindowUpdate, 0, 1, u32(1)) }, 1019}, // the head of the request brings 20
-		{"unknown", func(p *peer, _ int) { p.frame(99, 0, 0, nil) }, 1019}, // the head of the request brings 20
-		{"goaway", func(p *peer, _ int) { p.frame(frameGoAway, 0, 0, make([]byte, 8)) }, 1019}, // the head of the request brings 20
+		{"window update", func(p *peer, _ int) { p.frame(frameWindowUpdate, 0, 1, u32(1)) }, 1019},     // the head of the request brings 20
+		{"unknown", func(p *peer, _ int) { p.frame(99, 0, 0, nil) }, 1019},                             // the head of the request brings 20
+		{"goaway", func(p *peer, _ int) { p.frame(frameGoAway, 0, 0, make([]byte, 8)) }, 1019},         // the head of the request brings 20
 		{"empty data", func(p *peer, _ int) { p.frame(frameData, 0, 1, nil) }, 10},
 		{"padding alone", func(p *peer, _ int) { p.frame(frameData, flagPadded, 1, []byte{3, 0, 0, 0}) }, 10},
 		{"rapid reset", func(p *peer, i int) {
