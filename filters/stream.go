@@ -44,6 +44,8 @@ type Stream struct {
 	Upstream any
 	// HeaderValues renders header values of the route that have operators. May be nil.
 	HeaderValues route.Values
+	// PlainReplies says that the peer speaks no gRPC, although the request has become one: local replies are plain HTTP.
+	PlainReplies bool
 	// BufferLimit is the most bytes of a body the stream keeps, by Direction.
 	BufferLimit [2]int
 
@@ -145,7 +147,7 @@ func (s *Stream) Clear() {
 	s.Request.Reset()
 	s.Response.Reset()
 	s.Route, s.Upstream, s.own = nil, nil, nil
-	s.routed, s.leftOut = false, 0
+	s.routed, s.leftOut, s.PlainReplies = false, 0, false
 	s.Info = accesslog.Info{}
 }
 

@@ -58,6 +58,16 @@ var examples = map[string]struct {
 			{url: "http://other.example/healthz", status: 200},
 		},
 	},
+	"grpc-json.json": {
+		":8080",
+		map[string]string{"127.0.0.1:50051": "shop"},
+		[]exampleRequest{
+			{url: "http://shop.example.com/v1/orders/7", status: 200, from: "shop", path: "/shop.Orders/Get"},
+			{url: "http://shop.example.com/v1/orders/7:watch?count=2", status: 200, from: "shop", path: "/shop.Orders/Watch"},
+			{url: "http://shop.example.com/v1/orders/7?count=x", status: 400, has: "shop.Order.count"},
+			{url: "http://shop.example.com/x", status: 200, from: "shop", path: "/x"},
+		},
+	},
 	"unix-socket.json": {
 		"unix:/run/millrace/front.sock",
 		map[string]string{"unix:/run/app/app.sock": "app", "127.0.0.1:9000": "files"},
@@ -92,6 +102,9 @@ func exampleOrigin(t *testing.T, name, address string) string {
 		}
 		fmt.Fprintf(w, "%s %s\n", name, r.RequestURI)
 	})}
+	srv.Protocols = new(http.Protocols) // whatever the example's cluster speaks
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	if network == "unix" {

@@ -26,7 +26,7 @@ func (s *stream) SendLocalReply(r filters.LocalReply) {
 	s.phase = phaseResponseFilters
 	h := &s.Response
 	h.Reset()
-	if len(r.Location) == 0 && filters.IsGRPC(s.Request.Get(codec.FieldContentType)) {
+	if len(r.Location) == 0 && !s.PlainReplies && filters.IsGRPC(s.Request.Get(codec.FieldContentType)) {
 		r = grpcReply(h, r)
 	}
 	h.Status, h.ContentLength = r.Status, int64(len(r.Body))
