@@ -15,9 +15,12 @@ type HTTP2Config struct {
 	// InitialStreamWindowSize is how much of one response may be under way and not yet taken by the downstream
 	// side. A size, 65535 to 2^31-1. Default 256KiB.
 	InitialStreamWindowSize uint32 `json:"initial_stream_window_size" default:"256KiB" min:"65535" max:"2147483647" unit:"bytes"`
-	// InitialConnectionWindowSize is how much of all responses of a connection may be. It bounds what is kept of the
-	// responses that slow clients hold up. A size, 65535 to 2^31-1. Default 1MiB.
+	// InitialConnectionWindowSize is how much of all responses of a connection may be. A size, 65535 to 2^31-1. Default
+	// 1MiB.
 	InitialConnectionWindowSize uint32 `json:"initial_connection_window_size" default:"1MiB" min:"65535" max:"2147483647" unit:"bytes"`
+	// MaxPausedResponseBytes is how much of responses that slow clients hold up is kept beside the window of their
+	// connection, so that they do not hold up the others. Beyond it they do. A size. Default 16MiB.
+	MaxPausedResponseBytes uint32 `json:"max_paused_response_bytes" default:"16MiB" max:"1GiB" unit:"bytes"`
 	// HpackTableSize bounds the tables of header compression, one for each direction of a connection. A size, up to
 	// 64KiB. Default 4096.
 	HpackTableSize uint32 `json:"hpack_table_size" default:"4096" max:"64KiB" unit:"bytes"`
@@ -59,6 +62,7 @@ func DefaultHTTP2Config() HTTP2Config {
 		MaxConcurrentStreams:        1024,
 		InitialStreamWindowSize:     256 << 10,
 		InitialConnectionWindowSize: 1 << 20,
+		MaxPausedResponseBytes:      16 << 20,
 		HpackTableSize:              4096,
 		MaxInboundResets:            10000,
 		MaxInboundResetsPerSecond:   1000,

@@ -94,6 +94,7 @@ type ClusterStats struct {
 	H2EmptyFlood      stats.Counter `stat:"http2.inbound_empty_frames_flood" help:"connections closed at max_consecutive_inbound_frames_with_empty_payload"`
 	H2ControlFlood    stats.Counter `stat:"http2.inbound_control_frames_flood" help:"connections closed at max_inbound_control_frames"`
 	H2ResetFlood      stats.Counter `stat:"http2.inbound_reset_flood" help:"connections closed at max_inbound_resets"`
+	H2PausedFull      stats.Counter `stat:"http2.paused_response_full" help:"pieces of paused responses that hold up the others at max_paused_response_bytes"`
 	H2OutboundFlood   stats.Counter `stat:"http2.outbound_control_flood" help:"connections closed since the host did not take the answers to its frames"`
 
 	HealthyPanic stats.Counter `stat:"lb_healthy_panic" help:"picks among all hosts since too few were healthy"`

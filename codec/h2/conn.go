@@ -300,6 +300,15 @@ func (c *conn) Pongs() uint32 { return c.pongs }
 // send as many. The windows are told when half of one has been consumed.
 func (c *conn) Consume(id codec.StreamID, n int) {
 	c.credit(int32(n))
+	c.ConsumeStream(id, n)
+}
+
+// ConsumeConn is the half of Consume that is about the window of the connection, for data that is kept on account of one
+// stream and is not to hold up the others. ConsumeStream follows.
+func (c *conn) ConsumeConn(n int) { c.credit(int32(n)) }
+
+// ConsumeStream is the half of Consume that is about the window of the stream.
+func (c *conn) ConsumeStream(id codec.StreamID, n int) {
 	s := c.streams.get(uint32(id))
 	if s == nil || s.state&recvEnd != 0 {
 		return

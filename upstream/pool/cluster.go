@@ -42,6 +42,7 @@ type settings struct {
 	dial           *engine.DialOptions // nil: the defaults
 	proxy          *proxyHeader        // nil: none
 	h2             *h2.Options         // nil: HTTP/1.1
+	heldMax        int                 // bytes of paused responses beside the window of their connection
 	keepalive      keepalive
 }
 
@@ -58,7 +59,7 @@ func newSettings(cfg *upstream.Config) *settings {
 		durationJitter: cfg.MaxConnectionDurationJitter / 100,
 	}
 	if cfg.IsHTTP2() {
-		s.h2 = cfg.HTTP2Options(&s.limits)
+		s.h2, s.heldMax = cfg.HTTP2Options(&s.limits), int(cfg.HTTP2.MaxPausedResponseBytes)
 	}
 	if k := cfg.HTTP2.ConnectionKeepalive; k != nil {
 		s.keepalive = keepalive{

@@ -3,11 +3,12 @@
 // moves on.
 //
 // It does not choose hosts (a [upstream.Balancer] is given), retry, or know what a response
-// means: that is filters/router. It speaks HTTP/1.1 through codec/h1.
+// means: that is filters/router. It speaks HTTP/1.1 through codec/h1 and HTTP/2 through codec/h2; who
+// has an [Exchange] need not know which.
 //
 //	          Pick, Lease                     SendHead, SendData
-//	router ───────────────▶ Cluster ─ Pool ─ conn ───────────────▶ host
-//	   ▲                              │ │      │
+//	router ───────────────▶ Cluster ─ Pool ─ conn ───────────────▶ host    HTTP/1.1: one exchange at a time
+//	   ▲                              │ │ └─ mux ──── streams ────▶ host    HTTP/2: many
 //	   │          pending Exchanges ──┘ └─ idle conns, last in first out
 //	   └────────────── Owner ◀── Exchange ◀────┘ OnData, OnEOF, OnClose
 //

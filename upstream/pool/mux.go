@@ -41,6 +41,7 @@ type mux struct {
 	rested   bool // was resting at some time: it may be dead without our knowledge
 	pinging  bool // a PING is unanswered
 	requests uint32
+	held     int    // bytes of paused responses for which the window of the connection was opened again
 	reserved int    // exchanges whose head has not been sent
 	id       uint32 // number of the connection on this loop
 
@@ -288,6 +289,7 @@ type stream struct {
 	outTrailers *codec.Fields // behind out
 	inTrailers  *codec.Fields // behind in
 	owed        int           // bytes that were passed on, and are consumed when the pause ends
+	held        int           // of those and of in, those in mux.held
 	mark        uint64        // where in what the connection sends the head begins
 
 	endDue    bool        // the request ends with out
@@ -329,8 +331,8 @@ func (t *Table) freeStream(st *stream) {
 func (st *stream) clear() {
 	m := st.mux
 	loop := m.pool.cluster.loop
-	if credit := st.owed + st.in.n; credit > 0 && m.state != muxClosed {
-		m.client.Consume(st.id, credit)
+	if credit := st.owed + st.in.n; credit > 0 {
+		m.consume(st, credit)
 	}
 	if st.in.n+st.out.n > 0 {
 		loop.FlushStage()

@@ -137,6 +137,44 @@ func TestHostThatDoesNotRead(t *testing.T) {
 	w.wantIdle(c, 0)
 }
 
+// TestPausedResponses: one that nobody takes does not hold up the others, up to a limit.
+func TestPausedResponses(t *testing.T) {
+	t.Parallel()
+	for _, most := range []uint32{0, 1 << 20} {
+		w := newWorld(t)
+		c, _, p := w.startH2(func(c *upstream.Config) {
+			c.HTTP2.InitialStreamWindowSize, c.HTTP2.InitialConnectionWindowSize, c.HTTP2.MaxPausedResponseBytes = 65535, 65535, most
+		}, nil)
+		a, b := newOwner(), newOwner()
+		w.lease(c, a)
+		w.lease(c, b)
+		p.want("3 GET / end", "5 GET / end")
+		p.head(3, 200, false)
+		p.head(5, 200, false)
+		w.do(a.x.PauseRead)
+		for p.s.Writable(3) > 0 {
+			p.data(3, strings.Repeat("x", min(p.s.Writable(3), 16384)), false)
+			p.read()
+		}
+		if free := p.s.Writable(5) > 0; free != (most > 0) {
+			t.Errorf("with %d bytes, the other stream may go on: %t", most, free)
+		}
+		if counted := c.Stats.H2PausedFull.Load() > 0; counted != (most == 0) {
+			t.Errorf("with %d bytes, counted: %t", most, counted)
+		}
+		w.do(a.x.ResumeRead)
+		w.settle()
+		p.read()
+		if len(a.body) < 65000 || p.s.Writable(3) < 32000 || p.s.Writable(5) < 32000 { // windows are opened by halves
+			t.Errorf("%d bytes passed on, then windows of %d and %d", len(a.body), p.s.Writable(3), p.s.Writable(5))
+		}
+		p.data(5, "ok", true)
+		p.data(3, "", true)
+		w.wantLog(b, "head 200", "end")
+		w.wantIdle(c, 1)
+	}
+}
+
 // TestTableOfStreams: an id out of the blue finds no stream of ours.
 func TestTableOfStreams(t *testing.T) {
 	t.Parallel()

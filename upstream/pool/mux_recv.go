@@ -148,7 +148,9 @@ func (m *mux) onData(st *stream, ev *codec.Event) {
 		if !st.in.append(m.pool.cluster.loop.Arena(), ev.Data) {
 			m.client.Consume(ev.Stream, n)
 			m.reset(st, LocalClose, h2.InternalError)
+			return
 		}
+		m.hold(st, n)
 		return
 	}
 	if ev.End {
@@ -162,6 +164,7 @@ func (m *mux) onData(st *stream, ev *codec.Event) {
 	case m.state == muxClosed:
 	case st.life == life && x.pauses > 0:
 		st.owed += n
+		m.hold(st, n)
 	default:
 		m.client.Consume(ev.Stream, n)
 	}
@@ -220,11 +223,28 @@ func (st *stream) deliver() {
 	m.flushLater()
 }
 
-// consume gives credit for n bytes of a response, if there is still a connection to give it to.
-func (m *mux) consume(st *stream, n int) {
-	if m.state != muxClosed {
-		m.client.Consume(st.id, n)
+// hold opens the window of the connection again for n bytes of a response that is paused: the other responses are not to
+// wait for it.
+func (m *mux) hold(st *stream, n int) {
+	if m.held+n > m.pool.settings.heldMax {
+		m.pool.cluster.Stats.H2PausedFull.Inc()
+		return
 	}
+	m.held, st.held = m.held+n, st.held+n
+	m.client.ConsumeConn(n)
+}
+
+// consume gives credit for n bytes of a response, but what hold has given, if there is still a connection to give it to.
+func (m *mux) consume(st *stream, n int) {
+	early := min(st.held, n)
+	m.held, st.held = m.held-early, st.held-early
+	if m.state == muxClosed {
+		return
+	}
+	if n > early {
+		m.client.ConsumeConn(n - early)
+	}
+	m.client.ConsumeStream(st.id, n)
 }
 
 // flushLater is flushControl where the connection may be closed already.
