@@ -1,6 +1,7 @@
 package httpconn
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -13,6 +14,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -334,4 +336,88 @@ func TestHTTP2Sniffed(t *testing.T) {
 	if _, err := io.ReadFull(c, head); err != nil || head[3] != 4 {
 		t.Errorf("the answer begins with %x, %v; want SETTINGS", head, err)
 	}
+}
+
+// TestHTTP2SlowOrigin: an upload that the origin does not read stops, and goes on when it does.
+func TestHTTP2SlowOrigin(t *testing.T) {
+	t.Parallel()
+	const size = 64 << 20
+	read := make(chan bool)
+	origin := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			return
+		}
+		<-read
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n, err)
+	})
+	p := newProxy(t, origin, nil)
+	body := &counted{left: size}
+	done := make(chan string)
+	go func() {
+		_, text := p.do("POST", "/", body, nil)
+		done <- text
+	}()
+	var last int64
+	for quiet := 0; quiet < 100; { // until nothing moves any more
+		p.do("GET", "/", nil, nil) // other requests do
+		if n := body.read.Load(); n == last && n > 0 {
+			quiet++
+		} else {
+			last, quiet = n, 0
+		}
+	}
+	if last > size/2 {
+		t.Errorf("%d bytes were taken that nobody reads", last)
+	}
+	close(read)
+	if text := <-done; text != fmt.Sprint(size, nil) {
+		t.Errorf("the origin has read %s", text)
+	}
+}
+
+// counted is a body that counts what is read of it.
+type counted struct {
+	left int64
+	read atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	if c.left == 0 {
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(b)), c.left))
+	c.left -= int64(n)
+	c.read.Add(int64(n))
+	return n, nil
+}
+
+// TestHTTP2BrokenResponse: a response that the origin breaks off is reset, whatever else goes on.
+func TestHTTP2BrokenResponse(t *testing.T) {
+	t.Parallel()
+	origin := originOf(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		for {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			if req.Header.Get("Expect") != "" {
+				_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
+				b, _ := io.ReadAll(req.Body)
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+				continue
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+			return
+		}
+	})
+	p := newProxy(t, origin, nil)
+	c := dial2(t, p.addr, nil)
+	c.write(get2(1, "/"))
+	c.want("HEADERS 1 200", "DATA 1 4", "RST 1 INTERNAL_ERROR")
+	c.write(post2(3, "/", "expect: 100-continue"))
+	c.want("HEADERS 3 100")
+	c.write(frame2(frameData, 0, 3, "now") + frame2(frameData, flagEnd, 3, ""))
+	c.want("HEADERS 3 200", "DATA 3 3 end")
 }
