@@ -87,13 +87,10 @@ func (c *Config) HTTP2Options(l *codec.Limits) *h2.Options {
 	return &o
 }
 
-// checkProtocol reports what does not go with the protocol.
+// checkProtocol reports a protocol that cannot be had, and options of it that make no sense.
 func (c *Config) checkProtocol(report func(path, problem, hint string)) {
-	switch {
-	case c.Protocol == "auto":
+	if c.Protocol == "auto" {
 		report("protocol", "\"auto\" chooses by ALPN, which needs TLS to the hosts", "write \"http1\" or \"http2\"")
-	case c.IsHTTP2() && c.ProxyProtocol != nil:
-		report("proxy_protocol", "an HTTP/2 connection carries the requests of many clients, its header names one", "write \"protocol\": \"http1\"")
 	}
 	if k := c.HTTP2.ConnectionKeepalive; k != nil && k.Interval > 0 && k.Interval <= k.Timeout {
 		report("http2_protocol_options.connection_keepalive.interval", "it is not above timeout", "")

@@ -3,6 +3,7 @@ package upstream
 import (
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestDecodeConfigString(t *testing.T) {
@@ -38,6 +39,13 @@ func TestValidate(t *testing.T) {
 		want []string // paths
 	}{
 		{"defaults", func(*Config) {}, nil},
+		{"http2", func(c *Config) { c.Protocol = "http2" }, nil},
+		{"auto needs TLS", func(c *Config) { c.Protocol = "auto" }, []string{"protocol"}},
+		{"http2 with a PROXY header", func(c *Config) { c.Protocol, c.ProxyProtocol = "http2", &ProxyProtocolConfig{Version: "v1"} },
+			[]string{"proxy_protocol"}},
+		{"PINGs overlap", func(c *Config) {
+			c.HTTP2.ConnectionKeepalive = &KeepaliveConfig{Interval: time.Second, Timeout: time.Second}
+		}, []string{"http2_protocol_options.connection_keepalive.interval"}},
 		{"bad address", func(c *Config) { c.Hosts = []HostConfig{{Address: "web"}} }, []string{"hosts[0].address"}},
 		{"no one host", func(c *Config) {
 			c.Hosts = []HostConfig{{Address: ":80"}, {Address: "10.0.0.1:0"}, {Address: "0.0.0.0:80"}, {Address: "unix:@a"}}

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
@@ -28,6 +29,9 @@ import (
 type h2origin struct {
 	mu   sync.Mutex
 	seen map[string]int // requests by path
+
+	echo    []byte // of the tunnel
+	echoEnd bool
 }
 
 // times counts a request to path, and returns how many there were before.
@@ -43,6 +47,7 @@ func (o *h2origin) serve(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	l := codec.DefaultLimits()
 	opt := h2.DefaultOptions(&l)
+	opt.ConnectProtocol = true
 	s := h2.NewServer(&opt, &h2.Scratch{})
 	ev := &codec.Event{Request: new(codec.RequestHead), Trailers: new(codec.Fields)}
 	paths := map[codec.StreamID]string{}
@@ -72,6 +77,12 @@ func (o *h2origin) serve(c net.Conn) {
 			if ev.Kind == codec.EventData {
 				s.Consume(ev.Stream, len(ev.Data))
 			}
+			if paths[1] == "/tunnel" {
+				if _, err := c.Write(o.tunnel(s, ev)); err != nil {
+					return
+				}
+				continue
+			}
 			if !ev.End {
 				continue
 			}
@@ -80,6 +91,34 @@ func (o *h2origin) serve(c net.Conn) {
 			}
 		}
 	}
+}
+
+// tunnel echoes.
+func (o *h2origin) tunnel(s *h2.Server, ev *codec.Event) []byte {
+	dst := s.AppendControl(nil)
+	switch ev.Kind {
+	case codec.EventHead:
+		h := new(codec.ResponseHead)
+		h.Reset()
+		if h.Status = 200; string(ev.Request.Protocol()) != "websocket" {
+			h.Status = 400
+		}
+		dst = s.AppendResponseHead(dst, ev.Stream, h, false)
+	case codec.EventData:
+		o.echo, o.echoEnd = append(o.echo, ev.Data...), ev.End
+	}
+	for id := codec.StreamID(1); len(o.echo) > 0; { // the only one
+		n := min(s.Writable(id), s.FrameMax(), len(o.echo))
+		if n == 0 {
+			break
+		}
+		dst = append(s.AppendDataPrefix(dst, id, n, o.echoEnd && n == len(o.echo)), o.echo[:n]...)
+		o.echo = o.echo[n:]
+	}
+	if o.echoEnd && len(o.echo) == 0 {
+		dst = s.AppendDataPrefix(dst, 1, 0, true)
+	}
+	return dst
 }
 
 // answer answers a request.
@@ -304,5 +343,36 @@ func TestHTTP2Upstream(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUpgradeToHTTP2: an upgrade of HTTP/1.1 goes on as extended CONNECT, and carries data both ways until either side ends.
+func TestUpgradeToHTTP2(t *testing.T) {
+	t.Parallel()
+	p := newH2Path(t, func(f *route.ForwardConfig) { f.Upgrades = &[]string{"websocket"} })
+	c, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+	r := bufio.NewReader(c)
+	rs, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rs.StatusCode != 101 || rs.Header.Get("Upgrade") != "websocket" || rs.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		t.Fatalf("status %d, %v", rs.StatusCode, rs.Header)
+	}
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 64<<10) // a mebibyte: beyond all windows
+	go func() {
+		_, _ = c.Write(sent)
+		_ = c.(*net.TCPConn).CloseWrite()
+	}()
+	got, err := io.ReadAll(r)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d of %d bytes came back, %v", len(got), len(sent), err)
 	}
 }
