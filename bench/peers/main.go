@@ -1,6 +1,6 @@
 // Command peers installs the servers and clients that end-to-end tests and benchmarks use, where
-// that is allowed: with apt-get as root. What cannot be had is named, and the tests that
-// need it are skipped with that reason.
+// that is allowed: with apt-get as root, and with go install into a folder of the user's cache. What cannot be had is
+// named, and the tests that need it are skipped with that reason.
 package main
 
 import (
@@ -28,9 +28,72 @@ var peers = []struct{ program, pkg string }{
 	{"/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"},
 	{"dnsmasq", "dnsmasq-base"},
 	{"dig", "bind9-dnsutils"},
+	{"nghttp", "nghttp2-client"},
+	{"nghttpd", "nghttp2-server"},
+	{"/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"},
+}
+
+// goPeers are programs in Go, built in a module of their own: what they need is none of this module's business. The
+// end-to-end tests look for them in the same folder.
+var goPeers = []struct{ program, module, folder string }{
+	{"h2spec", "github.com/summerwind/h2spec@v2.2.1+incompatible", "cmd/h2spec"},
+	{"grpc-interop-client", "google.golang.org/grpc@v1.85.0", "interop/client"},
+	{"grpc-interop-server", "google.golang.org/grpc@v1.85.0", "interop/server"},
+}
+
+// goPeerDir is the folder of goPeers.
+func goPeerDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	return filepath.Join(cache, "millrace", "peers"), err
 }
 
 func main() {
+	installPackages()
+	installGo()
+}
+
+// installGo builds what is missing of goPeers.
+func installGo() {
+	dir, err := goPeerDir()
+	if err != nil {
+		fmt.Printf("peers: SKIP: no folder for programs in Go: %v\n", err)
+		return
+	}
+	for _, p := range goPeers {
+		if have(filepath.Join(dir, p.program)) {
+			continue
+		}
+		if out, err := buildGo(filepath.Join(dir, p.program), p.module, p.folder); err != nil {
+			fmt.Printf("peers: SKIP: %s could not be built, its tests are skipped: %v\n%s", p.program, err, tail(out))
+		}
+	}
+}
+
+// buildGo builds one program, in a module that is made for it and thrown away.
+func buildGo(file, module, folder string) ([]byte, error) {
+	work, err := os.MkdirTemp("", "millrace-peers-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(work)
+	path, _, _ := strings.Cut(module, "@")
+	for _, args := range [][]string{
+		{"mod", "init", "peers.invalid"},
+		{"get", module},
+		{"build", "-o", file, path + "/" + folder},
+	} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = work
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return out, err
+		}
+	}
+	return nil, nil
+}
+
+// installPackages installs what is missing of peers.
+func installPackages() {
 	var missing, packages []string
 	for _, p := range peers {
 		if !have(p.program) {
