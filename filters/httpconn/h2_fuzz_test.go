@@ -25,6 +25,7 @@ func FuzzHTTP2(f *testing.F) {
 	} {
 		f.Add(settings+seed, uint8(0), false)
 		f.Add(settings+seed, uint8(7), true)
+		f.Add(settings+seed, uint8(60), false)
 	}
 	f.Fuzz(func(t *testing.T, frames string, cut uint8, drain bool) {
 		w := &world{t: nil, term: &terminal{}}
@@ -48,7 +49,7 @@ func FuzzHTTP2(f *testing.F) {
 		io, peer := tl.Pair(dummy{})
 		io.SetHandler(m.Accept(io, nil))
 		frames = h2.Preface + frames
-		for step := int(cut) * 16; len(frames) > 0; {
+		for step := int(cut); len(frames) > 0; {
 			n := len(frames)
 			if step > 0 {
 				n = min(n, step)
