@@ -189,6 +189,7 @@ func (c *GRPCJSONTranscoderConfig) loaded() (*grpcjson.Set, error) {
 		return c.set, nil
 	}
 	var errs []error
-	c.load(func(path, problem, _ string) { errs = append(errs, fmt.Errorf("%s: %s", path, problem)) })
-	return c.set, errors.Join(errs...)
+	own := *c // c is shared by the loops
+	own.load(func(path, problem, _ string) { errs = append(errs, fmt.Errorf("%s: %s", path, problem)) })
+	return own.set, errors.Join(errs...)
 }

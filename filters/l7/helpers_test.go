@@ -21,6 +21,7 @@ type fakeDownstream struct {
 	clock  int64
 	stream filters.Stream
 	log    []string
+	quiet  bool // nothing is written down
 }
 
 // fakeHealth implements filters.Health.
@@ -116,6 +117,9 @@ func (f *fakeDownstream) wantResponse(name, want string) {
 }
 
 func (f *fakeDownstream) note(format string, args ...any) {
+	if f.quiet {
+		return
+	}
 	f.log = append(f.log, fmt.Sprintf(format, args...))
 }
 
@@ -125,6 +129,9 @@ func (f *fakeDownstream) Loop() *engine.Loop { return f.loop }
 func (f *fakeDownstream) Conn() *engine.Conn { return nil }
 
 func (f *fakeDownstream) SinkHead(d filters.Direction, end bool) filters.Verdict {
+	if f.quiet {
+		return filters.Continue
+	}
 	if d == filters.Request {
 		f.note("request head length=%d chunked=%v end=%v", f.stream.Request.ContentLength, f.stream.Request.Chunked, end)
 	} else {
@@ -134,9 +141,15 @@ func (f *fakeDownstream) SinkHead(d filters.Direction, end bool) filters.Verdict
 }
 
 func (f *fakeDownstream) SinkData(d filters.Direction, b []byte, end bool) {
+	if f.quiet {
+		return
+	}
 	f.note("%s data %q end=%v", sides[d], b, end)
 }
 func (f *fakeDownstream) SinkTrailers(d filters.Direction, _ *codec.Fields) {
+	if f.quiet {
+		return
+	}
 	f.note("%s trailers", sides[d])
 }
 func (f *fakeDownstream) PauseSource(d filters.Direction)    { f.note("pause %s", sides[d]) }
