@@ -202,12 +202,13 @@ func (m *mux) unrest() {
 	m.pool.breaker.member.Idle.Dec()
 }
 
-// drain takes no more exchanges. The connection closes with its last one.
+// drain takes no more exchanges: what waits goes elsewhere. The connection closes with its last one.
 func (m *mux) drain() {
 	if m.state == muxOpen {
 		m.state = muxDraining
 	}
 	m.pool.unlist(m)
+	m.pool.grow()
 }
 
 // link adds st to the streams that depend on the connection.

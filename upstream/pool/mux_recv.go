@@ -295,7 +295,6 @@ func (m *mux) onGoAway(last uint32) {
 			return
 		}
 	}
-	m.pool.grow()
 	m.settle()
 }
 

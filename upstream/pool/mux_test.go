@@ -329,6 +329,38 @@ func TestGoAway(t *testing.T) {
 	w.wantIdle(c, 1)
 }
 
+// TestGoAwayMovesTheQueue: what waits for a stream of a connection that takes no more gets another connection.
+func TestGoAwayMovesTheQueue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, o, p := w.startH2(func(c *upstream.Config) { c.HTTP2.MaxConcurrentStreams = 1; c.CircuitBreakers.MaxConnections = 2 }, nil)
+	a, b, d := newOwner(), newOwner(), newOwner()
+	w.lease(c, a)
+	w.lease(c, b)
+	q := o.acceptH2(nil)
+	w.lease(c, d) // waits: both connections are in use
+	w.do(func() { // and there may be a third now
+		cfg := config(http2(func(c *upstream.Config) { c.HTTP2.MaxConcurrentStreams = 1; c.CircuitBreakers.MaxConnections = 3 }), o.addr)
+		next, err := upstream.New(0, cfg, c.Shared())
+		if err != nil {
+			t.Error(err)
+		}
+		next.Apply()
+	})
+	p.s.SendGoAway(3, h2.NoError)
+	p.flush(nil)
+	r := o.acceptH2(nil)
+	r.want("1 GET / end")
+	for _, x := range []*h2peer{p, q, r} {
+		x.read()
+	}
+	p.answer(3)
+	q.answer(1)
+	r.answer(1)
+	w.wantLog(d, "ready", "head 200", "end")
+	w.wantIdle(c, 2)
+}
+
 // TestLostConnection: all that a connection carries ends with it.
 func TestLostConnection(t *testing.T) {
 	t.Parallel()
