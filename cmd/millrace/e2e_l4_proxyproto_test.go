@@ -141,7 +141,7 @@ func TestProxyProtocolKeepsTLVs(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "access.log")
 	p := tunnel{
 		hosts: []string{host},
-		listener: fmt.Sprintf(proxyListener, `, "config": {"pass_through_tlvs": {"match_type": "INCLUDE_ALL"},
+		listener: fmt.Sprintf(proxyListener, `, "config": {"pass_through_tlvs": {"match_type": "include_all"},
 			"rules": [{"tlv_type": 2, "on_tlv_present": {"key": "authority"}}]}`),
 		filter: `"proxy_protocol_tlvs": [{"type": 224, "value": "ours"}], "access_log": [{"path": "` + log + `", "flush_interval": "20ms", "json_format":
 			{"authority": "%DYNAMIC_METADATA(envoy.filters.listener.proxy_protocol:authority)%", "remote": "%DOWNSTREAM_REMOTE_ADDRESS%"}}]`,
@@ -255,8 +255,8 @@ func TestProxyProtocolRefusals(t *testing.T) {
 		{"malformed v1", "", "PROXY TCP4 192.0.2.256 192.0.2.2 1000 2000\r\n", false, "proxy_proto.versions.v1.error"},
 		{"long v1", "", "PROXY TCP4 " + strings.Repeat("1", 200), false, "proxy_proto.versions.v1.error"},
 		{"malformed v2", "", string(proxySignature) + "\x21\x11\x00\x02\xc0\x00", false, "proxy_proto.versions.v2.error"},
-		{"v1 disallowed", `{"disallowed_versions": ["V1"]}`, v1, false, "proxy_proto.versions.v1.disallowed"},
-		{"v2 disallowed", `{"disallowed_versions": ["V2"]}`, v2, false, "proxy_proto.versions.v2.disallowed"},
+		{"v1 disallowed", `{"disallowed_versions": ["v1"]}`, v1, false, "proxy_proto.versions.v1.disallowed"},
+		{"v2 disallowed", `{"disallowed_versions": ["v2"]}`, v2, false, "proxy_proto.versions.v2.disallowed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -236,11 +236,11 @@ func TestProxyProtocol(t *testing.T) {
 		{name: "allowed to be missing", cfg: allow, in: "GET /", data: "GET /", stats: "proxy_proto.not_found_allowed=1"},
 		{name: "allowed, and there", cfg: allow, in: v1 + "x", data: "x", remote: "192.0.2.7:1234", stats: "proxy_proto.versions.v1.found=1"},
 		{name: "allowed, like a header at first", cfg: allow, in: "PROXIMITY", data: "PROXIMITY", stats: "proxy_proto.not_found_allowed=1"},
-		{name: "disallowed version", cfg: ProxyProtocolConfig{DisallowedVersions: []string{"V1"}}, in: v1, details: "proxy_protocol_version_disallowed",
+		{name: "disallowed version", cfg: ProxyProtocolConfig{DisallowedVersions: []string{"v1"}}, in: v1, details: "proxy_protocol_version_disallowed",
 			stats: "listener.0.0.0.0_80.downstream_cx_proxy_proto_error=1 proxy_proto.versions.v1.disallowed=1"},
-		{name: "the other version", cfg: ProxyProtocolConfig{DisallowedVersions: []string{"V1"}}, in: v2Header(t, nil), remote: "192.0.2.7:1234",
+		{name: "the other version", cfg: ProxyProtocolConfig{DisallowedVersions: []string{"v1"}}, in: v2Header(t, nil), remote: "192.0.2.7:1234",
 			stats: "proxy_proto.versions.v2.found=1"},
-		{name: "disallowed version, allowed to be missing", cfg: ProxyProtocolConfig{DisallowedVersions: []string{"V2"}, AllowRequestsWithoutProxyProtocol: true},
+		{name: "disallowed version, allowed to be missing", cfg: ProxyProtocolConfig{DisallowedVersions: []string{"v2"}, AllowRequestsWithoutProxyProtocol: true},
 			in: v2Header(t, nil), data: v2Header(t, nil), stats: "proxy_proto.not_found_allowed=1"},
 	} {
 		for _, cut := range []int{1, len(tt.in) / 2, len(tt.in)} {
@@ -315,8 +315,8 @@ func TestProxyProtocolTLVs(t *testing.T) {
 		want []string
 	}{
 		{nil, nil},
-		{&ProxyProtocolTLVs{MatchType: "INCLUDE_ALL"}, []string{"\x02a.example", "\xe0one", "\xe0two\xff", "\xe1"}},
-		{&ProxyProtocolTLVs{MatchType: "INCLUDE", TLVType: []int{0xe0, 0x03}}, []string{"\xe0one", "\xe0two\xff"}},
+		{&ProxyProtocolTLVs{MatchType: "include_all"}, []string{"\x02a.example", "\xe0one", "\xe0two\xff", "\xe1"}},
+		{&ProxyProtocolTLVs{MatchType: "include", TLVType: []int{0xe0, 0x03}}, []string{"\xe0one", "\xe0two\xff"}},
 	} {
 		w := newListenerWorld(t)
 		w.add("proxy_protocol", &ProxyProtocolConfig{PassThroughTLVs: tt.keep, Rules: []ProxyProtocolRule{
@@ -651,11 +651,11 @@ func TestListenerFilterConfigs(t *testing.T) {
 		}
 		want string
 	}{
-		{&ProxyProtocolConfig{DisallowedVersions: []string{"V1", "V2"}}, "disallowed_versions: no version is left"},
-		{&ProxyProtocolConfig{DisallowedVersions: []string{"V1", "V1"}}, ""},
-		{&ProxyProtocolTLVs{MatchType: "INCLUDE"}, "tlv_type: INCLUDE without a type keeps nothing"},
-		{&ProxyProtocolTLVs{MatchType: "INCLUDE_ALL", TLVType: []int{1}}, "tlv_type: INCLUDE_ALL keeps all types"},
-		{&ProxyProtocolTLVs{MatchType: "INCLUDE", TLVType: []int{1}}, ""},
+		{&ProxyProtocolConfig{DisallowedVersions: []string{"v1", "v2"}}, "disallowed_versions: no version is left"},
+		{&ProxyProtocolConfig{DisallowedVersions: []string{"v1", "v1"}}, ""},
+		{&ProxyProtocolTLVs{MatchType: "include"}, "tlv_type: include without a type keeps nothing"},
+		{&ProxyProtocolTLVs{MatchType: "include_all", TLVType: []int{1}}, "tlv_type: include_all keeps all types"},
+		{&ProxyProtocolTLVs{MatchType: "include", TLVType: []int{1}}, ""},
 	} {
 		got := ""
 		tt.cfg.Validate(func(path, problem, hint string) { got += path + ": " + problem })

@@ -81,10 +81,12 @@ type Problem struct {
 	Path string
 	// Text says what is wrong, Hint what to write instead.
 	Text, Hint string
+	// Invalid says that the match has not passed Validate, which tells the same with its place.
+	Invalid bool
 }
 
 // CompileChains makes the table of filter chains from their matches; nil is one without criteria. The table is
-// nil if there is a problem. The matches have passed Validate.
+// nil if there is a problem. A match that has not passed Validate is one.
 func CompileChains(matches []*MatchConfig) (*ChainTable, []Problem) {
 	b := matchBuilder{table: &ChainTable{root: newMatchNode(levelDestinationPort)}}
 	for i, m := range matches {
@@ -120,7 +122,7 @@ func (b *matchBuilder) add(chain int, m *MatchConfig) {
 	b.chain, b.crossed = chain, map[int]bool{}
 	k, err := newMatchKeys(m)
 	if err != nil {
-		b.problems = append(b.problems, Problem{Chain: chain, Other: -1, Text: err.Error()})
+		b.problems = append(b.problems, Problem{Chain: chain, Other: -1, Text: err.Error(), Invalid: true})
 		return
 	}
 	if n := k.combinations(); n > matchLeavesMax-b.table.leaves {

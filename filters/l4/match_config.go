@@ -29,8 +29,8 @@ type MatchConfig struct {
 	ApplicationProtocols []string `json:"application_protocols" max:"256"`
 	// DirectSourcePrefixRanges are prefixes of the address the connection came from, whatever a PROXY header says.
 	DirectSourcePrefixRanges []string `json:"direct_source_prefix_ranges" max:"4096"`
-	// SourceType says where the client is: SAME_IP_OR_LOOPBACK on this machine, EXTERNAL elsewhere. Default: ANY.
-	SourceType string `json:"source_type" default:"ANY" enum:"ANY,SAME_IP_OR_LOOPBACK,EXTERNAL"`
+	// SourceType says where the client is: same_ip_or_loopback on this machine, external elsewhere. Default: any.
+	SourceType string `json:"source_type" default:"any" enum:"any,same_ip_or_loopback,external"`
 	// SourcePrefixRanges are prefixes of the client's address.
 	SourcePrefixRanges []string `json:"source_prefix_ranges" max:"4096"`
 	// SourcePorts are ports of the client's address, 1 to 65535.
@@ -39,9 +39,9 @@ type MatchConfig struct {
 
 // The values of MatchConfig.SourceType.
 const (
-	sourceAny      = "ANY"
-	sourceLocal    = "SAME_IP_OR_LOOPBACK"
-	sourceExternal = "EXTERNAL"
+	sourceAny      = "any"
+	sourceLocal    = "same_ip_or_loopback"
+	sourceExternal = "external"
 )
 
 // Validate reports what no connection can match.

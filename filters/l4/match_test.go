@@ -93,13 +93,13 @@ func TestMatch(t *testing.T) {
 			{DirectSourcePrefixRanges: []string{"10.0.0.0/8"}, SourcePrefixRanges: []string{"198.51.0.0/16"}},
 			{DirectSourcePrefixRanges: []string{"10.1.0.0/16"}}, nil,
 		}, map[string]int{"direct=10.0.0.1": 0, "direct=10.1.0.1": 1, "direct=10.0.0.1 src=192.0.2.1:1 direct=10.0.0.1": -1, "": 2}},
-		{"source type", []*MatchConfig{{SourceType: "SAME_IP_OR_LOOPBACK"}, {SourceType: "EXTERNAL"}},
+		{"source type", []*MatchConfig{{SourceType: "same_ip_or_loopback"}, {SourceType: "external"}},
 			map[string]int{
 				"": 1, "src=127.0.0.9:1": 0, "src=[::1]:1": 0, "src=203.0.113.1:5": 0, "unix": 0,
 			}},
-		{"source type, else", []*MatchConfig{{SourceType: "SAME_IP_OR_LOOPBACK"}, {SourceType: "ANY"}},
+		{"source type, else", []*MatchConfig{{SourceType: "same_ip_or_loopback"}, {SourceType: "any"}},
 			map[string]int{"": 1, "src=127.0.0.9:1": 0}},
-		{"source type hides any", []*MatchConfig{{SourceType: "EXTERNAL", SourcePorts: []uint16{1}}, {SourceType: "ANY"}},
+		{"source type hides any", []*MatchConfig{{SourceType: "external", SourcePorts: []uint16{1}}, {SourceType: "any"}},
 			map[string]int{"": -1, "src=127.0.0.9:1": 1, "src=198.51.100.1:1": 0}},
 		{"source", []*MatchConfig{
 			{SourcePrefixRanges: []string{"198.51.100.0/24", "2001:db8::/32", "::ffff:192.0.2.0/120"}},
@@ -126,7 +126,7 @@ func TestMatchDuplicates(t *testing.T) {
 		matches []*MatchConfig
 		want    []string // "chain other"
 	}{
-		{"none twice", []*MatchConfig{nil, {SourceType: "ANY"}, nil}, []string{"1 0", "2 0"}},
+		{"none twice", []*MatchConfig{nil, {SourceType: "any"}, nil}, []string{"1 0", "2 0"}},
 		{"one name of several", []*MatchConfig{{ServerNames: []string{"a.b", "c.d"}}, {ServerNames: []string{"e.f", "C.D"}}}, []string{"1 0"}},
 		{"two of the first", []*MatchConfig{{ServerNames: []string{"a.b"}}, {ServerNames: []string{"c.d"}}, {ServerNames: []string{"a.b", "c.d"}}},
 			[]string{"2 0", "2 1"}},
@@ -317,7 +317,7 @@ func TestMatchAgainstNaive(t *testing.T) {
 				DestinationPort: uint16(rng.IntN(3)), PrefixRanges: some(prefixes...), ServerNames: some(names...),
 				TransportProtocol: one("", "", "tls", "raw_buffer"), ApplicationProtocols: some("h2", "http/1.1"),
 				SourcePrefixRanges: some(prefixes...), DirectSourcePrefixRanges: some(prefixes[:3]...),
-				SourceType: one("ANY", "ANY", "", sourceLocal, sourceExternal),
+				SourceType: one("any", "any", "", sourceLocal, sourceExternal),
 			}
 			if rng.IntN(4) == 0 {
 				m.SourcePorts = []uint16{uint16(1 + rng.IntN(2)), uint16(3 + rng.IntN(2))}

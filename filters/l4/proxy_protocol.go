@@ -24,7 +24,7 @@ type ProxyProtocolConfig struct {
 	// listeners that untrusted clients cannot reach. Default: false.
 	AllowRequestsWithoutProxyProtocol bool `json:"allow_requests_without_proxy_protocol"`
 	// DisallowedVersions are versions that are not taken. Default: none.
-	DisallowedVersions []string `json:"disallowed_versions" enum:"V1,V2"`
+	DisallowedVersions []string `json:"disallowed_versions" enum:"v1,v2"`
 	// Rules put values of TLVs of version 2 into the metadata of the connection.
 	Rules []ProxyProtocolRule `json:"rules" max:"256"`
 	// PassThroughTLVs says which TLVs are kept, for tcp_proxy to send on to the upstream. Default: none.
@@ -49,18 +49,18 @@ type ProxyProtocolKey struct {
 
 // ProxyProtocolTLVs says which TLVs are kept.
 type ProxyProtocolTLVs struct {
-	// MatchType is INCLUDE_ALL for all, INCLUDE for those of tlv_type. The checksum of the header is never kept: it
-	// was that of another header. Default: INCLUDE_ALL.
-	MatchType string `json:"match_type" default:"INCLUDE_ALL" enum:"INCLUDE_ALL,INCLUDE"`
+	// MatchType is include_all for all, include for those of tlv_type. The checksum of the header is never kept: it
+	// was that of another header. Default: include_all.
+	MatchType string `json:"match_type" default:"include_all" enum:"include_all,include"`
 	// TLVType are the types, 0 to 255.
 	TLVType []int `json:"tlv_type" min:"0" max:"255"`
 }
 
-const proxyProtocolInclude = "INCLUDE"
+const proxyProtocolInclude = "include"
 
 // Validate reports versions of which none is left.
 func (c *ProxyProtocolConfig) Validate(report func(path, problem, hint string)) {
-	if slices.Contains(c.DisallowedVersions, "V1") && slices.Contains(c.DisallowedVersions, "V2") {
+	if slices.Contains(c.DisallowedVersions, "v1") && slices.Contains(c.DisallowedVersions, "v2") {
 		report("disallowed_versions", "no version is left", "leave the filter out, or one of the versions")
 	}
 }
@@ -69,9 +69,9 @@ func (c *ProxyProtocolConfig) Validate(report func(path, problem, hint string)) 
 func (c *ProxyProtocolTLVs) Validate(report func(path, problem, hint string)) {
 	switch include := c.MatchType == proxyProtocolInclude; {
 	case include && len(c.TLVType) == 0:
-		report("tlv_type", "INCLUDE without a type keeps nothing", "give types, or write INCLUDE_ALL")
+		report("tlv_type", "include without a type keeps nothing", "give types, or write include_all")
 	case !include && len(c.TLVType) > 0:
-		report("tlv_type", "INCLUDE_ALL keeps all types", "write INCLUDE, or leave tlv_type out")
+		report("tlv_type", "include_all keeps all types", "write include, or leave tlv_type out")
 	}
 }
 

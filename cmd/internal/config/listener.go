@@ -73,7 +73,8 @@ type SocketConfig struct {
 	// system's own limit (net.core.somaxconn).
 	TCPBacklogSize int `json:"tcp_backlog_size" min:"0" max:"1048576"`
 	// EnableReusePort gives each loop a socket of its own on the address, among which the kernel spreads the
-	// connections. Without it one socket is shared by all loops. Unix sockets are always shared.
+	// connections. Without it one socket is shared by all loops, or with UDP is one loop's alone. Unix sockets are
+	// always shared.
 	EnableReusePort bool `json:"enable_reuse_port" default:"true"`
 	// TCPKeepalive probes silent downstream connections. Left out, the kernel does not probe.
 	TCPKeepalive *TCPKeepalive `json:"tcp_keepalive"`

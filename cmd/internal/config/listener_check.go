@@ -130,6 +130,9 @@ func (l *Listener) checkChains(report reporter) {
 	}
 	_, problems := l4.CompileChains(matches)
 	for _, p := range problems {
+		if p.Invalid {
+			continue // reported at its place
+		}
 		text := p.Text
 		if p.Other >= 0 {
 			text = "takes the same connections as " + joinIndex("filter_chains", p.Other)
@@ -155,7 +158,7 @@ func (l *Listener) checkChains(report reporter) {
 }
 
 // anyMatch is a match without criteria as it is read from a file.
-var anyMatch = l4.MatchConfig{SourceType: "ANY"}
+var anyMatch = l4.MatchConfig{SourceType: "any"}
 
 // checkReach reports a match that no connection of the listener can have.
 func (l *Listener) checkReach(path string, m *l4.MatchConfig, report reporter) {

@@ -177,7 +177,7 @@ func TestReloadOfOneChain(t *testing.T) {
 		}
 		wantEcho(t, echo, name)
 	}
-	four := `a filter chain {"source_type":"ANY","source_prefix_ranges":["127.0.0.4"]}`
+	four := `a filter chain {"source_type":"any","source_prefix_ranges":["127.0.0.4"]}`
 	check("nothing", r.mustLoad(conf("1", "1", "")))
 	check("routes", r.mustLoad(conf("2", "1", "")), `changed route_table a "h" (routes)`)
 	wantHTTP(t, http, "routes 2")
