@@ -478,7 +478,7 @@ func TestPacketRefused(t *testing.T) {
 	// Now the error is found by sending: it is taken before the loop has seen the event.
 	out.send([]byte("to nobody"))
 	l.packets.flushAll()
-	in = listenPacket(t, l, addr.String(), PacketOptions{}, h)
+	listenPacket(t, l, addr.String(), PacketOptions{}, h)
 	out.send([]byte("hello"))
 	l.packets.flushAll()
 	untilPacket(t, l, "datagram", func() bool { return slices.Equal(h.datagrams, []string{"hello"}) })

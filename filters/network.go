@@ -134,6 +134,8 @@ type NetworkEnv struct {
 type SharedEnv struct {
 	// ClusterID finds a cluster of the configuration that is being built.
 	ClusterID func(name string) (upstream.ClusterID, bool)
+	// ClusterStatName returns what the counters of a cluster of that configuration are named by. Nil: its name.
+	ClusterStatName func(name string) string
 	// OpenLog opens an access log. Whoever opens it closes it.
 	OpenLog func(*accesslog.Config) (*accesslog.Log, error)
 	// Watch reads a source at once and then every so often, and gives what it found, or why it found

@@ -304,9 +304,6 @@ func (w *tcpWorld) wantLast(flags accesslog.Flags, details string) {
 	}
 }
 
-// drop resets a connection.
-func (w *tcpWorld) drop(p *tcpPeer) { p.Reset() }
-
 // stall makes one peer send to another that does not read, until nothing moves any more. It returns how much was sent.
 func (w *tcpWorld) stall(from, _ *tcpPeer) (sent int) {
 	w.t.Helper()

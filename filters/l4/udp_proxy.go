@@ -151,8 +151,7 @@ func newUDPProxy(c *UDPProxyConfig, s *udpShared, env *filters.NetworkEnv) (any,
 		},
 	}
 	for i := range s.routes {
-		// Under its name, also if it has an alt_stat_name: the cluster may not be on this loop yet.
-		scope := stats.ClusterScope(s.routes[i].name).Name("udp").OnLoop(on)
+		scope := stats.ClusterScope(s.routes[i].stat).Name("udp").OnLoop(on)
 		p.clusterStats = append(p.clusterStats, stats.Register[pool.UDPStats](env.Stats, scope))
 	}
 	return p, nil

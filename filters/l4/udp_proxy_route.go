@@ -15,6 +15,7 @@ type udpRoute struct {
 	sources *cidrList // nil: all
 	cluster upstream.ClusterID
 	name    string // of the cluster
+	stat    string // its name in counters
 }
 
 // newUDPRoutes compiles where to.
@@ -30,7 +31,10 @@ func newUDPRoutes(c *UDPProxyConfig, env *filters.SharedEnv) (udpRoutes, error) 
 		if !ok {
 			return nil, fmt.Errorf("unknown cluster %q", r.Cluster)
 		}
-		compiled := udpRoute{cluster: id, name: r.Cluster}
+		compiled := udpRoute{cluster: id, name: r.Cluster, stat: r.Cluster}
+		if env.ClusterStatName != nil {
+			compiled.stat = env.ClusterStatName(r.Cluster)
+		}
 		if len(r.SourceIPList) > 0 {
 			list, err := newCIDRList(r.SourceIPList)
 			if err != nil {

@@ -90,7 +90,6 @@ func (j *jsonPage) int(key string, v int64)     { j.key(key); j.s.WriteInt64(v) 
 func (j *jsonPage) uint(key string, v uint64)   { j.key(key); j.s.WriteUint64(v) }
 func (j *jsonPage) bool(key string, v bool)     { j.key(key); j.s.WriteBool(v) }
 func (j *jsonPage) float(key string, v float64) { j.key(key); writeFloat(j.s, v) }
-func (j *jsonPage) null(key string)             { j.key(key); j.s.WriteNil() }
 
 // optional writes a string that is not empty.
 func (j *jsonPage) optional(key, v string) {

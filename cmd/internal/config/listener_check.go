@@ -91,7 +91,7 @@ func (l *Listener) eachSetting(f func(name string, set, udp, unix bool)) {
 	f("tcp_fast_open_queue_length", l.TCPFastOpenQueueLength > 0, false, false)
 	f("tcp_defer_accept", l.TCPDeferAccept > 0, false, false)
 	f("enable_mptcp", l.EnableMPTCP, false, false)
-	f("enable_reuse_port", !l.EnableReusePort, false, true)
+	f("enable_reuse_port", !l.EnableReusePort, true, true)
 }
 
 // checkUDP checks what a UDP listener may not have.

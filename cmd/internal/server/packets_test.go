@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"millrace/cmd/internal/admin"
 )
 
@@ -126,4 +128,37 @@ func (r *running) packetFds() []string {
 		}
 		return s
 	})
+}
+
+// TestUDPOneSocket: without enable_reuse_port one loop has the socket, so that a flow cannot come to two of them; raw options
+// are set on it, and the counters of the cluster are where alt_stat_name says.
+func TestUDPOneSocket(t *testing.T) {
+	addr := freeAddr(t)
+	listener := fmt.Sprintf(`{"name": "dns", "address": %q, "protocol": "udp", "enable_reuse_port": false,
+		"socket_options": [{"level": %d, "name": %d, "int_value": 5}],
+		"filters": [{"name": "udp_proxy", "config": {"stat_prefix": "u", "cluster": "a"}}]}`,
+		addr, unix.SOL_SOCKET, unix.SO_PRIORITY)
+	host := fmt.Sprintf(`{"name": "a", "alt_stat_name": "resolvers", "hosts": [%q]}`, udpEcho(t, "a"))
+	r := start(t, whole([]string{listener}, host))
+	if have := strings.Join(r.packetFds(), "|"); strings.Count(have, addr) != 1 {
+		t.Errorf("sockets of the loops: %q, want one", have)
+	}
+	for i := range 8 {
+		if text := fmt.Sprint("from ", i); ask(t, dialUDP(t, addr), text) != "a "+text {
+			t.Errorf("%q is not answered", text)
+		}
+	}
+	priorities := each(r.Server, func(w *worker) (s string) {
+		for _, p := range w.packets {
+			n, err := unix.GetsockoptInt(p.Fd(), unix.SOL_SOCKET, unix.SO_PRIORITY)
+			s += fmt.Sprint(n, " ", err)
+		}
+		return s
+	})
+	if got := strings.Join(priorities, ""); got != "5 <nil>" {
+		t.Errorf("SO_PRIORITY is %q", got)
+	}
+	if n := r.statOf("cluster.resolvers.udp.sess_tx_datagrams"); n < 8 {
+		t.Errorf("cluster.resolvers.udp.sess_tx_datagrams = %d, want 8", n)
+	}
 }

@@ -21,6 +21,12 @@ func (b *building) sharedEnv(held *control.Resources) *filters.SharedEnv {
 			}
 			return c.ID, true
 		},
+		ClusterStatName: func(name string) string {
+			if c := b.next.Cluster(name); c != nil {
+				return c.Config.StatName()
+			}
+			return name
+		},
 		OpenLog: func(cfg *accesslog.Config) (*accesslog.Log, error) { return s.logs.Open(cfg) },
 		Watch:   b.watch,
 		Once:    func(key string, made func() any) any { return s.common(key, made, held) },

@@ -88,10 +88,13 @@ func (s *Server) isStopped(l *control.Listener) bool {
 	return s.stopped || s.inboundStopped && l.Inbound
 }
 
-// open opens one socket of a listener for each loop, or one they share.
+// open opens one socket of a listener for each loop, or one they share; one for datagrams is the first loop's alone.
 func open(l *control.Listener, at *control.Socket, fds []sockets) error {
 	shared := at.Bound.IsUnix() || !l.Options.ReusePort
 	for i := range fds {
+		if i > 0 && shared && l.UDP {
+			return nil // two loops on one socket would tear flows apart
+		}
 		var fd int
 		var err error
 		switch {
@@ -118,10 +121,12 @@ func open(l *control.Listener, at *control.Socket, fds []sockets) error {
 	return nil
 }
 
-// packetOptions are the socket options of a UDP listener.
+// packetOptions are the socket options of a UDP listener. One that comes back while sessions still answer through its
+// old socket needs SO_REUSEPORT too, whatever enable_reuse_port says.
 func packetOptions(l *control.Listener) engine.PacketOptions {
 	return engine.PacketOptions{
 		ReusePort: true, Transparent: l.Options.Transparent, Freebind: l.Options.Freebind, IPv4Compat: l.Options.IPv4Compat,
+		SocketOptions: l.Options.SocketOptions,
 	}
 }
 

@@ -127,6 +127,9 @@ func (w *worker) addSocket(l *control.Listener, at *control.Socket, sv *serving,
 		return nil
 	}
 	fd, ok := fds.take(at.Key)
+	if !ok && l.UDP && !l.Options.ReusePort && w.loop.Index() > 0 {
+		return nil // the first loop has it alone
+	}
 	if !ok {
 		return errors.New("BUG: server: no socket for " + at.Key)
 	}
