@@ -91,7 +91,9 @@ func TestDecodeErrors(t *testing.T) {
 			`f.json:1:13: timeout: want a duration, got "1d"; write a number with a unit (ns, us, ms, s, m, h), such as "250ms" or "1h30m"`},
 		{"durations out of range", `{"timeout": "2h", "limit": {"per": "-1s"}}`, `
 			f.json:1:13: timeout: "2h" is out of range 0s to 1h
-			f.json:1:36: limit.per: "-1s" is out of range 1ms to 2562047h47m16.854775807s`},
+			f.json:1:36: limit.per: "-1s" is out of range 1ms to 876000h`},
+		{"duration that overflows a clock", `{"limit": {"per": "876001h"}}`,
+			`f.json:1:19: limit.per: "876001h" is out of range 1ms to 876000h`},
 		{"enum", `{"policy": "leastrequest", "words": ["red", "gren", "purple"]}`, `
 			f.json:1:12: policy: unknown value "leastrequest"; did you mean "least_request"?
 			f.json:1:45: words[1]: unknown value "gren"; did you mean "green"?

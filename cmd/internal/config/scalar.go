@@ -280,16 +280,19 @@ func setDuration(v reflect.Value, k token, r *rules) *problem {
 		return &problem{"want a duration, got " + k.String(), fmt.Sprintf("the unit is missing, as in %q", clip(k.text)+"s")}
 	case err != nil || strings.HasPrefix(k.text, "+"):
 		return &problem{"want a duration, got " + k.String(), hint}
-	case !r.holds(float64(d)):
+	case !r.holds(float64(d)) || d > durationMax:
 		return &problem{text: k.String() + " is out of range " + durationRange(r)}
 	}
 	v.SetInt(int64(d))
 	return nil
 }
 
+// durationMax is the longest duration, 100 years: what is added to a clock must not overflow.
+const durationMax = 876000 * time.Hour
+
 // durationRange spells the bounds of a duration.
 func durationRange(r *rules) string {
-	hi := time.Duration(math.MaxInt64)
+	hi := durationMax
 	if r.hasMax {
 		hi = time.Duration(r.max)
 	}
