@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,9 +112,24 @@ func TestProxyProtocolConfig(t *testing.T) {
 			t.Errorf("%.40v: %q, want %q", tt.cfg, got, tt.want)
 		}
 	}
-	p := &PassThroughTLVs{MatchType: "include_all", TLVType: []int{1, 256, -1}}
-	if got := problems(p.Validate); strings.Count(got, "\n") != 2 {
-		t.Errorf("pass_through_tlvs: %q, want three problems", got)
+	for _, tt := range []struct {
+		cfg   PassThroughTLVs
+		want  string
+		keeps []uint8
+	}{
+		{PassThroughTLVs{MatchType: "include_all"}, "", []uint8{0, 1, 2, 255}},
+		{PassThroughTLVs{MatchType: "include_all", TLVType: []int{1}}, "takes all types", []uint8{0, 1, 2, 255}},
+		{PassThroughTLVs{MatchType: "include"}, "keeps nothing", nil},
+		{PassThroughTLVs{MatchType: "include", TLVType: []int{2, 3}}, "", []uint8{2}},
+	} {
+		if got := problems(tt.cfg.Validate); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.cfg, got, tt.want)
+		}
+		for _, kind := range []uint8{0, 1, 2, tlvCRC32C, 255} {
+			if got := tt.cfg.Keeps(kind); got != slices.Contains(tt.keeps, kind) {
+				t.Errorf("%+v: Keeps(%d) = %v", tt.cfg, kind, got)
+			}
+		}
 	}
 	a := &ProxyProtocolConfig{Version: "v2", PassThroughTLVs: &PassThroughTLVs{MatchType: "include", TLVType: []int{1}}}
 	b := &ProxyProtocolConfig{Version: "v2", PassThroughTLVs: &PassThroughTLVs{MatchType: "include", TLVType: []int{1}}}

@@ -23,12 +23,18 @@ type ProxyProtocolConfig struct {
 	AllowUnspecifiedAddress bool `json:"allow_unspecified_address" default:"false"`
 }
 
-// PassThroughTLVs says which TLVs of downstream go on to a host.
+// PassThroughTLVs says which TLVs of downstream are kept: by the listener filter proxy_protocol, or on the way to a host.
 type PassThroughTLVs struct {
-	// MatchType is "include_all", or "include" for those in tlv_type. Default "include_all".
+	// MatchType is "include_all", or "include" for those in tlv_type. The checksum of the header is never kept: it was that
+	// of another header. Default "include_all".
 	MatchType string `json:"match_type" default:"include_all" enum:"include_all,include"`
-	// TLVType are the types that are passed, 0 to 255.
-	TLVType []int `json:"tlv_type" max:"256"`
+	// TLVType are the types that are kept, 0 to 255.
+	TLVType []int `json:"tlv_type" min:"0" max:"255"`
+}
+
+// Keeps reports whether TLVs of a type are kept.
+func (p *PassThroughTLVs) Keeps(kind uint8) bool {
+	return kind != tlvCRC32C && (p.MatchType == "include_all" || slices.Contains(p.TLVType, int(kind)))
 }
 
 // TLVConfig is a value for the header. Exactly one of value and value_base64 is given.
@@ -102,15 +108,13 @@ func (p *ProxyProtocolConfig) Validate(report func(path, problem, hint string)) 
 	CheckTLVs("added_tlvs", p.AddedTLVs, report)
 }
 
-// Validate reports types that are no byte, or are not asked for.
+// Validate reports lists that have no effect.
 func (p *PassThroughTLVs) Validate(report func(path, problem, hint string)) {
-	if p.MatchType == "include_all" && len(p.TLVType) > 0 {
+	switch all := p.MatchType == "include_all"; {
+	case all && len(p.TLVType) > 0:
 		report("tlv_type", `match_type "include_all" takes all types`, `write "match_type": "include"`)
-	}
-	for i, n := range p.TLVType {
-		if n < 0 || n > 255 {
-			report(fmt.Sprintf("tlv_type[%d]", i), fmt.Sprintf("%d is out of range 0 to 255", n), "")
-		}
+	case !all && len(p.TLVType) == 0:
+		report("tlv_type", `match_type "include" without a type keeps nothing`, `give types, or write "match_type": "include_all"`)
 	}
 }
 

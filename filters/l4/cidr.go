@@ -144,6 +144,17 @@ func (l *cidrList) longest(a *engine.Addr) (index, bits int) {
 
 // longestOf is longest for an address without a zone that is not IPv4-mapped.
 func (l *cidrList) longestOf(ip netip.Addr) (index, bits int) {
+	if e := l.find(ip, ip.BitLen()); e != nil {
+		return int(e.index), e.prefix.Bits()
+	}
+	return -1, -1
+}
+
+// covers reports whether one of the prefixes holds all addresses of p, in the form that parseCIDR returns.
+func (l *cidrList) covers(p netip.Prefix) bool { return l.find(p.Addr(), p.Bits()) != nil }
+
+// find returns the longest prefix of at most so many bits that holds an address, or nil.
+func (l *cidrList) find(ip netip.Addr, bitsMax int) *cidrEntry {
 	entries := l.v6
 	if ip.Is4() {
 		entries = l.v4
@@ -157,9 +168,9 @@ func (l *cidrList) longestOf(ip netip.Addr) (index, bits int) {
 		}
 	}
 	for i := int32(lo) - 1; i >= 0; i = entries[i].around {
-		if e := &entries[i]; e.prefix.Contains(ip) {
-			return int(e.index), e.prefix.Bits()
+		if e := &entries[i]; e.prefix.Contains(ip) && e.prefix.Bits() <= bitsMax {
+			return e
 		}
 	}
-	return -1, -1
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,6 +122,11 @@ func TestCIDRListRandom(t *testing.T) {
 			}
 			if index, bits := l.longestOf(ip); index != want || bits != wantBits {
 				t.Fatalf("longestOf(%v) in %v = %d, %d; want %d, %d", ip, prefixes, index, bits, want, wantBits)
+			}
+			p := netip.PrefixFrom(ip, rng.IntN(33)).Masked()
+			within := func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }
+			if got, want := l.covers(p), slices.ContainsFunc(prefixes, within); got != want {
+				t.Fatalf("covers(%v) in %v = %v, want %v", p, prefixes, got, want)
 			}
 		}
 	}

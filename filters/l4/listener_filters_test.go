@@ -17,6 +17,7 @@ import (
 	"millrace/codec/proxyproto"
 	"millrace/filters"
 	"millrace/filters/accesslog"
+	"millrace/upstream"
 )
 
 // add builds a listener filter of the table.
@@ -311,12 +312,12 @@ func TestProxyProtocolTLVs(t *testing.T) {
 	t.Parallel()
 	in := v2Header(t, withTLVs("\x02a.example", "\xe0one", "\x03\x00\x00\x00\x00", "\xe0two\xff", "\x04pad", "\xe1"))
 	for _, tt := range []struct {
-		keep *ProxyProtocolTLVs
+		keep *upstream.PassThroughTLVs
 		want []string
 	}{
 		{nil, nil},
-		{&ProxyProtocolTLVs{MatchType: "include_all"}, []string{"\x02a.example", "\xe0one", "\xe0two\xff", "\xe1"}},
-		{&ProxyProtocolTLVs{MatchType: "include", TLVType: []int{0xe0, 0x03}}, []string{"\xe0one", "\xe0two\xff"}},
+		{&upstream.PassThroughTLVs{MatchType: "include_all"}, []string{"\x02a.example", "\xe0one", "\xe0two\xff", "\xe1"}},
+		{&upstream.PassThroughTLVs{MatchType: "include", TLVType: []int{0xe0, 0x03}}, []string{"\xe0one", "\xe0two\xff"}},
 	} {
 		w := newListenerWorld(t)
 		w.add("proxy_protocol", &ProxyProtocolConfig{PassThroughTLVs: tt.keep, Rules: []ProxyProtocolRule{
@@ -653,9 +654,6 @@ func TestListenerFilterConfigs(t *testing.T) {
 	}{
 		{&ProxyProtocolConfig{DisallowedVersions: []string{"v1", "v2"}}, "disallowed_versions: no version is left"},
 		{&ProxyProtocolConfig{DisallowedVersions: []string{"v1", "v1"}}, ""},
-		{&ProxyProtocolTLVs{MatchType: "include"}, "tlv_type: include without a type keeps nothing"},
-		{&ProxyProtocolTLVs{MatchType: "include_all", TLVType: []int{1}}, "tlv_type: include_all keeps all types"},
-		{&ProxyProtocolTLVs{MatchType: "include", TLVType: []int{1}}, ""},
 	} {
 		got := ""
 		tt.cfg.Validate(func(path, problem, hint string) { got += path + ": " + problem })

@@ -11,6 +11,7 @@ import (
 	"millrace/engine"
 	"millrace/engine/stats"
 	"millrace/filters"
+	"millrace/upstream"
 )
 
 // ProxyProtocolConfig configures the "proxy_protocol" listener filter, which reads the header of the PROXY protocol,
@@ -28,7 +29,7 @@ type ProxyProtocolConfig struct {
 	// Rules put values of TLVs of version 2 into the metadata of the connection.
 	Rules []ProxyProtocolRule `json:"rules" max:"256"`
 	// PassThroughTLVs says which TLVs are kept, for tcp_proxy to send on to the upstream. Default: none.
-	PassThroughTLVs *ProxyProtocolTLVs `json:"pass_through_tlvs"`
+	PassThroughTLVs *upstream.PassThroughTLVs `json:"pass_through_tlvs"`
 }
 
 // ProxyProtocolRule puts the value of one type of TLV into the metadata.
@@ -47,31 +48,10 @@ type ProxyProtocolKey struct {
 	Key string `json:"key" required:"true"`
 }
 
-// ProxyProtocolTLVs says which TLVs are kept.
-type ProxyProtocolTLVs struct {
-	// MatchType is include_all for all, include for those of tlv_type. The checksum of the header is never kept: it
-	// was that of another header. Default: include_all.
-	MatchType string `json:"match_type" default:"include_all" enum:"include_all,include"`
-	// TLVType are the types, 0 to 255.
-	TLVType []int `json:"tlv_type" min:"0" max:"255"`
-}
-
-const proxyProtocolInclude = "include"
-
 // Validate reports versions of which none is left.
 func (c *ProxyProtocolConfig) Validate(report func(path, problem, hint string)) {
 	if slices.Contains(c.DisallowedVersions, "v1") && slices.Contains(c.DisallowedVersions, "v2") {
 		report("disallowed_versions", "no version is left", "leave the filter out, or one of the versions")
-	}
-}
-
-// Validate reports lists that have no effect.
-func (c *ProxyProtocolTLVs) Validate(report func(path, problem, hint string)) {
-	switch include := c.MatchType == proxyProtocolInclude; {
-	case include && len(c.TLVType) == 0:
-		report("tlv_type", "include without a type keeps nothing", "give types, or write include_all")
-	case !include && len(c.TLVType) > 0:
-		report("tlv_type", "include_all keeps all types", "write include, or leave tlv_type out")
 	}
 }
 
@@ -111,9 +91,8 @@ func newProxyProtocol(cfg *ProxyProtocolConfig, _ *struct{}, env *filters.Networ
 	}
 	if t := cfg.PassThroughTLVs; t != nil {
 		for i := range f.keep {
-			f.keep[i] = t.MatchType != proxyProtocolInclude || slices.Contains(t.TLVType, i)
+			f.keep[i] = t.Keeps(uint8(i))
 		}
-		f.keep[proxyproto.TypeCRC32C] = false
 	}
 	scope := stats.Root("proxy_proto")
 	if cfg.StatPrefix != "" {

@@ -5,19 +5,15 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
 	"time"
+
+	"millrace/filters/route"
 )
 
-const (
-	// rbacDepthMax bounds how deep rules lie within rules.
-	rbacDepthMax = 16
-	// rbacRegexBytesMax and rbacRegexInstMax bound a regular expression: its text, and what it compiles to.
-	rbacRegexBytesMax = 1024
-	rbacRegexInstMax  = 2000
-)
+// rbacDepthMax bounds how deep rules lie within rules.
+const rbacDepthMax = 16
 
 // RBACConfig configures the "rbac" filter, role based access control: who may do what. A connection that its rules do
 // not let pass is closed before anything is connected upstream.
@@ -287,33 +283,12 @@ func (m *RBACStringMatch) Validate(report func(path, problem, hint string)) {
 	if m.SafeRegex == nil {
 		return
 	}
-	if err := rbacCheckRegex(*m.SafeRegex); err != nil {
+	if err := route.CheckRegex(*m.SafeRegex); err != nil {
 		report("safe_regex", err.Error(), "see the syntax of RE2")
 	}
 	if m.IgnoreCase {
 		report("ignore_case", "ignore_case does nothing to a regular expression", `write "(?i)" in front of it`)
 	}
-}
-
-func rbacCheckRegex(text string) error {
-	if len(text) > rbacRegexBytesMax {
-		return fmt.Errorf("regular expression of %d bytes exceeds %d", len(text), rbacRegexBytesMax)
-	}
-	re, err := syntax.Parse(text, syntax.Perl)
-	if err != nil {
-		if e := (*syntax.Error)(nil); errors.As(err, &e) {
-			return fmt.Errorf("regular expression %q: %s", text, e.Code)
-		}
-		return err
-	}
-	prog, err := syntax.Compile(re.Simplify())
-	if err != nil {
-		return err
-	}
-	if len(prog.Inst) > rbacRegexInstMax {
-		return fmt.Errorf("regular expression compiles to %d instructions, which exceeds %d", len(prog.Inst), rbacRegexInstMax)
-	}
-	return nil
 }
 
 // compile makes rules. Precondition: Validate has found nothing.

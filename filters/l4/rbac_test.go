@@ -348,7 +348,7 @@ func TestRBACConfig(t *testing.T) {
 		{(&RBACStringMatch{}).Validate, ": nothing is given"},
 		{(&RBACStringMatch{Exact: ptrTo(""), Suffix: ptrTo("")}).Validate, "suffix: exact and suffix are given"},
 		{(&RBACStringMatch{SafeRegex: ptrTo("(")}).Validate, "safe_regex: regular expression \"(\": missing closing )"},
-		{(&RBACStringMatch{SafeRegex: ptrTo(strings.Repeat("x", 1025))}).Validate, "safe_regex: regular expression of 1025 bytes exceeds 1024"},
+		{(&RBACStringMatch{SafeRegex: ptrTo(strings.Repeat("x", 4097))}).Validate, "safe_regex: regular expression of 4097 bytes exceeds 4096"},
 		{(&RBACStringMatch{SafeRegex: ptrTo("((x{50}){20})")}).Validate, ""},
 		{(&RBACStringMatch{SafeRegex: ptrTo("(x{50}){20}(y{50}){20}(z{50}){20}")}).Validate, "safe_regex: regular expression compiles to 3122 instructions, which exceeds 2000"},
 		{(&RBACStringMatch{SafeRegex: ptrTo("x"), IgnoreCase: true}).Validate, "ignore_case: ignore_case does nothing to a regular expression"},

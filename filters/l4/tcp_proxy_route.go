@@ -142,21 +142,17 @@ func (m *tcpMatch) matches(io *engine.Conn) bool {
 
 // covers reports whether m matches every connection that o does.
 func (m *tcpMatch) covers(o *tcpMatch) bool {
-	return netsCover(m.dstNets, o.dstNets) && netsCover(m.srcNets, o.srcNets) &&
+	return netsCover(m.dst, o.dstNets) && netsCover(m.src, o.srcNets) &&
 		portsCover(m.dstPorts, o.dstPorts) && portsCover(m.srcPorts, o.srcPorts)
 }
 
 // netsCover reports whether each prefix of b lies within one of a; nil stands for all addresses.
-func netsCover(a, b []netip.Prefix) bool {
+func netsCover(a *cidrList, b []netip.Prefix) bool {
 	if a == nil || b == nil {
 		return a == nil
 	}
 	for _, p := range b {
-		in := false
-		for _, q := range a {
-			in = in || q.Bits() <= p.Bits() && q.Contains(p.Addr())
-		}
-		if !in {
+		if !a.covers(p) {
 			return false
 		}
 	}

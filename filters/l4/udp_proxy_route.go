@@ -68,26 +68,14 @@ func newUDPHash(policies []UDPHashPolicy) *udpHash {
 		return nil
 	}
 	p := &policies[0]
-	return &udpHash{sourceIP: p.SourceIP, key: udpHashOf([]byte(p.Key))}
+	return &udpHash{sourceIP: p.SourceIP, key: upstream.Hash64([]byte(p.Key))}
 }
 
-// of returns the hash for a client: the same on each loop and in each process.
+// of returns the hash for a client: the same on each loop and in each process, and the one of tcp_proxy.
 func (h *udpHash) of(client *engine.Addr) uint64 {
 	if !h.sourceIP {
 		return h.key
 	}
 	var text [48]byte
-	return udpHashOf(client.AppendIP(text[:0]))
-}
-
-// udpHashOf is FNV-1a with a last mix: of its own it spreads the high bits badly.
-func udpHashOf(b []byte) uint64 {
-	const offset, prime = 14695981039346656037, 1099511628211
-	h := uint64(offset)
-	for _, c := range b {
-		h = (h ^ uint64(c)) * prime
-	}
-	h ^= h >> 32
-	h *= 0x9e3779b97f4a7c15
-	return h ^ h>>29
+	return upstream.Hash64(client.AppendIP(text[:0]))
 }

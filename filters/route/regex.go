@@ -11,8 +11,8 @@ import (
 // mustRegex compiles an expression that Validate has checked, for a match of the whole text.
 func mustRegex(text string) *regexp.Regexp { return regexp.MustCompile(`\A(?:` + text + `)\z`) }
 
-// checkRegex says what is wrong with an expression.
-func checkRegex(text string) error {
+// CheckRegex says what is wrong with an expression: what one may cost is bounded.
+func CheckRegex(text string) error {
 	if len(text) > regexLenMax {
 		return fmt.Errorf("regular expression of %d bytes exceeds %d", len(text), regexLenMax)
 	}

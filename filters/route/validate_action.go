@@ -100,7 +100,7 @@ func (cfg *WeightedClusterConfig) Validate(report func(path, problem, hint strin
 
 // Validate reports a pattern or substitution that does not compile.
 func (cfg *RegexRewriteConfig) Validate(report func(path, problem, hint string)) {
-	if err := checkRegex(cfg.Pattern); err != nil {
+	if err := CheckRegex(cfg.Pattern); err != nil {
 		report("pattern", err.Error(), "")
 		return
 	}

@@ -47,7 +47,7 @@ func (cfg *MatchConfig) Validate(report func(path, problem, hint string)) {
 	switch kind, text := cfg.kind(); kind {
 	case pathConnect:
 	case pathRegex:
-		if err := checkRegex(text); err != nil {
+		if err := CheckRegex(text); err != nil {
 			report("safe_regex", err.Error(), "")
 		}
 	default:
@@ -83,7 +83,7 @@ func (cfg *StringMatchConfig) validateString(others int, report reporter) {
 	if cfg.SafeRegex == "" {
 		return
 	}
-	if err := checkRegex(cfg.SafeRegex); err != nil {
+	if err := CheckRegex(cfg.SafeRegex); err != nil {
 		report("safe_regex", err.Error(), "")
 	}
 	if cfg.IgnoreCase {

@@ -43,10 +43,7 @@ func newProxyHeader(cfg *upstream.ProxyProtocolConfig) *proxyHeader {
 	p := &proxyHeader{v2: cfg.Version == "v2", unspecified: cfg.AllowUnspecifiedAddress}
 	if t := cfg.PassThroughTLVs; t != nil {
 		for i := range p.pass {
-			p.pass[i] = t.MatchType == "include_all"
-		}
-		for _, n := range t.TLVType {
-			p.pass[uint8(n)] = true
+			p.pass[i] = t.Keeps(uint8(i))
 		}
 	}
 	for i := range cfg.AddedTLVs {
