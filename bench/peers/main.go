@@ -28,6 +28,7 @@ var peers = []struct{ program, pkg string }{
 	{"/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"},
 	{"dnsmasq", "dnsmasq-base"},
 	{"dig", "bind9-dnsutils"},
+	{"nft", "nftables"},
 	{"nghttp", "nghttp2-client"},
 	{"nghttpd", "nghttp2-server"},
 	{"/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"},
