@@ -528,3 +528,22 @@ func (k *keepWire) Handshake(w *engine.Wire) (bool, error) {
 	k.w = w
 	return false, nil
 }
+
+// A handler that panics while it writes to another conn takes that with it: what was staged for it is lost.
+func TestPanicEndsTheConnWrittenTo(t *testing.T) {
+	t.Parallel()
+	tl := enginetest.NewLoop(t, func(c *engine.LoopConfig) { c.OnPanic = func(any, []byte) {} })
+	var from, to, other enginetest.Recorder
+	_, p := tl.Pair(&from)
+	c, _ := tl.Pair(&to)
+	tl.Pair(&other)
+	from.DataFunc = func([]byte) int { c.Write([]byte("half")); panic("boom") }
+	p.Write("x")
+	tl.Settle()
+	if n := tl.Conns(); n != 1 {
+		t.Errorf("%d conns left, want 1", n)
+	}
+	if len(to.Calls) == 0 || to.Calls[len(to.Calls)-1] != "close panic" {
+		t.Errorf("the handler was called with %q, want close panic last", to.Calls)
+	}
+}
