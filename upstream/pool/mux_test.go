@@ -479,6 +479,28 @@ func TestStreamTimes(t *testing.T) {
 		}
 		w.wantIdle(c, 0)
 	})
+	t.Run("silent after a rest", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		c, _, p := w.startH2(func(c *upstream.Config) {
+			c.HTTP2.ConnectionKeepalive = &upstream.KeepaliveConfig{ConnectionIdleInterval: time.Minute, Timeout: time.Second}
+		}, nil)
+		w.exchangeH2(c, p, 3) // too soon to ask
+		w.advance(2 * time.Minute)
+		w.exchangeH2(c, p, 5) // asks, and is answered
+		w.advance(2 * time.Minute)
+		if c.Stats.H2Keepalive.Load() != 0 {
+			t.Fatal("an answer was not taken for one")
+		}
+		a := newOwner()
+		w.lease(c, a)
+		w.advance(2 * time.Second)
+		w.wantLog(a, "reset connection_termination")
+		if c.Stats.H2Keepalive.Load() != 1 {
+			t.Errorf("keepalive_timeout %d", c.Stats.H2Keepalive.Load())
+		}
+		w.wantIdle(c, 0)
+	})
 	t.Run("settings", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
