@@ -281,7 +281,7 @@ func TestGRPC(t *testing.T) {
 	p.wantStat("cluster.web.grpc.shop.Orders.Get.5", 1)
 	p.wantStat("cluster.web.grpc.shop.Orders.Watch.10", 1)
 	p.wantStat("cluster.web.grpc.shop.Orders.Watch.response_message_count", 100)
-	p.wantStat("cluster.web.grpc.success", 2)
+	p.wantStat("cluster.web.grpc.0", 2)
 	p.wantStat("cluster.web.grpc.request_message_count", 6)
 }
 

@@ -14,9 +14,10 @@ func Builtin() []filters.Spec {
 		// Before filters that look at who is asking: a preflight carries no credentials.
 		filters.PerRoute(spec("cors", newCORS,
 			"Answers preflight requests of browsers, and marks responses that other origins may read."), newCORSRoute),
-		// Behind cors, which answers preflights of browsers; in front of what counts and routes calls of gRPC.
-		spec("grpc_web", newGRPCWeb, "Lets browsers call gRPC by grpc-web, in binary or base64."),
+		// In front of grpc_web, whose requests it would take for its own.
 		spec("grpc_http1_bridge", newGRPCHTTP1Bridge, "Lets clients of HTTP/1.1, which know no trailers, call unary methods of gRPC."),
+		// Behind cors, which answers preflights of browsers; in front of what counts calls of gRPC.
+		spec("grpc_web", newGRPCWeb, "Lets browsers call gRPC by grpc-web, in binary or base64."),
 		spec("grpc_json_transcoder", newGRPCJSONTranscoder, "Lets clients call gRPC with JSON, by the google.api.http annotations of its methods."),
 		// Behind those that make calls of gRPC of other requests.
 		spec("grpc_stats", newGRPCStats, "Counts calls of gRPC by method and status, and their messages."),

@@ -62,8 +62,10 @@ func (c *grpcCounts) EachStat(yield func(name string, n uint64)) {
 	}
 	for _, m := range *list {
 		yield(m.names.total, m.total.Load())
-		yield(m.names.success, m.success.Load())
-		yield(m.names.failure, m.failure.Load())
+		if m.names.success != "" {
+			yield(m.names.success, m.success.Load())
+			yield(m.names.failure, m.failure.Load())
+		}
 		for i := range m.status {
 			if n := m.status[i].Load(); n != 0 {
 				yield(m.names.status[i], n)
@@ -90,14 +92,14 @@ func (c *grpcCounts) of(cluster, protocol string, service, method []byte) *grpcC
 		}
 		if c.methods < grpcMethodsMax {
 			c.methods++
-			return c.add()
+			return c.add(true)
 		}
 	}
 	c.key = c.begin(cluster, protocol)
 	if m := c.found[string(c.key)]; m != nil {
 		return m
 	}
-	return c.add()
+	return c.add(protocol != "grpc") // of a cluster, the router counts those
 }
 
 // begin begins the names of a cluster's counters.
@@ -111,12 +113,15 @@ func (c *grpcCounts) begin(cluster, protocol string) []byte {
 	return append(append(key, protocol...), '.')
 }
 
-// add makes the counters whose names begin with key.
-func (c *grpcCounts) add() *grpcCalls {
+// add makes the counters whose names begin with key, with success and failure or without.
+func (c *grpcCounts) add(outcome bool) *grpcCalls {
 	prefix := string(c.key)
 	m := &grpcCalls{}
 	n := &m.names
-	n.total, n.success, n.failure = prefix+"total", prefix+"success", prefix+"failure"
+	n.total = prefix + "total"
+	if outcome {
+		n.success, n.failure = prefix+"success", prefix+"failure"
+	}
 	n.requestMessages, n.responseMessages = prefix+"request_message_count", prefix+"response_message_count"
 	for i := range n.status {
 		n.status[i] = prefix + strconv.Itoa(i)

@@ -58,6 +58,7 @@ type grpcStatsStream struct {
 	requestCount, responseCount uint64
 	code                        int64
 	known                       bool // the status is
+	answered                    bool // by gRPC
 	next                        *grpcStatsStream
 }
 
@@ -100,6 +101,7 @@ func (f *grpcStats) OnResponseHead(s *filters.Stream, end bool) filters.Verdict 
 		return filters.Continue
 	}
 	st.response, st.responseCount = grpcFrames{}, 0 // an answer of our own may replace one that has begun
+	st.answered = filters.IsGRPC(s.Response.Get(codec.FieldContentType))
 	st.code, st.known = grpcCodeOf(&s.Response.Fields)
 	if !st.known && end {
 		st.code, st.known = int64(filters.GRPCOfHTTP(s.Response.Status)), true
@@ -113,7 +115,7 @@ func (f *grpcStats) OnResponseData(s *filters.Stream, data []byte, end bool) fil
 	if st == nil {
 		return filters.Continue
 	}
-	if filters.IsGRPC(s.Response.Get(codec.FieldContentType)) {
+	if st.answered { // which filters further on may have changed meanwhile
 		st.responseCount += uint64(st.response.count(data))
 	}
 	if end && !st.known {

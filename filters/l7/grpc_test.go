@@ -193,7 +193,7 @@ func TestGRPCCounts(t *testing.T) {
 	if n := len(*c.calls.Load()); n != grpcMethodsMax+1 {
 		t.Errorf("%d sets of counters; want %d", n, grpcMethodsMax+1)
 	}
-	if n := c.count("web.grpc.success"); n != 10 {
+	if n := c.count("web.grpc.0"); n != 10 {
 		t.Errorf("%d calls count for the cluster alone; want 10", n)
 	}
 	for _, name := range []string{"", "a b", "a\nb", strings.Repeat("x", grpcNameMax)} {
