@@ -162,7 +162,7 @@ func TestGRPCNoHost(t *testing.T) {
 	}
 }
 
-// TestGRPCWebCancel: a client that goes ends the call upstream.
+// TestGRPCWebCancel: a client that goes ends the call upstream, with abort_on_half_close also one that goes in order.
 func TestGRPCWebCancel(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
@@ -179,7 +179,7 @@ func TestGRPCWebCancel(t *testing.T) {
 	}))
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(srv.Stop)
-	p := startProxy(t, oneRoute(ln.Addr().String(), `"http_filters": [{"name": "grpc_web"}, {"name": "router"}]`, "", `"protocol": "http2"`))
+	p := startProxy(t, oneRoute(ln.Addr().String(), `"abort_on_half_close": true, "http_filters": [{"name": "grpc_web"}, {"name": "router"}]`, "", `"protocol": "http2"`))
 	c := dial(t, p.addr(""))
 	c.send("POST /shop.Orders/Watch HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web\r\nContent-Length: 5\r\n\r\n\x00\x00\x00\x00\x00")
 	c.wantHead("200 OK", "application/grpc-web+proto")
