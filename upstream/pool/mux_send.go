@@ -189,11 +189,12 @@ func (m *mux) OnWriteLow() {
 func (m *mux) flushStreams() {
 	for moved := true; moved && !m.ec.Full(); {
 		moved = false
-		for st, next := m.first, m.first; st != nil; st = next {
-			next = st.next
+		for st := m.first; st != nil; {
+			next := st.next
 			if st.out.n > 0 && st.flush(m.client.FrameMax()) {
 				moved = true
 			}
+			st = next
 		}
 	}
 	for st := m.first; st != nil; st = m.cursor {

@@ -22,6 +22,8 @@ type gate struct {
 	most   *atomic.Int64 // the limit of the process, 0 is none
 	buffer int
 	stats  *listenerStats
+
+	accepted int // in this turn of the loop
 }
 
 // newGate returns the gate of a listener on this loop.
@@ -46,6 +48,7 @@ type listenerStats struct {
 	CxOverflow       stats.Counter   `stat:"downstream_cx_overflow" help:"connections refused at connection_limit"`
 	CxGlobalOverflow stats.Counter   `stat:"downstream_global_cx_overflow" help:"connections refused at overload.max_active_downstream_connections"`
 	CxLengthMs       stats.Histogram `stat:"downstream_cx_length_ms" unit:"us" help:"life of a connection, milliseconds"`
+	CxPerEvent       stats.Histogram `stat:"connections_accepted_per_socket_event" help:"connections accepted in one turn of a loop, refused ones too"`
 }
 
 // acceptStats are those that are shown for each loop too: "listener.<address>.worker_<i>.".
@@ -66,6 +69,10 @@ func workerScope(listener stats.Scope, loop int) stats.Scope {
 
 // Admit implements l4.Gate. Connections are counted even without a limit: a reload may bring one.
 func (g *gate) Admit(io *engine.Conn) bool {
+	if g.accepted == 0 {
+		g.w.loop.Later(g)
+	}
+	g.accepted++
 	if g.open.Add(1) > g.limit && g.limit > 0 {
 		g.open.Add(-1)
 		g.stats.CxOverflow.Inc()
@@ -82,6 +89,12 @@ func (g *gate) Admit(io *engine.Conn) bool {
 	g.w.born.set(io.Token().Slot, g.w.loop.Now())
 	io.SetWatermarks(g.buffer, g.buffer/2)
 	return true
+}
+
+// RunTask implements engine.Task: it counts what the turn has accepted.
+func (g *gate) RunTask() {
+	g.stats.CxPerEvent.Record(uint64(g.accepted))
+	g.accepted = 0
 }
 
 // Left implements l4.Gate.

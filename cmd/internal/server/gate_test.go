@@ -71,6 +71,12 @@ func TestGateAllocatesNothing(t *testing.T) {
 			t.Errorf("a connection costs %v allocations", n)
 		}
 	})
+	on(func(w *worker) { // the turn is over
+		g := w.serving["a"].gate
+		if h := g.stats.CxPerEvent.Snapshot(); h.Count != 1 || h.Sum < 1000 || g.accepted != 0 {
+			t.Errorf("%d turns accepted %d connections, and %d not counted; want 1 and 1000", h.Count, h.Sum, g.accepted)
+		}
+	})
 }
 
 // TestBirths: a connection is as old as its slot says, also when the milliseconds have wrapped.
