@@ -49,6 +49,16 @@ func (s *Server) Feed(b []byte, ev *codec.Event) (n int, err *codec.Error) { ret
 // EOF implements [codec.Server].
 func (s *Server) EOF(ev *codec.Event) *codec.Error { return s.eof(ev) }
 
+// Refuse ends a stream whose request was not begun: the client may try it again. It counts with the streams that are reset
+// because of what the peer did; an error ends the connection.
+func (s *Server) Refuse(id codec.StreamID) *codec.Error {
+	s.Reset(id, RefusedStream)
+	if !s.countReset() {
+		return s.fail(&errResets)
+	}
+	return nil
+}
+
 // onRequestBlock handles the header block of a request, or of its trailers.
 func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.Error {
 	slot, open := c.streams.find(id)

@@ -31,9 +31,11 @@ type HTTP2Config struct {
 	// MaxOutboundControlFrames is how many frames of the protocol itself (acknowledgements, window updates, resets)
 	// may wait for a peer that does not read. Beyond, the connection ends.
 	MaxOutboundControlFrames int `json:"max_outbound_control_frames" default:"1000" min:"1"`
-	// MaxPendingSendBytes is how much of its responses a connection may hold because the peer's windows do not
-	// let it through. Beyond, the response that wants more is reset (ENHANCE_YOUR_CALM).
-	MaxPendingSendBytes int `json:"max_pending_send_bytes" default:"8MiB" min:"64KiB" max:"1GiB" unit:"bytes"`
+	// MaxHeldBytes is how much memory the heads of a connection's requests, and what of its responses the peer does not
+	// take, may use. Beyond, a new request is refused (REFUSED_STREAM), and a response that wants more is reset
+	// (ENHANCE_YOUR_CALM). While the connections of a loop hold more than a quarter of its blocks, it is at most
+	// 256 KiB; from a sixteenth on, a stream whose client takes nothing is reset after 10 seconds.
+	MaxHeldBytes int `json:"max_held_bytes" default:"16MiB" min:"64KiB" max:"1GiB" unit:"bytes"`
 	// MaxContinuationFrames is how many CONTINUATION frames a header block may have. Beyond, the connection ends.
 	MaxContinuationFrames int `json:"max_continuation_frames" default:"10" min:"0" max:"1000"`
 	// MaxResetsBurst is how many streams may be reset at once, by the peer or because of what it did, and
@@ -69,7 +71,7 @@ func DefaultHTTP2Config() HTTP2Config {
 	return HTTP2Config{
 		MaxConcurrentStreams: 100, InitialStreamWindowSize: 256 << 10, InitialConnectionWindowSize: 1 << 20,
 		HpackTableSize: 4096, SettingsTimeout: 10 * time.Second, MaxOutboundControlFrames: 1000,
-		MaxPendingSendBytes: 8 << 20, MaxContinuationFrames: 10, MaxResetsBurst: 100, MaxResetsPerSecond: 10,
+		MaxHeldBytes: 16 << 20, MaxContinuationFrames: 10, MaxResetsBurst: 100, MaxResetsPerSecond: 10,
 		MaxControlFramesBurst: 1000, MaxControlFramesPerSecond: 100, MaxControlFramesPerData: 20,
 		MaxConsecutiveInboundFramesWithEmptyPayload: 10,
 	}

@@ -26,7 +26,7 @@ type conn2 struct {
 	first      *stream   // of those whose response waits, linked by flow2.next and prev
 	last       *stream
 	prev, next *conn2 // in Manager.conns2
-	pending    int    // bytes of responses that wait
+	held       int    // bytes of heads, and of responses that wait
 	controls   int    // frames of the protocol sent while the peer takes nothing
 	batch      bool   // io gathers what is written until the end of the turn
 	busy       bool   // inside a call of the engine: what is due at its end need not be done now
@@ -38,17 +38,18 @@ type conn2 struct {
 
 // flow2 is what a stream has besides when it came by HTTP/2.
 type flow2 struct {
-	id       codec.StreamID
-	slot     uint32
-	fresh    int  // index plus 1 in conn2.fresh
-	ended    bool // the peer has ended its direction, or given the stream up
-	bodyless bool // the response has no body
-	waits    bool // it is in the list of those whose response waits
-	noWindow bool // the peer does not take more of it
-	owed     bool // the request goes on in RunTask
-	connect  bool // the request may become a tunnel: its data waits until then
-	web      bool // of it: an extended CONNECT
-	calm     bool // it ends because the peer asks too much
+	id        codec.StreamID
+	slot      uint32
+	fresh     int  // index plus 1 in conn2.fresh
+	headBlock int  // bytes of the block of its head
+	ended     bool // the peer has ended its direction, or given the stream up
+	bodyless  bool // the response has no body
+	waits     bool // it is in the list of those whose response waits
+	noWindow  bool // the peer does not take more of it
+	owed      bool // the request goes on in RunTask
+	connect   bool // the request may become a tunnel: its data waits until then
+	web       bool // of it: an extended CONNECT
+	calm      bool // it ends because the peer asks too much
 
 	next, prev *stream // in conn2.first
 
@@ -168,10 +169,13 @@ func (c *conn2) open(ev *codec.Event) {
 	m := c.m
 	s := m.lent
 	buf, ok := m.own(&s.requestBlock, s.Request.HeadBytes())
-	if !ok {
+	if !ok || !c.mayHold(len(buf)) {
 		m.stats2.StreamRefused.Inc()
 		m.stats2.TxReset.Inc()
-		c.codec.Reset(ev.Stream, h2.RefusedStream)
+		m.release(&s.requestBlock)
+		if err := c.codec.Refuse(ev.Stream); err != nil {
+			c.fail(err)
+		}
 		return
 	}
 	m.lent = nil
@@ -189,6 +193,8 @@ func (c *conn2) enlist(s *stream, id codec.StreamID, slot uint32, end bool) {
 	}
 	c.streams[slot] = s
 	c.active++
+	s.headBlock = len(s.requestBlock.Bytes())
+	c.holds(s.headBlock)
 	c.m.stats2.StreamsActive.Inc()
 	c.fresh = append(c.fresh, s)
 	s.fresh = len(c.fresh)
@@ -388,6 +394,7 @@ func (c *conn2) release(s *stream) {
 		c.fresh[s.fresh-1] = nil
 	}
 	c.dropOutput(s)
+	c.holds(-s.headBlock)
 	unread := c.dropInput(s)
 	s.timer.Stop()
 	early := !s.ended
@@ -432,12 +439,15 @@ func (t *streamTimer) OnTimer(int64) {
 		return
 	}
 	before := c.m.loop.Blame(c.io)
-	if s.out.n > 0 && s.overdue(s.active, s.idleTimeout()) {
+	if s.out.n > 0 && (s.overdue(s.active, s.idleTimeout()) || c.m.hurries() && s.overdue(s.active, hurryMax)) {
 		c.m.stats2.TxFlushTimeout.Inc()
 		s.Info.Flags |= accesslog.FlagStreamIdleTimeout
 		s.abort("http2.tx_flush_timeout")
 	} else {
 		s.onTimeout()
+		if s.out.n > 0 { // it goes on
+			c.hurry(s)
+		}
 	}
 	c.settle()
 	c.m.loop.Blame(before)

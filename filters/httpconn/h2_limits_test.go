@@ -149,13 +149,13 @@ func TestHTTP2StreamLimits(t *testing.T) {
 	}
 }
 
-// TestHTTP2ZeroWindow: a response whose client opens no window waits for stream_idle_timeout, within max_pending_send_bytes.
+// TestHTTP2ZeroWindow: a response whose client opens no window waits for stream_idle_timeout, within max_held_bytes.
 func TestHTTP2ZeroWindow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) {
 		c.StreamIdleTimeout = 10 * time.Second
 		c.HTTP2ProtocolOptions = DefaultHTTP2Config()
-		c.HTTP2ProtocolOptions.MaxPendingSendBytes = 2500
+		c.HTTP2ProtocolOptions.MaxHeldBytes = 3*headBlockBytes + 2500
 	}, replies{strings.Repeat("x", 1000)})
 	p := w.dial2(4, 0)
 	p.write(get2(1, "/") + get2(3, "/") + get2(5, "/"))
@@ -176,6 +176,73 @@ func TestHTTP2ZeroWindow(t *testing.T) {
 	_ = p.Close()
 	w.tl.Until(func() bool { return w.m.Conns() == 0 })
 	w.wantNothing()
+}
+
+// TestHTTP2Hurry: while much is held, a stream whose client takes nothing has ten seconds.
+func TestHTTP2Hurry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, replies{strings.Repeat("x", 20_000)})
+	p := w.dial2(4, 0)
+	for i := range 100 {
+		p.write(get2(uint32(1+2*i), "/"))
+		p.want(fmt.Sprintf("HEADERS %d 200", 1+2*i))
+	}
+	p.write(frame2(frameWindow, 0, 1, num(1)))
+	p.want("DATA 1 1")
+	w.tl.Advance(8 * time.Second)
+	p.write(frame2(frameWindow, 0, 199, num(1)))
+	p.want("DATA 199 1")
+	w.tl.Advance(3 * time.Second)
+	n, held := w.m.stats2.TxFlushTimeout.Load(), w.m.stats2.Held.Load()
+	if n == 0 || n > 70 || w.m.stats2.StreamsActive.Load() != int64(100-n) {
+		t.Errorf("%d of 100 streams reset, %d active; want those for which there was no room", n, w.m.stats2.StreamsActive.Load())
+	}
+	if budget := w.tl.Arena().Budget() / hurryShare; held > budget+20_000 {
+		t.Errorf("%d bytes are held, budget %d", held, budget)
+	}
+}
+
+// TestHTTP2HeldBytes: heads that a connection makes the proxy hold are bounded, for each connection and more tightly while all of them hold much;
+// who asks for more again and again loses the connection.
+func TestHTTP2HeldBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) {
+		c.HTTP2ProtocolOptions = DefaultHTTP2Config()
+		c.HTTP2ProtocolOptions.MaxConcurrentStreams = 1000
+	}, &collects{})
+	// One large entry of the table, and requests that refer to it again and again.
+	entry := "\x40\x01x\x7f" + "\xa1\x1e" + strings.Repeat("y", 4000)
+	bomb := func(id uint32, first bool) string {
+		b := block2(head2("GET", "/")...)
+		if first {
+			b += entry
+		}
+		return frame2(frameHeaders, flagHeadEnd, id, b+strings.Repeat("\xbe", 12))
+	}
+	budget := w.tl.Arena().Budget() / heldShare
+	for range 3 {
+		p := w.dial2()
+		var b strings.Builder
+		for i := range 300 {
+			b.WriteString(bomb(uint32(1+2*i), i == 0))
+		}
+		_, _ = p.Write([]byte(b.String()))
+		w.tl.Until(func() bool { return w.m.Conns() == 0 || w.m.stats2.StreamRefused.Load() > 0 })
+		if n := w.m.stats2.Held.Load(); n > budget+heldTight {
+			t.Fatalf("%d bytes are held, budget %d", n, budget)
+		}
+		frames := p.wantClosed()
+		if last := frames[len(frames)-1]; !strings.HasSuffix(last, "ENHANCE_YOUR_CALM") {
+			t.Errorf("the connection ends with %q", last)
+		}
+	}
+	if n := w.m.stats2.StreamRefused.Load(); n < 300 {
+		t.Errorf("%d streams refused", n)
+	}
+	w.wantNothing()
+	if n := w.m.stats2.Held.Load(); n != 0 {
+		t.Errorf("%d bytes are held", n)
+	}
 }
 
 // TestHTTP2Priorities: what waited leaves in the order of RFC 9218.

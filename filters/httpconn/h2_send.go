@@ -1,6 +1,8 @@
 package httpconn
 
 import (
+	"time"
+
 	"millrace/codec"
 )
 
@@ -216,25 +218,62 @@ func (c *conn2) unlist(s *stream) {
 // keep makes what the peer does not take wait with its stream, within the budget of the connection.
 func (c *conn2) keep(s *stream, b []byte, end bool) {
 	m := c.m
-	if c.pending+len(b) > m.cfg2.MaxPendingSendBytes || !s.out.append(m.loop.Arena(), b) {
+	if !c.mayHold(len(b)) || !s.out.append(m.loop.Arena(), b) {
 		m.stats2.PendingOverflow.Inc()
 		s.calm = true
 		s.abort("http2.pending_send_overflow")
 		return
 	}
-	c.pending += len(b)
+	c.holds(len(b))
 	m.stats2.PendingSend.Add(int64(len(b)))
 	s.outEnd = end
 	if !s.noWindow {
 		c.stalled = true
 	}
 	c.enqueue(s)
+	c.hurry(s)
+}
+
+const (
+	// heldShare is the part of a loop's blocks, one in so many, that connections of HTTP/2 may hold before each has to
+	// be content with heldTight. Who holds on to memory is not to take it from others.
+	heldShare = 4
+	heldTight = 256 << 10
+	// hurryShare is the part from which on a response that waits may stand still for hurryMax only.
+	hurryShare = 16
+	hurryMax   = 10 * time.Second
+)
+
+// hurries reports whether so much is held that nobody may stand still for long.
+func (m *Manager) hurries() bool { return m.stats2.Held.Load() > m.loop.Arena().Budget()/hurryShare }
+
+// hurry brings the deadline of a response that waits forward if memory is short.
+func (c *conn2) hurry(s *stream) {
+	if at := s.active + int64(hurryMax); c.m.hurries() && (s.timer.At() == 0 || at < s.timer.At()) {
+		c.m.loop.Wheel().Set(&s.timer, at)
+	}
+}
+
+// mayHold reports whether the connection may hold n bytes more.
+func (c *conn2) mayHold(n int) bool {
+	m := c.m
+	held := c.held + n
+	if held <= min(heldTight, m.cfg2.MaxHeldBytes) {
+		return true
+	}
+	return held <= m.cfg2.MaxHeldBytes && m.stats2.Held.Load()+int64(n) <= m.loop.Arena().Budget()/heldShare
+}
+
+// holds counts n bytes more, or less, that the connection holds.
+func (c *conn2) holds(n int) {
+	c.held += n
+	c.m.stats2.Held.Add(int64(n))
 }
 
 // dropOutput forgets what waits of a response.
 func (c *conn2) dropOutput(s *stream) {
 	c.unlist(s)
-	c.pending -= s.out.n
+	c.holds(-s.out.n)
 	c.m.stats2.PendingSend.Add(-int64(s.out.n))
 	s.out.free(c.m.loop.Arena())
 }
@@ -319,7 +358,7 @@ func (c *conn2) pumpOne(s *stream) {
 	end := s.outEnd && n == s.out.n && s.outTrailers == nil
 	c.frame(s, b[:n], end)
 	s.out.skip(c.m.loop.Arena(), n)
-	c.pending -= n
+	c.holds(-n)
 	c.m.stats2.PendingSend.Add(-int64(n))
 	c.unlist(s)
 	switch {

@@ -9,17 +9,18 @@ import (
 type http2Stats struct {
 	StreamsActive   stats.Gauge              `stat:"streams_active" help:"streams now open"`
 	PendingSend     stats.Gauge              `stat:"pending_send_bytes" help:"bytes of responses that wait for a window"`
+	Held            stats.Gauge              `stat:"held_bytes" help:"bytes of heads of requests and of responses that wait for a window"`
 	RxReset         stats.Counter            `stat:"rx_reset" help:"streams reset by the peer"`
 	TxReset         stats.Counter            `stat:"tx_reset" help:"streams reset by the proxy"`
 	RxMessaging     stats.Counter            `stat:"rx_messaging_error" help:"streams reset because of what the peer sent"`
 	Broken          stats.Enum[codec.Reason] `stat:"stream_error." help:"streams reset because of this rule"`
 	HeaderOverflow  stats.Counter            `stat:"header_overflow" help:"requests answered with 431 or 414, or connections ended, for their header block"`
-	StreamRefused   stats.Counter            `stat:"stream_refused_errors" help:"streams refused: max_concurrent_streams, or no memory"`
+	StreamRefused   stats.Counter            `stat:"stream_refused_errors" help:"streams refused: max_concurrent_streams, max_held_bytes, or no memory"`
 	Trailers        stats.Counter            `stat:"trailers" help:"requests with trailers"`
 	GoAwaySent      stats.Counter            `stat:"goaway_sent" help:"GOAWAY frames sent"`
 	KeepaliveMissed stats.Counter            `stat:"keepalive_timeout" help:"connections ended because a PING was not answered"`
 	TxFlushTimeout  stats.Counter            `stat:"tx_flush_timeout" help:"streams reset because the peer opened no window for stream_idle_timeout"`
-	PendingOverflow stats.Counter            `stat:"pending_send_overflow" help:"streams reset because of max_pending_send_bytes"`
+	PendingOverflow stats.Counter            `stat:"pending_send_overflow" help:"streams reset because of max_held_bytes"`
 	ControlFlood    stats.Counter            `stat:"outbound_control_flood" help:"connections ended because of max_outbound_control_frames"`
 	EmptyFlood      stats.Counter            `stat:"inbound_empty_frames_flood" help:"connections ended because of empty frames"`
 	PriorityFlood   stats.Counter            `stat:"inbound_priority_frames_flood" help:"connections ended because of PRIORITY frames"`
