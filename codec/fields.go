@@ -16,6 +16,7 @@ type Field struct {
 	valueLen    uint32
 	nameLen     uint16
 	id          FieldID
+	never       bool // see MarkNever
 }
 
 // storeKeepMax bounds the storage that Reset keeps for the next head, in bytes.
@@ -313,12 +314,21 @@ func (f *Fields) AppendSpan(id FieldID, name, value Span) {
 	}
 	f.list = f.list[:n+1]
 	e := &f.list[n]
-	e.name, e.nameLen, e.id = name.Off, uint16(name.Len), id
+	e.name, e.nameLen, e.id, e.never = name.Off, uint16(name.Len), id, false
 	e.value, e.valueLen = value.Off, value.Len
 	if id != FieldOther {
 		f.known |= 1 << (id & 63)
 	}
 }
+
+// MarkNever marks the last entry as one that no compression may keep, because whoever sent it said so:
+//
+// "An intermediary MUST use the same representation for encoding this header field."
+// RFC 7541 section 6.2.3
+func (f *Fields) MarkNever() { f.list[len(f.list)-1].never = true }
+
+// IsNever reports whether entry i was marked by MarkNever.
+func (f *Fields) IsNever(i int) bool { return f.list[i].never }
 
 func (f *Fields) push(e Field) {
 	if e.id != FieldOther {

@@ -61,7 +61,7 @@ func (c *conn) onResponseBlock(id uint32, block []byte, ev *codec.Event) *codec.
 		if err := c.decode(block, &section{}); err != nil {
 			return err
 		}
-		if c.wasReset(id) {
+		if c.isLate(id) {
 			return nil
 		}
 		return &errClosedConn
@@ -107,11 +107,15 @@ func (x *section) finishResponse(h *codec.ResponseHead, s *stream, ends bool, l 
 		return nil
 	}
 	s.state |= recvHead
-	hasBody := s.state&(headMethod|connectMethod) == 0 && x.status != 204 && x.status != 304
-	if hasBody && x.length >= 0 {
-		if ends && x.length > 0 {
-			return &errBodyLength
-		}
+	switch {
+	case s.state&connectMethod != 0 && x.status < 300:
+		s.bodyLeft = bodyTunnel
+	case s.state&headMethod != 0, x.status == 204, x.status == 304:
+		s.bodyLeft = 0 // whatever Content-Length says
+	case x.length < 0:
+	case ends && x.length > 0:
+		return &errBodyLength
+	default:
 		s.bodyLeft = x.length
 	}
 	h.Chunked = !ends && x.length < 0

@@ -100,7 +100,7 @@ type peerSettings struct {
 func newConn(opt *Options, scratch *Scratch, client bool) conn {
 	c := conn{
 		opt: opt, scratch: scratch, client: client, goAway: windowMax,
-		dec: hpack.NewDecoder(opt.TableBytes), enc: hpack.NewEncoder(hpack.TableSizeDefault),
+		dec: hpack.NewDecoder(max(opt.TableBytes, hpack.TableSizeDefault)), enc: hpack.NewEncoder(hpack.TableSizeDefault),
 		recvWindow: windowInitial, sendWindow: windowInitial,
 		peer:    peerSettings{initialWindow: windowInitial, frameBytes: frameBytesMin, streams: windowMax},
 		control: budget{left: opt.ControlFrames}, resets: budget{left: opt.Resets},
@@ -240,7 +240,14 @@ func (c *conn) wasReset(id uint32) bool {
 	return false
 }
 
-// closeStream forgets a stream. What it was sent and has not consumed counts as consumed for the connection.
+// isLate reports whether what comes for a stream that is not open may have been under way when it ended for us, and is dropped.
+//
+// "After sending a GOAWAY frame, the sender can discard frames for streams initiated by the receiver with identifiers
+// higher than the identified last stream."
+// RFC 9113 section 6.8
+func (c *conn) isLate(id uint32) bool { return c.wasReset(id) || !c.client && id > c.goAway }
+
+// closeStream forgets a stream. What comes of a frame that has begun counts as consumed; what the caller got it consumes.
 func (c *conn) closeStream(id uint32) {
 	c.streams.close(id)
 	if c.data.stream == id {
@@ -286,7 +293,6 @@ func (c *conn) Failed() bool { return c.phase == phaseFailed }
 func (c *conn) SettingsTimeout() *codec.Error { return c.fail(&errSettingsTimeout) }
 
 // Ping sends a PING with data of the choice of the caller. Pongs counts the answers.
-
 func (c *conn) Ping(data uint64) {
 	c.room()
 	c.out = appendFrameHead(c.out, 8, framePing, 0, 0)

@@ -10,6 +10,7 @@ import (
 func (c *conn) feed(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 	clearEvent(ev)
 	for ev.Kind == codec.EventNone {
+		data := c.data.stream
 		k, err := c.next(b[n:], ev)
 		n += k
 		switch {
@@ -24,7 +25,7 @@ func (c *conn) feed(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 			ev.Kind = codec.EventNone
 			return n, c.fail(err)
 		}
-		if k == 0 {
+		if k == 0 && c.data.stream == data { // an empty DATA frame is over without a byte used up
 			break
 		}
 	}

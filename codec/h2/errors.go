@@ -66,6 +66,7 @@ var (
 	errStreamWindow0   = streamError(ProtocolError, codec.ReasonFlowControl)
 	errRefused         = streamError(RefusedStream, codec.ReasonTooManyStreams)
 	errTrailersEnd     = streamError(ProtocolError, codec.ReasonTrailersEnd)
+	errTunnelFrame     = streamError(ProtocolError, codec.ReasonFrame)
 	errPseudo          = streamError(ProtocolError, codec.ReasonPseudoField)
 	errFieldName       = streamError(ProtocolError, codec.ReasonFieldName)
 	errFieldValue      = streamError(ProtocolError, codec.ReasonFieldValue)

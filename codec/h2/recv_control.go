@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"millrace/codec"
+	"millrace/codec/hpack"
 )
 
 // The settings of RFC 9113 section 6.5.2, RFC 8441 and RFC 9218.
@@ -34,7 +35,13 @@ func (c *conn) onSettings(h frameHead, p []byte, ev *codec.Event) *codec.Error {
 		if len(p) != 0 {
 			return &errFrameSize
 		}
+		if c.acked { // this one is of nothing
+			return c.spend(&errSettingsFlood)
+		}
 		c.acked = true
+		if c.opt.TableBytes < hpack.TableSizeDefault {
+			c.dec.SetAgreed(c.opt.TableBytes)
+		}
 		return nil
 	}
 	if len(p)%6 != 0 {

@@ -56,7 +56,7 @@ func (c *conn) checkData(h frameHead, s *stream, n int) *codec.Error {
 	switch {
 	case s == nil && c.isIdle(h.stream):
 		return &errFrame
-	case s == nil && c.wasReset(h.stream):
+	case s == nil && c.isLate(h.stream):
 		return nil // it was under way
 	case s == nil:
 		return &errClosedStream

@@ -129,7 +129,7 @@ func (c *conn) decode(block []byte, x *section) *codec.Error {
 			return &errCompression
 		}
 		block = block[n:]
-		if f.End == 0 {
+		if f.End < 0 {
 			continue
 		}
 		x.bytes += f.End - f.Off + fieldOverhead
@@ -215,6 +215,9 @@ func (x *section) add(f hpack.Field) *codec.Error {
 		}
 	}
 	x.fields.AppendSpan(id, span(f.Off, f.Value), span(f.Value, f.End))
+	if f.Never {
+		x.fields.MarkNever()
+	}
 	return nil
 }
 
@@ -278,7 +281,7 @@ func (x *section) joinCookies() {
 	}
 	f := x.fields
 	f.SetBuffer(x.dst)
-	from, first := len(x.dst), true
+	from, first, never := len(x.dst), true, false
 	for i := range f.Len() {
 		id, _, value := f.At(i)
 		if id != codec.FieldCookie {
@@ -287,11 +290,14 @@ func (x *section) joinCookies() {
 		if !first {
 			x.dst = append(x.dst, "; "...)
 		}
-		first = false
+		first, never = false, never || f.IsNever(i)
 		x.dst = append(x.dst, value...)
 	}
 	f.Remove(codec.FieldCookie)
 	at := len(x.dst)
 	x.dst = append(x.dst, "cookie"...)
 	f.AppendSpan(codec.FieldCookie, span(at, at+len("cookie")), span(from, at))
+	if never {
+		f.MarkNever()
+	}
 }

@@ -196,10 +196,10 @@ func (c *conn) appendFields(dst []byte, f *codec.Fields, length int64) []byte {
 			}
 			name = c.lower(name)
 			e := findOther(name)
-			dst = c.enc.Append(dst, int(e.index), name, value, e.mode)
+			dst = c.enc.Append(dst, int(e.index), name, value, modeOf(f, i, e.mode))
 			continue
 		}
-		dst = c.enc.Append(dst, int(staticKnown[id]), knownNames[id], value, modes[id])
+		dst = c.enc.Append(dst, int(staticKnown[id]), knownNames[id], value, modeOf(f, i, modes[id]))
 	}
 	if length >= 0 {
 		var digits [20]byte
@@ -207,6 +207,14 @@ func (c *conn) appendFields(dst []byte, f *codec.Fields, length int64) []byte {
 			strconv.AppendInt(digits[:0], length, 10), hpack.Literal)
 	}
 	return dst
+}
+
+// modeOf returns what may be done with entry i, which is mode unless it came marked.
+func modeOf(f *codec.Fields, i int, mode hpack.Mode) hpack.Mode {
+	if f.IsNever(i) {
+		return hpack.NeverIndex
+	}
+	return mode
 }
 
 // lower returns a name in lower case, which lies in the scratch if it was not.

@@ -69,7 +69,7 @@ func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.E
 		if err := c.decode(block, &section{}); err != nil {
 			return err
 		}
-		if c.wasReset(id) {
+		if c.isLate(id) {
 			return nil // they were under way
 		}
 		return &errClosedConn
@@ -113,6 +113,7 @@ func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.E
 		st.state |= headMethod
 	case codec.MethodCONNECT:
 		st.state |= connectMethod
+		st.bodyLeft = bodyTunnel
 	}
 	if x.priority.Len > 0 {
 		st.setPriority(x.dst[x.priority.Off : x.priority.Off+x.priority.Len])
@@ -172,6 +173,10 @@ func (x *section) finishRequest(h *codec.RequestHead, ends bool, opt *Options) *
 	}
 	h.Version, h.KeepAlive = codec.Version20, true
 	h.ContentLength = x.length
+	if m == codec.MethodCONNECT { // "0" at most, which says nothing here and would say something of the request that it is made into
+		h.ContentLength = -1
+		h.Remove(codec.FieldContentLength)
+	}
 	if ends && x.length > 0 {
 		return &errBodyLength
 	}
@@ -203,7 +208,7 @@ func (x *section) checkRequest(opt *Options) *codec.Error {
 		return nil
 	}
 	if extended && (string(method) != "CONNECT" || !opt.ConnectProtocol || x.pseudo&pseudoAuthority == 0 ||
-		!ascii.All(x.at(x.protocol), ascii.Token) || x.protocol.Len == 0) {
+		!ascii.All(x.at(x.protocol), ascii.Token) || x.protocol.Len == 0 || x.length > 0) {
 		return &errPseudo
 	}
 	if x.pseudo&whole != whole || !isScheme(x.at(x.scheme)) {
@@ -259,6 +264,8 @@ func (c *conn) onTrailers(id, slot uint32, block []byte, ev *codec.Event) *codec
 		// that opens a request or after receiving a final (non-informational) status code MUST treat the corresponding
 		// request or response as malformed." RFC 9113 section 8.1
 		return c.resetStream(id, &errTrailersEnd, ev)
+	case s.bodyLeft == bodyTunnel:
+		return c.resetStream(id, &errTunnelFrame, ev)
 	case x.err != nil:
 		return c.resetStream(id, x.err, ev)
 	case s.bodyLeft > 0:

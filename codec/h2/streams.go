@@ -6,7 +6,7 @@ type stream struct {
 	sendWindow int32 // may be negative, after the peer lowered its initial window
 	recvWindow int32 // what the peer may still send
 	consumed   int32 // by the caller, not yet told to the peer
-	bodyLeft   int64 // of Content-Length; -1 if there is none
+	bodyLeft   int64 // of Content-Length; -1 if there is none, or bodyTunnel
 	state      streamState
 	informs    uint8 // 1xx heads received
 	urgency    uint8 // RFC 9218 section 4.1
@@ -25,6 +25,9 @@ const (
 	blocked                               // data waits for the window: EventWindow is due
 	incremental                           // RFC 9218 section 4.2
 )
+
+// bodyTunnel is the bodyLeft of what is data of a tunnel, which has neither a length nor trailers.
+const bodyTunnel = -2
 
 // streamTable holds the open streams of a connection: in slots, found by a small hash of their ids.
 type streamTable struct {

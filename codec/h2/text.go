@@ -52,6 +52,7 @@ func parsePriority(b []byte) (urgency uint8, increments bool) {
 	for len(b) > 0 {
 		var item []byte
 		item, b, _ = bytes.Cut(b, []byte(","))
+		item, _, _ = bytes.Cut(item, []byte(";")) // parameters say nothing that is known
 		item = bytes.Trim(item, " \t")
 		switch {
 		case len(item) == 3 && item[0] == 'u' && item[1] == '=' && item[2] >= '0' && item[2] <= '0'+urgencyLowest:

@@ -55,7 +55,7 @@ const sizeUpdatesMax = 2
 // returns how many bytes of b it used up. A field of more than limit bytes, name and value, is ErrTooLong: the block
 // cannot be decoded further, so whoever wants to keep the connection gives more room and drops the field.
 //
-// A size update alone at the end of b gives a Field of which End is 0.
+// A size update alone at the end of b gives a Field of which End is -1.
 //
 // Hot path: BenchmarkDecode.
 func (d *Decoder) Next(dst, b []byte, limit int) (out []byte, n int, f Field, err Error) {
@@ -67,6 +67,7 @@ func (d *Decoder) Next(dst, b []byte, limit int) (out []byte, n int, f Field, er
 		n += k
 	}
 	if n == len(b) {
+		f.End = -1
 		return dst, n, f, ErrNone
 	}
 	if d.lowered {

@@ -135,7 +135,7 @@ func FuzzDecode(f *testing.F) {
 			if n == 0 || n > len(block) || len(out) > 300 || d.table.size > uint32(size) {
 				t.Fatalf("Next used %d of %d bytes, gave %d; the table has %d of %d", n, len(block), len(out), d.table.size, size)
 			}
-			if block = block[n:]; fd.End == 0 {
+			if block = block[n:]; fd.End < 0 {
 				continue
 			}
 			wire = e.Append(wire, 0, out[fd.Off:fd.Value], out[fd.Value:fd.End], Mode(len(out)%3))

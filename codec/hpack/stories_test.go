@@ -56,7 +56,7 @@ func decodeBlock(d *Decoder, block []byte) (string, Error) {
 		if err != ErrNone {
 			return "", err
 		}
-		if block, buf = block[n:], out; f.End > 0 {
+		if block, buf = block[n:], out; f.End >= 0 {
 			text.Write(out[f.Off:f.Value])
 			text.WriteString(": ")
 			text.Write(out[f.Value:f.End])

@@ -1,0 +1,303 @@
+package h2
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"millrace/codec"
+	"millrace/codec/hpack"
+)
+
+// raw is one frame as bytes.
+func raw(typ frameType, flags uint8, stream uint32, payload []byte) []byte {
+	return append(appendFrameHead(nil, len(payload), typ, flags, stream), payload...)
+}
+
+// TestFeedGoesOnAfterEmptyEnd: an empty DATA frame that ends a stream nobody knows any more is no reason to leave what
+// follows in the same read where it is.
+func TestFeedGoesOnAfterEmptyEnd(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(p *peer){
+		"reset by us": func(p *peer) {
+			p.headers(flagEndHeaders, 1, post()...)
+			p.server.Reset(1, Cancel)
+		},
+		"body too short": func(p *peer) { p.headers(flagEndHeaders, 1, post("content-length: 5")...) },
+		"ended":          func(p *peer) { p.headers(wholeHead, 1, get...) },
+	} {
+		p := newServerPeer(t, testOptions())
+		begin(p)
+		p.log.Reset()
+		both := raw(frameData, flagEndStream, 1, nil)
+		both = append(both, raw(frameHeaders, wholeHead, 3, p.block(get...))...)
+		p.feed(both)
+		if got := p.log.String(); !strings.HasSuffix(got, "3 head GET example.com/ end\n") {
+			t.Errorf("%s: %q, and %d bytes are left", name, got, len(p.kept))
+		}
+	}
+}
+
+// TestRFC9113_6_8_StreamsAboveTheLast: "the sender can discard frames for streams initiated by the receiver with identifiers
+// higher than the identified last stream."
+func TestRFC9113_6_8_StreamsAboveTheLast(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	p.headers(flagEndHeaders, 1, post()...)
+	p.server.SendGoAway(p.server.LastStream(), NoError)
+	p.take()
+	p.log.Reset()
+	p.headers(flagEndHeaders, 3, post()...)
+	p.frame(frameData, 0, 3, []byte("abc"))
+	p.headers(wholeHead, 3, "x-checksum: 1")
+	p.headers(flagEndHeaders, 5, post()...)
+	p.frame(frameData, flagEndStream, 5, []byte("abc"))
+	p.want("", "")
+	p.frame(frameData, flagEndStream, 1, []byte("abc")) // the one that is served
+	p.want("1 data \"abc\" end\n", "")
+}
+
+// TestNoBodyWhereThereIsNone: "Responses to the HEAD request method never include a response body", RFC 9110
+// section 6.4.1, nor do 204 and 304. What comes all the same must not be taken for one.
+func TestNoBodyWhereThereIsNone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ method, status string }{{"HEAD", "200"}, {"GET", "204"}, {"GET", "304"}} {
+		for _, length := range []string{"", "content-length: 3"} {
+			fields := []string{":status: " + tt.status}
+			if length != "" {
+				fields = append(fields, length)
+			}
+			p := newClientPeer(t, testOptions())
+			p.open(tt.method, true)
+			p.headers(flagEndHeaders, 3, fields...)
+			p.take()
+			p.log.Reset()
+			p.frame(frameData, flagEndStream, 3, []byte("abc"))
+			p.want("3 reset PROTOCOL_ERROR\nstream PROTOCOL_ERROR\n", "RST 3 PROTOCOL_ERROR\n")
+
+			p = newClientPeer(t, testOptions())
+			p.open(tt.method, true)
+			p.headers(flagEndHeaders, 3, fields...)
+			p.take()
+			p.log.Reset()
+			p.frame(frameData, flagEndStream, 3, nil)
+			p.want("3 data \"\" end\n", "")
+		}
+	}
+}
+
+// TestSettingsAckFlood: acknowledgements that nobody waits for cost the sender its budget.
+func TestSettingsAckFlood(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	for range 2000 {
+		p.frame(frameSettings, flagAck, 0, nil)
+	}
+	p.want("conn ENHANCE_YOUR_CALM\n", "GOAWAY 0 ENHANCE_YOUR_CALM\n")
+}
+
+// TestRFC7541_4_2_TableBeforeTheAck: until a client has acknowledged our SETTINGS its table has the initial size.
+func TestRFC7541_4_2_TableBeforeTheAck(t *testing.T) {
+	t.Parallel()
+	for _, size := range []uint32{0, 100, 4096, 8192} {
+		opt := testOptions()
+		opt.TableBytes = size
+		p := newServerPeer(t, opt)
+		p.headers(wholeHead, 1, append(get, "x-one: a value that is rather long, so that two of them are too much")...)
+		p.headers(wholeHead, 3, append(get, "x-one: a value that is rather long, so that two of them are too much")...)
+		if p.dead {
+			t.Errorf("%d: %s", size, p.log.String())
+			continue
+		}
+		// "an encoder MUST signal a reduction": the block after the acknowledgement begins with a size update.
+		p.frame(frameSettings, flagAck, 0, nil)
+		p.enc.SetMax(min(size, hpack.TableSizeDefault))
+		p.headers(wholeHead, 5, append(get, "x-one: a value that is rather long, so that two of them are too much")...)
+		p.headers(wholeHead, 7, append(get, "x-one: a value that is rather long, so that two of them are too much")...)
+		if p.dead {
+			t.Errorf("%d after the acknowledgement: %s", size, p.log.String())
+		}
+	}
+	opt := testOptions()
+	opt.TableBytes = 100
+	p := newServerPeer(t, opt)
+	p.frame(frameSettings, flagAck, 0, nil)
+	p.headers(wholeHead, 1, get...)
+	p.want("conn COMPRESSION_ERROR\n", "GOAWAY 1 COMPRESSION_ERROR\n")
+}
+
+// TestEmptyName: a field without name and value is malformed wherever it stands.
+func TestEmptyName(t *testing.T) {
+	t.Parallel()
+	for _, block := range []string{"\x00\x00\x00", "\x40\x00\x00", "\x10\x00\x00\x00\x00\x00"} {
+		p := newServerPeer(t, testOptions())
+		p.frame(frameHeaders, wholeHead, 1, append([]byte(block), p.block(get...)...))
+		p.want("stream PROTOCOL_ERROR\n", "RST 1 PROTOCOL_ERROR\n")
+	}
+}
+
+// TestRFC9113_8_5_TrailersOfTunnels: "Frame types other than DATA or stream management frames (RST_STREAM, WINDOW_UPDATE, and
+// PRIORITY) MUST NOT be sent on a connected stream and MUST be treated as a stream error if received."
+func TestRFC9113_8_5_TrailersOfTunnels(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	p.headers(flagEndHeaders, 1, ":method: CONNECT", ":authority: example.com:443")
+	h := new(codec.ResponseHead)
+	h.Reset()
+	h.Status, h.ContentLength = 200, -1
+	p.server.AppendResponseHead(nil, 1, h, false)
+	p.take()
+	p.log.Reset()
+	p.headers(wholeHead, 1, "x-end: 1")
+	p.want("1 reset PROTOCOL_ERROR\nstream PROTOCOL_ERROR\n", "RST 1 PROTOCOL_ERROR\n")
+
+	p = newClientPeer(t, testOptions())
+	p.open("CONNECT", false)
+	p.headers(flagEndHeaders, 3, ":status: 200")
+	p.take()
+	p.log.Reset()
+	p.headers(wholeHead, 3, "x-end: 1")
+	p.want("3 reset PROTOCOL_ERROR\nstream PROTOCOL_ERROR\n", "RST 3 PROTOCOL_ERROR\n")
+
+	// One that was refused is a response like any other.
+	p = newClientPeer(t, testOptions())
+	p.open("CONNECT", false)
+	p.headers(flagEndHeaders, 3, ":status: 407", "content-length: 3")
+	p.take()
+	p.log.Reset()
+	p.frame(frameData, 0, 3, []byte("abc"))
+	p.headers(wholeHead, 3, "x-end: 1")
+	p.want("3 data \"abc\"\n3 trailers x-end=1 end\n", "")
+	p.open("CONNECT", false)
+	p.headers(flagEndHeaders, 5, ":status: 407", "content-length: 3")
+	p.take()
+	p.log.Reset()
+	p.frame(frameData, flagEndStream, 5, []byte("abcd"))
+	p.want("5 reset PROTOCOL_ERROR\nstream PROTOCOL_ERROR\n", "RST 5 PROTOCOL_ERROR\n")
+}
+
+// TestWindowsOfALongLife: whatever becomes of streams, with padding, resets in the middle of frames, refusals and
+// trailers, the window of the connection comes back whole.
+func TestWindowsOfALongLife(t *testing.T) {
+	t.Parallel()
+	opt := testOptions()
+	opt.ConcurrentStreams = 4
+	opt.Resets, opt.ResetsPerSecond = 1<<30, 1<<20
+	opt.EmptyFrames = 1 << 30
+	p := newServerPeer(t, opt)
+	rnd := newRand(7)
+	next := uint32(1)
+	open := map[uint32]bool{}
+	payload := make([]byte, 4000)
+	for range 30000 {
+		switch rnd.IntN(8) {
+		case 0, 1:
+			p.headers(flagEndHeaders, next, post()...)
+			if _, ok := p.server.streams.find(next); ok {
+				open[next] = true
+			}
+			next += 2
+		case 2:
+			for id := range open {
+				p.server.Reset(codec.StreamID(id), Cancel)
+				delete(open, id)
+				break
+			}
+		case 3:
+			for id := range open {
+				p.frame(frameRSTStream, 0, id, u32(Cancel))
+				delete(open, id)
+				break
+			}
+		default:
+			if next == 1 {
+				continue
+			}
+			id := next - 2
+			for i := range open {
+				id = i
+				break
+			}
+			n, flags := rnd.IntN(len(payload)), uint8(0)
+			b := payload[:n]
+			if rnd.IntN(3) == 0 {
+				pad := rnd.IntN(256)
+				flags |= flagPadded
+				b = append(append([]byte{byte(pad)}, b...), make([]byte, pad)...)
+			}
+			frame := raw(frameData, flags, id, b)
+			cut := rnd.IntN(len(frame) + 1)
+			p.feed(frame[:cut])
+			if rnd.IntN(4) == 0 && cut > 9 { // in the middle
+				p.server.Reset(codec.StreamID(id), Cancel)
+				delete(open, id)
+			}
+			p.feed(frame[cut:])
+		}
+		if p.dead {
+			t.Fatal(p.log.String())
+		}
+		p.log.Reset()
+		p.take()
+		for id := range open {
+			if s := p.server.streams.get(id); s == nil {
+				delete(open, id)
+			} else if int64(s.recvWindow)+int64(s.consumed) != int64(opt.StreamWindow) {
+				t.Fatalf("stream %d: window %d, consumed %d", id, s.recvWindow, s.consumed)
+			}
+		}
+		if got := int64(p.server.recvWindow) + int64(p.server.consumed); got != int64(opt.ConnWindow) {
+			t.Fatalf("the window of the connection is %d, want %d", got, opt.ConnWindow)
+		}
+	}
+}
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, seed)) }
+
+// TestRFC7541_6_2_3_NeverIndexed: a field that came marked leaves so, cookie crumbs too.
+func TestRFC7541_6_2_3_NeverIndexed(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	block := p.block(get...)
+	for _, f := range []string{"x-secret: s3cret", "cookie: a=1"} {
+		name, value, _ := strings.Cut(f, ": ")
+		block = p.enc.Append(block, 0, []byte(name), []byte(value), hpack.NeverIndex)
+	}
+	block = p.enc.Append(block, 0, []byte("x-open"), []byte("1"), hpack.Index)
+	block = p.enc.Append(block, 0, []byte("cookie"), []byte("b=2"), hpack.Index)
+	p.frame(frameHeaders, wholeHead, 1, block)
+	c, d := NewClient(testOptions(), &Scratch{}), hpack.NewDecoder(hpack.TableSizeDefault)
+	for range 2 {
+		id, _ := c.Open()
+		wire, got := c.AppendRequestHead(nil, id, &p.request, true)[frameHeadLen:], ""
+		d.Begin()
+		for len(wire) > 0 {
+			out, n, f, err := d.Next(nil, wire, 1000)
+			if err != hpack.ErrNone {
+				t.Fatal(err)
+			}
+			if wire = wire[n:]; f.Never {
+				got += string(out[f.Off:f.Value]) + "=" + string(out[f.Value:f.End]) + "\n"
+			}
+		}
+		if want := "x-secret=s3cret\ncookie=a=1; b=2\n"; got != want {
+			t.Errorf("never to be indexed: %q, want %q", got, want)
+		}
+	}
+}
+
+// TestLengthOfTunnels: a length on the head of a tunnel must not become the length of the upgrade that it is made into.
+func TestLengthOfTunnels(t *testing.T) {
+	t.Parallel()
+	websocket := []string{":method: CONNECT", ":protocol: websocket", ":scheme: http", ":path: /", ":authority: example.com"}
+	p := newServerPeer(t, testOptions())
+	p.headers(flagEndHeaders, 1, append(websocket, "content-length: 5")...)
+	p.want("stream PROTOCOL_ERROR\n", "RST 1 PROTOCOL_ERROR\n")
+	p.headers(flagEndHeaders, 3, append(websocket, "content-length: 0")...)
+	p.want("3 head CONNECT example.com/\n", "")
+	if p.request.ContentLength != -1 || p.request.Has(codec.FieldContentLength) {
+		t.Errorf("ContentLength = %d, with a field: %v", p.request.ContentLength, p.request.Has(codec.FieldContentLength))
+	}
+	p.frame(frameData, 0, 3, []byte("frame"))
+	p.want("3 data \"frame\"\n", "")
+}
