@@ -196,7 +196,7 @@ func (p *peer2) fields(b []byte) string {
 			p.t.Fatalf("header block: %v", err)
 		}
 		b = b[n:]
-		if f.End > 0 {
+		if f.End >= 0 {
 			fmt.Fprintf(&text, "%s: %s\n", out[f.Off:f.Value], out[f.Value:f.End])
 		}
 	}
