@@ -202,7 +202,11 @@ func (c *conn2) enlist(s *stream, id codec.StreamID, slot uint32, end bool) {
 
 // beginFresh starts the requests that have come, unless the peer does not read its responses: then they wait for OnWriteLow.
 func (c *conn2) beginFresh() {
-	if len(c.fresh) == 0 || c.io.Full() {
+	if len(c.fresh) == 0 {
+		return
+	}
+	if c.io.Full() {
+		c.timeFresh()
 		return
 	}
 	c.busy = true
@@ -216,6 +220,15 @@ func (c *conn2) beginFresh() {
 	}
 	c.fresh = c.fresh[:0]
 	c.busy = false
+}
+
+// timeFresh bounds how long requests wait for a peer that reads nothing.
+func (c *conn2) timeFresh() {
+	for _, s := range c.fresh {
+		if s != nil && s.timer.At() == 0 {
+			c.setDeadline(s, c.m.loop.Now()+int64(s.quietMax()))
+		}
+	}
 }
 
 // begin starts a request, and gives it what has come of its body.
@@ -439,7 +452,7 @@ func (t *streamTimer) OnTimer(int64) {
 		return
 	}
 	before := c.m.loop.Blame(c.io)
-	if s.out.n > 0 && (s.overdue(s.active, s.idleTimeout()) || c.m.hurries() && s.overdue(s.active, hurryMax)) {
+	if s.fresh > 0 || s.out.n > 0 && (s.overdue(s.active, s.idleTimeout()) || c.m.hurries() && s.overdue(s.active, hurryMax)) {
 		c.m.stats2.TxFlushTimeout.Inc()
 		s.Info.Flags |= accesslog.FlagStreamIdleTimeout
 		s.abort("http2.tx_flush_timeout")

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"millrace/codec/h2"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 )
@@ -463,6 +466,31 @@ func TestHTTP2NotRead(t *testing.T) {
 	w.tl.Faults.WriteChunk = 0
 	for i := range 20 {
 		p.want(fmt.Sprintf("HEADERS %d 200 end", 1+2*i))
+	}
+}
+
+// TestHTTP2NeverRead: a peer that never reads loses its requests, those that wait to begin too, and then the connection.
+func TestHTTP2NeverRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, replies{strings.Repeat("x", 20_000)})
+	io, peer := w.tl.Pair(dummy{})
+	if err := unix.SetsockoptInt(io.Fd(), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096); err != nil {
+		t.Fatal(err)
+	}
+	io.SetWatermarks(100, 50)
+	io.SetHandler(w.m.Accept(io, nil))
+	peer.Write(h2.Preface + frame2(frameSettings, 0, 0, "") + frame2(frameSettings, flagAck, 0, ""))
+	w.tl.Settle()
+	for i := range 20 {
+		peer.Write(get2(uint32(1+2*i), "/"))
+		w.tl.Settle()
+	}
+	for range 12 {
+		w.tl.Advance(time.Minute)
+	}
+	w.wantNothing()
+	if n := w.m.stats2.TxFlushTimeout.Load(); n == 0 || w.m.stats.TxFlushTimeout.Load() != 1 {
+		t.Errorf("tx_flush_timeout of %d streams, %d connections", n, w.m.stats.TxFlushTimeout.Load())
 	}
 }
 
