@@ -223,3 +223,40 @@ func TestGRPCReload(t *testing.T) {
 		t.Errorf("after a refused reload: %v", resp)
 	}
 }
+
+// TestGRPCJSONOldClients: HTTP/1.0, which knows no chunks, and requests one behind the other on a connection.
+func TestGRPCJSONOldClients(t *testing.T) {
+	t.Parallel()
+	p := startGRPC(t, transcoder(t, ""))
+	c := dial(t, p.addr(""))
+	c.send("GET /v1/orders/w:watch?count=2 HTTP/1.0\r\nHost: a\r\n\r\n")
+	if head := c.wantHead("200 OK"); strings.Contains(strings.ToLower(head), "transfer-encoding") {
+		t.Errorf("chunks for HTTP/1.0: %q", head)
+	}
+	if got, want := c.rest(), `[{"id":"w"},{"id":"w","count":1}]`; got != want {
+		t.Errorf("HTTP/1.0 gets %q; want %q", got, want)
+	}
+	c = dial(t, p.addr(""))
+	c.send("GET /v1/orders/1 HTTP/1.1\r\nHost: a\r\n\r\n" +
+		"POST /v1/orders HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n{\"id\": \"2\"}" +
+		"GET /v1/orders/w:watch?count=1 HTTP/1.1\r\nHost: a\r\n\r\n" +
+		"GET /v1/orders/3?count=x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	c.wantHead("200 OK", "content-length: 10")
+	if got := c.bytes(10); got != `{"id":"1"}` {
+		t.Errorf("the first answer is %q", got)
+	}
+	c.wantHead("100 Continue")
+	c.wantHead("200 OK", "content-length: 10")
+	if got := c.bytes(10); got != `{"id":"2"}` {
+		t.Errorf("the second answer is %q", got)
+	}
+	c.wantHead("200 OK", "ransfer-")
+	const third = "b\r\n[{\"id\":\"w\"}\r\n1\r\n]\r\n0\r\n"
+	if got, want := c.bytes(len(third)), third; got != want {
+		t.Errorf("the third answer is %q; want %q", got, want)
+	}
+	c.wantHead("grpc-status: 0") // the trailers
+	if rest := c.rest(); !strings.Contains(rest, "400 Bad Request") || !strings.HasSuffix(rest, `shop.Order.count: "x" is no value for it`) {
+		t.Errorf("the rest is %q", rest)
+	}
+}
