@@ -152,7 +152,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
 	s.addr = ln.Addr()
 	s.mu.Unlock()
-	err := s.http.Serve(&limitedListener{Listener: ln, slots: make(chan struct{}, connectionsMax), done: make(chan struct{})})
+	err := s.http.Serve(newLimitedListener(ln))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -198,8 +198,15 @@ func (s *Server) count(code int, refused bool) {
 type limitedListener struct {
 	net.Listener
 	slots chan struct{}
+	spare spareFiles
 	once  sync.Once
 	done  chan struct{}
+}
+
+func newLimitedListener(ln net.Listener) *limitedListener {
+	l := &limitedListener{Listener: ln, slots: make(chan struct{}, connectionsMax), done: make(chan struct{})}
+	l.spare.fill()
+	return l
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
@@ -209,15 +216,18 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 	c, err := l.Listener.Accept()
+	if isOutOfFiles(err) && l.spare.release() {
+		c, err = l.Listener.Accept()
+	}
 	if err != nil {
 		<-l.slots
 		return nil, err
 	}
-	return &limitedConn{Conn: c, release: func() { <-l.slots }}, nil
+	return &limitedConn{Conn: c, release: func() { <-l.slots; l.spare.fill() }}, nil
 }
 
 func (l *limitedListener) Close() error {
-	l.once.Do(func() { close(l.done) })
+	l.once.Do(func() { close(l.done); l.spare.close() })
 	return l.Listener.Close()
 }
 
@@ -229,6 +239,7 @@ type limitedConn struct {
 }
 
 func (c *limitedConn) Close() error {
+	err := c.Conn.Close()
 	c.once.Do(c.release)
-	return c.Conn.Close()
+	return err
 }
