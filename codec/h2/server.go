@@ -66,13 +66,22 @@ func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.E
 	case open:
 		return c.onTrailers(id, slot, block, ev)
 	case id <= c.lastPeer:
-		if err := c.decode(block, &section{}); err != nil {
+		x := section{trailers: true, request: true, fields: ev.Trailers}
+		if ev.Trailers != nil {
+			ev.Trailers.Reset()
+		}
+		if err := c.decode(block, &x); err != nil {
 			return err
 		}
-		if c.isLate(id) {
-			return nil // they were under way
+		switch {
+		case !c.isLate(id):
+			return &errClosedConn
+		case !c.blockEnds: // they were under way, and are wrong all the same
+			return c.resetStream(id, &errTrailersEnd, ev)
+		case x.err != nil:
+			return c.resetStream(id, x.err, ev)
 		}
-		return &errClosedConn
+		return nil
 	}
 	c.lastPeer = id
 	x := section{request: true, fields: &ev.Request.Fields}
