@@ -199,12 +199,20 @@ func (c *conn) windowUpdate(stream uint32, n int32) {
 	c.out = binary.BigEndian.AppendUint32(c.out, uint32(n))
 }
 
-// Reset ends a stream with an error code. For one that is gone it does nothing.
-func (c *conn) Reset(id codec.StreamID, code uint32) {
-	if c.streams.get(uint32(id)) != nil {
-		c.sendReset(uint32(id), code)
-		c.closeStream(uint32(id))
+// Reset ends a stream with an error code. For one that is gone it does nothing, and reports false.
+func (c *conn) Reset(id codec.StreamID, code uint32) bool {
+	if c.streams.get(uint32(id)) == nil {
+		return false
 	}
+	c.sendReset(uint32(id), code)
+	c.closeStream(uint32(id))
+	return true
+}
+
+// Owes reports whether a stream is open and we have not ended our direction of it.
+func (c *conn) Owes(id codec.StreamID) bool {
+	s := c.streams.get(uint32(id))
+	return s != nil && s.state&sentEnd == 0
 }
 
 // sendReset appends a RST_STREAM and remembers that frames of the stream may be under way.

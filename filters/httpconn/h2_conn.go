@@ -412,26 +412,27 @@ func (c *conn2) release(s *stream) {
 	s.timer.Stop()
 	early := !s.ended
 	code := uint32(h2.NoError)
-	if s.gone {
+	switch {
+	case s.calm:
+		code = h2.EnhanceYourCalm
+	case s.gone:
 		code = h2.InternalError
-	} else if early && !s.tunnel {
+	case c.codec.Owes(id): // a tunnel that is cut off, maybe after the peer has ended its direction
+		code = h2.Cancel
+	case early && !s.tunnel:
 		m.stats.RqEarlyResponse.Inc()
 	}
-	if s.calm {
-		code = h2.EnhanceYourCalm
-	}
-	reset := !s.left && (early || s.gone)
+	left := s.left
 	m.end(s)
 	if c.closed {
 		return
 	}
 	c.codec.Consume(id, unread)
-	if reset {
+	if !left && c.codec.Reset(id, code) { // one that both sides have ended is gone already
 		// "A server MAY request that the client abort transmission of a request without error by sending a RST_STREAM
 		// with an error code of NO_ERROR after sending a complete response"
 		// RFC 9113 section 8.1
 		m.stats2.TxReset.Inc()
-		c.codec.Reset(id, code)
 	}
 	if c.active == 0 {
 		c.life.idle(c)
