@@ -97,7 +97,8 @@ func (c *conn2) sendHead(s *stream, end bool) int {
 	case s.connect && s.becomesTunnel():
 		s.acceptUpgrade()
 		c.openTunnel2(s)
-	case h.Status == 101: // nobody asked for it
+	case h.Status == 101, // nobody asked for it
+		s.web && h.Status/100 == 2: // an answer to the GET that it became, which here would open a tunnel, RFC 8441 section 5
 		h.Status = 502
 		s.Info.Status = 502
 	}
