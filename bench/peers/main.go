@@ -48,9 +48,29 @@ func goPeerDir() (string, error) {
 	return filepath.Join(cache, "millrace", "peers"), err
 }
 
+// nodePeer is the package of npm that the tests of WebSockets use.
+const nodePeer = "ws@8.23.0"
+
 func main() {
 	installPackages()
 	installGo()
+	installNode()
+}
+
+// installNode fetches nodePeer into the folder of goPeers.
+func installNode() {
+	dir, err := goPeerDir()
+	if err != nil || have(filepath.Join(dir, "node_modules", "ws", "package.json")) {
+		return
+	}
+	if !have("node") || !have("npm") {
+		fmt.Println("peers: SKIP: node and npm are not installed; the tests with ws are skipped")
+		return
+	}
+	cmd := exec.Command("npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", nodePeer)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		fmt.Printf("peers: SKIP: npm could not install %s; its tests are skipped: %v\n%s", nodePeer, err, tail(out))
+	}
 }
 
 // installGo builds what is missing of goPeers.
