@@ -33,10 +33,11 @@ var examples = map[string]struct {
 	listener string            // as the file has it
 	origins  map[string]string // their names by the addresses in the file
 	requests []exampleRequest
+	also     func(t *testing.T, p *proxy) // what cannot be asked in that form, or nil
 }{
 	"smallest.json": {
 		":8080", map[string]string{"127.0.0.1:9000": "web"},
-		[]exampleRequest{{url: "http://any.example/a?b=c", status: 200, from: "web", path: "/a?b=c"}},
+		[]exampleRequest{{url: "http://any.example/a?b=c", status: 200, from: "web", path: "/a?b=c"}}, nil,
 	},
 	"edge.json": {
 		":8080",
@@ -56,7 +57,7 @@ var examples = map[string]struct {
 			{url: "http://example.com/x", status: 301, has: "location: http://shop.example.com/x\r\n"},
 			{url: "http://other.example/", status: 404, has: "no such site\n"},
 			{url: "http://other.example/healthz", status: 200},
-		},
+		}, nil,
 	},
 	"grpc-json.json": {
 		":8080",
@@ -66,7 +67,25 @@ var examples = map[string]struct {
 			{url: "http://shop.example.com/v1/orders/7:watch?count=2", status: 200, from: "shop", path: "/shop.Orders/Watch"},
 			{url: "http://shop.example.com/v1/orders/7?count=x", status: 400, has: "shop.Order.count"},
 			{url: "http://shop.example.com/x", status: 200, from: "shop", path: "/x"},
-		},
+		}, nil,
+	},
+	"http2.json": {
+		":8080",
+		map[string]string{"127.0.0.1:9001": "api1", "127.0.0.1:9002": "api2", "127.0.0.1:9003": "site"},
+		[]exampleRequest{
+			{url: "http://shop.example.com/api/x?y", status: 200, from: "api1 api2", path: "/api/x?y"},
+			{url: "http://shop.example.com/shop.Orders/Get", header: "Content-Type: application/grpc", status: 200, from: "api1 api2", path: "/shop.Orders/Get"},
+			{url: "http://shop.example.com/", status: 200, from: "site", path: "/"},
+		}, driveHTTP2Example,
+	},
+	"websocket.json": {
+		":8080",
+		map[string]string{"127.0.0.1:9001": "chat", "127.0.0.1:9002": "next", "127.0.0.1:9003": websocketOrigin, "127.0.0.1:9004": "site"},
+		[]exampleRequest{
+			{url: "http://shop.example.com/chat/a", header: "Upgrade: websocket", status: 101, from: "chat next", path: "/a", upgrade: true},
+			{url: "http://shop.example.com/other", header: "Upgrade: websocket", status: 403, upgrade: true},
+			{url: "http://shop.example.com/", status: 200, from: "site", path: "/"},
+		}, driveWebSocketExample,
 	},
 	"unix-socket.json": {
 		"unix:/run/millrace/front.sock",
@@ -74,14 +93,49 @@ var examples = map[string]struct {
 		[]exampleRequest{
 			{url: "http://localhost/static/x.css", status: 200, from: "files", path: "/static/x.css"},
 			{url: "http://localhost/", status: 200, from: "app", path: "/"},
-		},
+		}, nil,
 	},
+}
+
+// websocketOrigin is the name of an origin that is a WebSocket server over both versions.
+const websocketOrigin = "websocket"
+
+// driveHTTP2Example asks over HTTP/2 what the others ask over HTTP/1.1.
+func driveHTTP2Example(t *testing.T, p *proxy) {
+	client := &http.Client{Transport: h2Transport(t)}
+	for path, want := range map[string]string{"/api/x": "api", "/": "site"} {
+		resp, err := client.Get(p.url(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bodyOf(t, resp); resp.ProtoMajor != 2 || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s %q, want HTTP/2 and an answer of %s", path, resp.Proto, got, want)
+		}
+	}
+	if n := p.stat("cluster.api.upstream_cx_http2_total"); n == 0 {
+		t.Error("the API was not asked over HTTP/2")
+	}
+}
+
+// driveWebSocketExample talks to the server of HTTP/2, from either version.
+func driveWebSocketExample(t *testing.T, p *proxy) {
+	for _, version := range []int{1, 2} {
+		c, head := wsOpen(t, version, p.addr(""), "/live/a")
+		if got := head.Get("X-Path"); got != "/live/a" {
+			t.Errorf("the server saw %q", got)
+		}
+		c.exchange(t, wsFrame{wsText, true, []byte("hello")}, wsFrame{wsPing, true, []byte("?")})
+		c.close()
+	}
 }
 
 // exampleOrigin starts an origin that answers with its name and what it was asked, at a place of
 // the kind that the example has.
 func exampleOrigin(t *testing.T, name, address string) string {
 	t.Helper()
+	if name == websocketOrigin {
+		return startWSOrigin(t)
+	}
 	network, at := "tcp", "127.0.0.1:0"
 	if strings.HasPrefix(address, "unix:") {
 		network, at = "unix", filepath.Join(t.TempDir(), "s")
@@ -171,6 +225,9 @@ func driveExample(t *testing.T, file string) {
 	to := strings.TrimPrefix(p.addr(""), "unix:")
 	for _, rq := range ex.requests {
 		rq.drive(t, network, to)
+	}
+	if ex.also != nil {
+		ex.also(t, p)
 	}
 	p.signal(os.Interrupt)
 	p.wantExit(exitFine)
