@@ -36,6 +36,7 @@ type childConfig struct {
 	Duration time.Duration
 	Origin   int
 	Body     int
+	H2       bool
 }
 
 // child starts this binary again, as a load on the load's cores.
@@ -79,7 +80,11 @@ func (c childConfig) open() load.OpenConfig {
 func holdIdle(cfg childConfig) error {
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, syscall.SIGTERM, os.Interrupt)
-	conns, err := load.HoldIdle(net.JoinHostPort("127.0.0.1", fmt.Sprint(cfg.Port)), cfg.Path, cfg.Conns)
+	hold := load.HoldIdle
+	if cfg.H2 {
+		hold = load.HoldIdleH2
+	}
+	conns, err := hold(net.JoinHostPort("127.0.0.1", fmt.Sprint(cfg.Port)), cfg.Path, cfg.Conns)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ var bytesSource []byte
 
 // tools are the programs besides the peers, by the Debian package that has them.
 var tools = []struct{ binary, pkg string }{
-	{"wrk", "wrk"}, {"h2load", "nghttp2-client"}, {"cc", "gcc libc6-dev"}, {"taskset", "util-linux"},
+	{"wrk", "wrk"}, {"h2load", "nghttp2-client"}, {"nghttpd", "nghttp2-server"}, {"cc", "gcc libc6-dev"}, {"taskset", "util-linux"},
 }
 
 // streamPackage has the module with which nginx carries TCP and UDP.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -221,7 +222,37 @@ func (r *runner) startOrigin() (*proc.Proc, int, error) {
 		return nil, 0, err
 	}
 	url := fmt.Sprintf("http://127.0.0.1:%d/%d", ports[0], probeBytes)
-	return p, ports[0], r.waitReady(p, func() error { return askOnce(url, probeBytes) })
+	return p, ports[0], r.waitReady(p, func() error { return askOnce(url, probeBytes, false) })
+}
+
+// originH2 runs nghttpd over files of the sizes that scenarios ask for, once, and returns its port.
+func (r *runner) originH2(body int) (int, error) {
+	if r.h2Origin != 0 {
+		return r.h2Origin, nil
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return 0, err
+	}
+	dir := filepath.Join(r.dir, "h2-origin")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return 0, err
+	}
+	for _, n := range bodies(suite(r.opts.proxyCores)) {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(n)), bytes.Repeat([]byte{'x'}, n), 0o644); err != nil {
+			return 0, err
+		}
+	}
+	p, err := r.group.Start("h2 origin", r.opts.loadCores, dir, "nghttpd", "--no-tls", "--address=127.0.0.1", "-d", dir, fmt.Sprint(ports[0]))
+	if err != nil {
+		return 0, err
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d/%d", ports[0], body)
+	if err := r.waitReady(p, func() error { return askOnce(url, body, true) }); err != nil {
+		return 0, err
+	}
+	r.h2Origin = ports[0]
+	return r.h2Origin, nil
 }
 
 func (r *runner) originCommand(port int) ([]string, error) {

@@ -54,7 +54,7 @@ func TestPeersDoTheSameWork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := askOnce(st.url(1), len("hello")); err != nil {
+			if err := askOnce(st.url(1), len("hello"), false); err != nil {
 				t.Fatal(err)
 			}
 			first, second := <-heads, <-heads
@@ -106,7 +106,7 @@ func TestFloorAndOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range bodies(suite("0")) {
-		if err := askOnce(st.url(size), size); err != nil {
+		if err := askOnce(st.url(size), size, false); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestOriginOfNginx(t *testing.T) {
 	}
 	for _, size := range []int{128, 65536} {
 		url := fmt.Sprintf("http://127.0.0.1:%d/%d", ports[0], size)
-		if err := r.waitReady(p, func() error { return askOnce(url, size) }); err != nil {
+		if err := r.waitReady(p, func() error { return askOnce(url, size, false) }); err != nil {
 			t.Error(err)
 		}
 	}

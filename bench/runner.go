@@ -32,6 +32,7 @@ type runner struct {
 	dir      string // temporary, for configs and compiled programs
 	self     string // this binary, which is also the open-loop load and the holder of idle connections
 	origin   int    // its port
+	h2Origin int    // its port, if a scenario needed one that speaks HTTP/2
 	plain    int    // port of the origin of plain bytes, on TCP and UDP
 	bytes    string // the program that is this origin, and its load
 	peers    map[string]compare.Peer
@@ -186,8 +187,14 @@ func (r *runner) start(s scenario, e entry) (*station, error) {
 		return nil, err
 	}
 	st := &station{entry: e, peer: r.peers[e.peer], site: compare.Site{
-		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.originOf(s.traffic), Loops: e.loops, Routes: s.routes, Traffic: s.traffic,
+		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.originOf(s.traffic), Loops: e.loops, Routes: s.routes, Traffic: s.traffic, H2: s.h2,
 	}}
+	if e.h2 {
+		if st.site.OriginPort, err = r.originH2(s.body); err != nil {
+			return nil, err
+		}
+		st.site.OriginH2 = true
+	}
 	argv, err := st.peer.Write(st.site)
 	if err != nil {
 		return nil, err
@@ -216,7 +223,7 @@ func (r *runner) originOf(t compare.Traffic) int {
 // ask is one question to a peer, in its traffic, that the origin answers.
 func (st *station) ask(body int) func() error {
 	if st.site.Traffic == compare.HTTP {
-		return func() error { return askOnce(st.url(body), body) }
+		return func() error { return askOnce(st.url(body), body, st.site.H2) }
 	}
 	return func() error { return askBytes(st.site.Traffic, st.site.Port, body) }
 }
@@ -262,9 +269,12 @@ func askBytes(t compare.Traffic, port, body int) error {
 	return nil
 }
 
-// askOnce expects 200 with a body of the right size.
-func askOnce(url string, body int) error {
-	cl := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+// askOnce expects 200 with a body of the right size, over HTTP/2 with prior knowledge or HTTP/1.1.
+func askOnce(url string, body int, h2 bool) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!h2)
+	protocols.SetUnencryptedHTTP2(h2)
+	cl := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, Protocols: protocols}}
 	resp, err := cl.Get(url)
 	if err != nil {
 		return err
@@ -287,7 +297,7 @@ func (r *runner) saturate(s scenario, st *station, d time.Duration) (load.Result
 	}
 	shape := load.Shape{URL: st.url(s.body), Connections: s.conns, Streams: s.streams, Headers: s.headers, Duration: d}
 	args, parse := load.WrkArgs, load.ParseWrk
-	if s.tool == "h2load" {
+	if s.tool == h2load {
 		args, parse = load.H2loadArgs, load.ParseH2load
 	}
 	return r.runTool(s.tool, args(shape), parse)

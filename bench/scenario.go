@@ -41,6 +41,7 @@ type scenario struct {
 	headers []string // added to each request
 	routes  int      // in the config besides the one that is used
 	disturb disturbance
+	h2      bool // downstream speaks HTTP/2
 	entries []entry
 	targets []target
 }
@@ -51,6 +52,7 @@ type entry struct {
 	peer  string
 	loops int
 	cores string // "" for the proxy's core
+	h2    bool   // its upstream speaks HTTP/2
 }
 
 // A target is a bound on a figure, or on the ratio of two figures of the same round.
@@ -98,6 +100,7 @@ const (
 	haproxy          = "haproxy"
 	haproxyAuto      = "haproxy-auto" // with option splice-auto, as most installations that splice have it
 	floorRelay       = "floor"
+	h2load           = "h2load"
 )
 
 func each(names ...string) []entry {
@@ -179,13 +182,45 @@ func suite(proxyCores string) []scenario {
 		},
 		twoLoops(proxyCores),
 	}
-	return append(http, streams()...)
+	return slices.Concat(http, multiplexed(), streams())
+}
+
+// multiplexed lists the scenarios of HTTP/2 without TLS. The floor relay, which does not look at what it relays, has no
+// part in them.
+func multiplexed() []scenario {
+	three := each(millrace, nginx, haproxy)
+	return []scenario{
+		{
+			name: "h2-128", about: "16 connections of HTTP/2 with 32 requests at once, 128-byte body, HTTP/1.1 upstream", measure: cpuPerRequest,
+			tool: h2load, body: 128, conns: 16, streams: 32, h2: true, entries: three,
+			targets: []target{atMost(metricCPU, nginx, 0.60), atMost(metricCPU, haproxy, 0.55), atMost(metricUser, "", 2.5)},
+		},
+		{
+			name: "h2-64k", about: "16 connections of HTTP/2 with 32 requests at once, 64 KiB body, HTTP/1.1 upstream", measure: cpuPerRequest,
+			tool: h2load, body: 64 << 10, conns: 16, streams: 32, h2: true, entries: three,
+		},
+		{
+			// nginx and HAProxy are as in h2-128: the former has no HTTP/2 upstream.
+			name: "h2-h2", about: "as h2-128; millrace and haproxy-h2 speak HTTP/2 upstream too", measure: cpuPerRequest,
+			tool: h2load, body: 128, conns: 16, streams: 32, h2: true,
+			entries: []entry{
+				{label: millrace, peer: millrace, loops: 1, h2: true}, {label: nginx, peer: nginx, loops: 1},
+				{label: "haproxy-h2", peer: haproxy, loops: 1, h2: true},
+			},
+			targets: []target{atMost(metricCPU, nginx, 0.50)},
+		},
+		{
+			name: "h2-idle-memory", about: fmt.Sprintf("%d idle connections of HTTP/2, each used once, with %d bytes in its table of header fields", idleConns, load.FilledTable), measure: idleMemory,
+			tool: h2load, body: 128, conns: idleConns, streams: 1, h2: true, entries: three,
+			targets: []target{atMost(metricIdleBytes, "", 4096+load.FilledTable)},
+		},
+	}
 }
 
 // streams lists the scenarios of plain TCP and UDP. Short messages and short connections leave nothing to tune, so that
 // nginx and HAProxy are as they ship there.
 func streams() []scenario {
-	short := []entry{{millrace, millrace, 1, ""}, {nginx, nginxStock, 1, ""}, {haproxy, haproxyAuto, 1, ""}, {floorRelay, floorRelay, 1, ""}}
+	short := []entry{{label: millrace, peer: millrace, loops: 1}, {label: nginx, peer: nginxStock, loops: 1}, {label: haproxy, peer: haproxyAuto, loops: 1}, {label: floorRelay, peer: floorRelay, loops: 1}}
 	long := each(millrace, nginx, nginxStock, nginxLarge, haproxy, haproxyAuto, floorRelay)
 	longGoals := []target{atMost(metricCPU, nginx, 0.70), atMost(metricCPU, haproxy, 0.95)}
 	return []scenario{
@@ -216,7 +251,7 @@ func streams() []scenario {
 		},
 		{
 			name: "udp-128", about: "64 sessions, datagrams of 128 bytes there and back", measure: cpuPerRequest, traffic: compare.UDP,
-			tool: load.BytesUDP, body: 128, conns: saturationConns, entries: []entry{{millrace, millrace, 1, ""}, {nginx, nginxStock, 1, ""}, {floorRelay, floorRelay, 1, ""}},
+			tool: load.BytesUDP, body: 128, conns: saturationConns, entries: []entry{{label: millrace, peer: millrace, loops: 1}, {label: nginx, peer: nginxStock, loops: 1}, {label: floorRelay, peer: floorRelay, loops: 1}},
 			targets: []target{atMost(metricCPU, nginx, 1)},
 		},
 	}

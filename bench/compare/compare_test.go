@@ -52,6 +52,27 @@ func TestConfigsHoldTheSite(t *testing.T) {
 	}
 }
 
+func TestConfigsOfHTTP2(t *testing.T) {
+	t.Parallel()
+	s := site
+	s.H2, s.OriginH2 = true, true
+	for name, tt := range map[string]struct {
+		config func(Site) string
+		want   []string
+	}{
+		"millrace": {millraceConfig, []string{`"protocol": "http2"`}},
+		"nginx":    {nginxConfig, []string{"http2;"}}, // it has no HTTP/2 upstream
+		"haproxy":  {haproxyConfig, []string{"bind 127.0.0.1:8001 backlog 4096 proto h2\n", "server origin 127.0.0.1:8003 proto h2 "}},
+	} {
+		text := tt.config(s)
+		for _, want := range tt.want {
+			if !strings.Contains(text, want) || strings.Contains(tt.config(site), want) {
+				t.Errorf("config of %s: %q with HTTP/2 %v, want it there and not without", name, want, strings.Contains(text, want))
+			}
+		}
+	}
+}
+
 func TestPeersDoTheSameHeaderWork(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{nginxConfig(site), haproxyConfig(site)} {

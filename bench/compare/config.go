@@ -34,11 +34,18 @@ func millraceConfig(s Site) string {
 	fmt.Fprintf(&b, `      {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}
     ]}
   }}]}],
-  "clusters": [{"name": "web", "connect_timeout": "5s", "hosts": ["127.0.0.1:%d"], "circuit_breakers":
+  "clusters": [{"name": "web", "protocol": %q, "connect_timeout": "5s", "hosts": ["127.0.0.1:%d"], "circuit_breakers":
     {"max_connections": %d, "max_pending_requests": %d, "max_requests": %d}}]
 }
-`, s.OriginPort, connectionsMax, connectionsMax, connectionsMax)
+`, protocol(s.OriginH2), s.OriginPort, connectionsMax, connectionsMax, connectionsMax)
 	return b.String()
+}
+
+func protocol(h2 bool) string {
+	if h2 {
+		return "http2"
+	}
+	return "http1"
 }
 
 func comma(i, n int) string {
@@ -108,7 +115,7 @@ http {
     }
 `, user, s.Loops, FDLimit, connectionsMax, buffers, s.OriginPort)
 	eachRoute(s, func(host string, paths []string) {
-		fmt.Fprintf(&b, "    server {\n        listen 127.0.0.1:%d;\n        server_name %s;\n", s.Port, host)
+		fmt.Fprintf(&b, "    server {\n        listen 127.0.0.1:%d%s;\n        server_name %s;\n", s.Port, ifH2(s, " http2"), host)
 		for _, p := range paths {
 			fmt.Fprintf(&b, "        location %s { proxy_pass http://web; }\n", p)
 		}
@@ -119,12 +126,20 @@ http {
 		reuseport = " reuseport"
 	}
 	fmt.Fprintf(&b, `    server {
-        listen 127.0.0.1:%d default_server backlog=4096%s;
+        listen 127.0.0.1:%d default_server backlog=4096%s%s;
         location / { proxy_pass http://web; }
     }
 }
-`, s.Port, reuseport)
+`, s.Port, reuseport, ifH2(s, " http2"))
 	return b.String()
+}
+
+// ifH2 returns an option of the listening socket where that speaks HTTP/2.
+func ifH2(s Site, option string) string {
+	if s.H2 {
+		return option
+	}
+	return ""
 }
 
 // haproxyAutoConfig differs from haproxyConfig for TCP only.
@@ -153,10 +168,10 @@ defaults
     http-reuse always
     option forwardfor
 frontend bench
-    bind 127.0.0.1:%d backlog 4096
+    bind 127.0.0.1:%d backlog 4096%s
     http-request set-header X-Forwarded-Proto http
     http-request set-header X-Request-Id %%[uuid()]
-`, s.Loops, connectionsMax/2, s.Port)
+`, s.Loops, connectionsMax/2, s.Port, ifH2(s, " proto h2"))
 	eachRoute(s, func(host string, paths []string) {
 		for _, p := range paths {
 			fmt.Fprintf(&b, "    use_backend web if { hdr(host) %s } { path_beg %s }\n", host, p)
@@ -164,8 +179,8 @@ frontend bench
 	})
 	fmt.Fprintf(&b, `    default_backend web
 backend web
-    server origin 127.0.0.1:%d maxconn %d pool-purge-delay 3600s
-`, s.OriginPort, connectionsMax)
+    server origin 127.0.0.1:%d%s maxconn %d pool-purge-delay 3600s
+`, s.OriginPort, map[bool]string{true: " proto h2"}[s.OriginH2], connectionsMax)
 	return b.String()
 }
 

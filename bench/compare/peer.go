@@ -20,6 +20,8 @@ type Site struct {
 	Routes     int    // routes that no request takes, spread over virtual hosts; 0 for one plain route
 	Generation int    // changes one of those routes, so that a reload has something to do
 	Traffic    Traffic
+	H2         bool // downstream speaks HTTP/2 with prior knowledge
+	OriginH2   bool // so does upstream
 }
 
 // versionWait is how long a binary may take to tell its version.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 )
 
@@ -299,5 +300,49 @@ func TestAnswererTakesHeadsInPieces(t *testing.T) {
 	}
 	if _, err := newAnswerer(-1, 0, answerBytesMax+1); err == nil {
 		t.Error("newAnswerer of too large a body: no error")
+	}
+}
+
+// TestFilledBlock: the table of a receiver holds exactly what FilledTable says.
+func TestFilledBlock(t *testing.T) {
+	t.Parallel()
+	d := hpack.NewDecoder(4096, nil)
+	fields, err := d.DecodeFull(filledBlock("a", "/128"))
+	size := 0
+	for _, f := range fields {
+		if strings.HasPrefix(f.Name, "x-fill") {
+			size += int(f.Size())
+		}
+	}
+	if err != nil || size != FilledTable || size > 4096 {
+		t.Errorf("%d bytes in the table, %v; want %d", size, err, FilledTable)
+	}
+}
+
+// TestHoldIdleH2 opens connections to the standard library's server.
+func TestHoldIdleH2(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/128" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = w.Write(make([]byte, 128))
+	})}
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	conns, err := HoldIdleH2(ln.Addr().String(), "/128", 3)
+	if err != nil || len(conns) != 3 {
+		t.Errorf("HoldIdleH2 = %d connections, %v; want 3", len(conns), err)
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	if _, err := HoldIdleH2(ln.Addr().String(), "/none", 1); err == nil {
+		t.Error("HoldIdleH2 of what is not there: no error")
 	}
 }
