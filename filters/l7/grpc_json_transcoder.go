@@ -6,7 +6,7 @@ import (
 	"millrace/codec"
 	"millrace/engine/stats"
 	"millrace/filters"
-	"millrace/filters/l7/grpcjson"
+	"millrace/filters/grpcjson"
 )
 
 // grpcJSON makes calls of gRPC of requests with JSON.

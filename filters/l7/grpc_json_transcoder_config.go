@@ -10,7 +10,7 @@ import (
 	"os"
 	"strings"
 
-	"millrace/filters/l7/grpcjson"
+	"millrace/filters/grpcjson"
 )
 
 // GRPCJSONTranscoderConfig configures the "grpc_json_transcoder" filter, which lets clients call gRPC with JSON over HTTP, as the

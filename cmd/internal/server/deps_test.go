@@ -22,7 +22,7 @@ var ranks = []struct {
 	{8, "cmd/internal/admin cmd/internal/config cmd/internal/control cmd/internal/xds"},
 	{7, "filters/httpconn filters/router filters/l4 filters/l7"},
 	{6, "filters"},
-	{5, "filters/route filters/accesslog filters/l7/grpcjson upstream/lb upstream/pool upstream/health upstream/discovery"},
+	{5, "filters/route filters/accesslog filters/grpcjson upstream/lb upstream/pool upstream/health upstream/discovery"},
 	{4, "upstream"},
 	{3, "engine/transport engine/handoff engine/enginetest codec/h1 codec/h2 codec/ws codec/proxyproto codec/clienthello"},
 	{2, "engine codec"},
