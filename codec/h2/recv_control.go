@@ -94,6 +94,12 @@ func (c *conn) setting(id uint16, v uint32, ev *codec.Event) *codec.Error {
 			return &errSettings
 		}
 		c.peer.connectProtocol = v == 1
+	case settingNoPriorities:
+		// "The value of SETTINGS_NO_RFC7540_PRIORITIES MUST be 0 or 1. Any value other than 0 or 1 MUST be treated as a
+		// connection error ... of type PROTOCOL_ERROR." RFC 9218 section 2.1
+		if v > 1 {
+			return &errSettings
+		}
 	}
 	return nil
 }

@@ -301,3 +301,13 @@ func TestLengthOfTunnels(t *testing.T) {
 	p.frame(frameData, 0, 3, []byte("frame"))
 	p.want("3 data \"frame\"\n", "")
 }
+
+// TestRFC9218_2_1_NoPriorities: "Any value other than 0 or 1 MUST be treated as a connection error of type PROTOCOL_ERROR."
+func TestRFC9218_2_1_NoPriorities(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	p.frame(frameSettings, 0, 0, append([]byte{0, settingNoPriorities}, u32(1)...))
+	p.want("", "SETTINGS flags 1, 0 bytes\n")
+	p.frame(frameSettings, 0, 0, append([]byte{0, settingNoPriorities}, u32(2)...))
+	p.want("conn PROTOCOL_ERROR\n", "GOAWAY 0 PROTOCOL_ERROR\n")
+}
