@@ -205,10 +205,13 @@ func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 // method explains the figures to the reader of the document.
 const method = `## How it is measured
 
-- **Same work.** Every proxy speaks HTTP/1.1 over kept connections to the same origin, adds ` + "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id`" + `,
+- **Same work.** Where nothing else is said every proxy speaks HTTP/1.1 over kept connections to the same origin, adds ` + "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id`" + `,
   removes hop-by-hop fields, writes no access log, and has limits and buffers that the load does not reach. The configs are in
   ` + "`bench/compare/config.go`" + `. nginx has 16 KiB response buffers, as HAProxy does; nginx-stock has those it ships with. The floor is a
   C program that only reads and sends: what the kernel charges for moving the bytes.
+- **HTTP/2** comes from h2load, in cleartext and with prior knowledge: several connections with many requests at once on each. Upstream is the same origin over HTTP/1.1,
+  or nghttpd where a row says that the proxy speaks HTTP/2 upstream; nginx cannot. An idle connection of HTTP/2 has been used by a request that filled the proxy's
+  table of header fields, so that its figure is at least that table's.
 - **Plain TCP and UDP.** One program (` + "`bench/bytes/bytes.c`" + `) is origin and load: requests of 128 bytes over kept connections, each after the last answer, or a
   connection for each; it throws answers away inside the kernel, so that it does not become the limit. HAProxy is in mode tcp. Where answers are long, nginx reads 64 KiB at a time
   (nginx-stock the 16 KiB it ships with, nginx-256k as much as the floor), and HAProxy splices all of them through pipes of 1 MiB (haproxy-auto has the option splice-auto, which waits for a stream). Where they are short there is nothing

@@ -15,9 +15,10 @@ const (
 	healthyEvery  = 20 * time.Millisecond
 	healthyWait   = 5 * time.Second // for an answer; a request that takes longer has failed
 	healthyConns  = 8               // kept connections over HTTP/1.1
-	crowdClients  = 8
-	crowdRequests = 8 // at once, of each client
-	crowdPath     = "/65536"
+	crowdClients  = 16
+	crowdStreams  = 100 // requests at once of each client of HTTP/2, as many as an attacker's
+	crowdRequests = 12  // of one of HTTP/1.1, together as many as there are attackers at most
+	crowdPath     = "/16384"
 )
 
 // healthy is how a client fared that does nothing wrong.
@@ -90,9 +91,13 @@ func beWell(ctx context.Context, addr string, v version, path string) *healthy {
 // it is attacked.
 func crowd(ctx context.Context, addr string, v version) {
 	var wg sync.WaitGroup
+	each := crowdRequests
+	if v == http2 {
+		each = crowdStreams
+	}
 	for range crowdClients {
 		transport := newTransport(v)
-		for range crowdRequests {
+		for range each {
 			wg.Go(func() {
 				for ctx.Err() == nil && ask(transport, "http://"+addr+crowdPath) == nil {
 				}

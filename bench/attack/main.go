@@ -105,7 +105,7 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	fs.DurationVar(&o.time, "time", 5*time.Second, "length of each attack")
 	fs.Float64Var(&o.rate, "rate", 100, "bound of all attackers together, in `Mbit/s`")
 	fs.DurationVar(&o.latency, "latency", time.Second, "bound of the healthy client's 99th percentile")
-	floor := fs.Int64("memory-floor", 16, "`MiB` by which memory may move beside its 5 %")
+	floor := fs.Int64("memory-floor", 32, "`MiB` by which memory may move beside its 5 %: 16 attackers that do not read may each fill a queue")
 	fs.StringVar(&o.corpus, "corpus", "codec/h1/testdata/smuggling", "`folder` of the cases of the attack named smuggling")
 	fs.BoolVar(&o.remote, "remote", false, "allow a target that is not on this machine: only with its owner's consent")
 	fs.BoolVar(&o.list, "list", false, "list the attacks and leave")
