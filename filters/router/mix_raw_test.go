@@ -37,6 +37,8 @@ type wire2 struct {
 	c net.Conn
 	r *bufio.Reader
 	d hpack.Decoder
+
+	onAck func() // of SETTINGS; may be nil
 }
 
 func newWire2(t *testing.T, c net.Conn, settings ...uint32) *wire2 {
@@ -122,6 +124,16 @@ func request2(method string, more ...string) []string {
 func (w *wire2) next() (text, payload string) {
 	w.t.Helper()
 	for {
+		if text, payload = w.nextOrPong(); text != "PONG" {
+			return text, payload
+		}
+	}
+}
+
+// nextOrPong is next that tells of acknowledged PINGs too.
+func (w *wire2) nextOrPong() (text, payload string) {
+	w.t.Helper()
+	for {
 		var h [9]byte
 		if _, err := io.ReadFull(w.r, h[:]); err != nil {
 			if ne, ok := err.(net.Error); ok && ne.Timeout() {
@@ -144,6 +156,10 @@ func (w *wire2) next() (text, payload string) {
 					b = nil
 				}
 				w.frame(h[3], 1, 0, string(b))
+			} else if h[3] == 6 {
+				return "PONG", ""
+			} else if w.onAck != nil {
+				w.onAck()
 			}
 		case frameData:
 			return fmt.Sprintf("DATA %d %d%s", stream, len(b), end), string(b)
