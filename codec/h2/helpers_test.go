@@ -117,7 +117,7 @@ func (p *peer) record() {
 			writeFields(&p.log, &p.answer.Fields)
 		}
 	case codec.EventData:
-		fmt.Fprintf(&p.log, " %q", ev.Data)
+		fmt.Fprintf(&p.log, " %+q", latin1(ev.Data))
 		p.conn().Consume(ev.Stream, len(ev.Data))
 	case codec.EventTrailers:
 		writeFields(&p.log, &p.trailer)
@@ -128,6 +128,15 @@ func (p *peer) record() {
 		p.log.WriteString(" end")
 	}
 	p.log.WriteByte('\n')
+}
+
+// latin1 makes a character of each byte, so that what is quoted does not depend on where data was cut.
+func latin1(b []byte) string {
+	text := make([]rune, len(b))
+	for i, c := range b {
+		text[i] = rune(c)
+	}
+	return string(text)
 }
 
 func writeFields(w *strings.Builder, f *codec.Fields) {
