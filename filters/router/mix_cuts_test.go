@@ -224,8 +224,7 @@ func TestCutInEveryPhase(t *testing.T) {
 func (e *ends) serveOne() {
 	e.t.Helper()
 	found := make(chan string, 1)
-	if e.up {
-		host := e.host
+	if host := e.host; host != nil {
 		go func() { // the connection of before may be gone
 			for {
 				text, _ := host.next()
