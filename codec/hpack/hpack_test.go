@@ -33,7 +33,7 @@ func TestTableChurn(t *testing.T) {
 		if e.table.size != d.table.size || e.table.len() != d.table.len() || e.table.size > e.table.max {
 			t.Fatalf("round %d: tables of %d and %d bytes, at most %d", round, e.table.size, d.table.size, e.table.max)
 		}
-		if cap(e.table.data) > 2*TableSizeDefault || len(e.table.ring) > 128 {
+		if cap(e.table.data) > TableSizeDefault+TableSizeDefault/2 || len(e.table.ring) > 128 {
 			t.Fatalf("round %d: memory of %d bytes and %d places", round, cap(e.table.data), len(e.table.ring))
 		}
 	}

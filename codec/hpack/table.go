@@ -85,14 +85,15 @@ func (t *table) insert(name, value []byte) {
 // dataMin is the room for bytes of a table that has its first entry.
 const dataMin = 512
 
-// makeRoom appends name and value after moving what lives, to the front of the same memory or to more of it. Half of
-// the memory may be dead, so that bytes do not move often.
+// makeRoom appends name and value after moving what lives, to the front of the same memory or to more of it. Some of
+// the memory may be dead, so that bytes do not move with every entry: as much as lives while the table is small, a
+// quarter of its size when it is full.
 func (t *table) makeRoom(name, value []byte) {
 	live := int(t.size) - int(t.len())*entryOverhead
 	need := live + len(name) + len(value)
 	data := t.data
-	if room := max(2*need, dataMin); room > cap(data) {
-		data = make([]byte, 0, min(room, 2*int(t.max))) // need is at most max: there is room
+	if room := min(max(2*need, dataMin), int(t.max+t.max/4)); room > cap(data) {
+		data = make([]byte, 0, room) // need is at most max: there is room
 	}
 	start := uint32(len(t.data))
 	if t.oldest != t.next {
