@@ -46,6 +46,8 @@ type Stream struct {
 	HeaderValues route.Values
 	// PlainReplies says that the peer speaks no gRPC, although the request has become one: local replies are plain HTTP.
 	PlainReplies bool
+	// HalfClose says that the end of the response is not that of a tunnel: the request goes on until it ends too.
+	HalfClose bool
 	// BufferLimit is the most bytes of a body the stream keeps, by Direction.
 	BufferLimit [2]int
 
@@ -147,7 +149,7 @@ func (s *Stream) Clear() {
 	s.Request.Reset()
 	s.Response.Reset()
 	s.Route, s.Upstream, s.own = nil, nil, nil
-	s.routed, s.leftOut, s.PlainReplies = false, 0, false
+	s.routed, s.leftOut, s.PlainReplies, s.HalfClose = false, 0, false, false
 	s.Info = accesslog.Info{}
 }
 

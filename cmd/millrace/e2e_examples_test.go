@@ -34,10 +34,11 @@ var examples = map[string]struct {
 	origins  map[string]string // their names by the addresses in the file
 	requests []exampleRequest
 	also     func(t *testing.T, p *proxy) // what cannot be asked in that form, or nil
+	logged   int                          // how many requests that are, where there is an access log
 }{
 	"smallest.json": {
 		":8080", map[string]string{"127.0.0.1:9000": "web"},
-		[]exampleRequest{{url: "http://any.example/a?b=c", status: 200, from: "web", path: "/a?b=c"}}, nil,
+		[]exampleRequest{{url: "http://any.example/a?b=c", status: 200, from: "web", path: "/a?b=c"}}, nil, 0,
 	},
 	"edge.json": {
 		":8080",
@@ -57,7 +58,7 @@ var examples = map[string]struct {
 			{url: "http://example.com/x", status: 301, has: "location: http://shop.example.com/x\r\n"},
 			{url: "http://other.example/", status: 404, has: "no such site\n"},
 			{url: "http://other.example/healthz", status: 200},
-		}, nil,
+		}, nil, 0,
 	},
 	"grpc-json.json": {
 		":8080",
@@ -67,7 +68,7 @@ var examples = map[string]struct {
 			{url: "http://shop.example.com/v1/orders/7:watch?count=2", status: 200, from: "shop", path: "/shop.Orders/Watch"},
 			{url: "http://shop.example.com/v1/orders/7?count=x", status: 400, has: "shop.Order.count"},
 			{url: "http://shop.example.com/x", status: 200, from: "shop", path: "/x"},
-		}, nil,
+		}, nil, 0,
 	},
 	"http2.json": {
 		":8080",
@@ -76,7 +77,7 @@ var examples = map[string]struct {
 			{url: "http://shop.example.com/api/x?y", status: 200, from: "api1 api2", path: "/api/x?y"},
 			{url: "http://shop.example.com/shop.Orders/Get", header: "Content-Type: application/grpc", status: 200, from: "api1 api2", path: "/shop.Orders/Get"},
 			{url: "http://shop.example.com/", status: 200, from: "site", path: "/"},
-		}, driveHTTP2Example,
+		}, driveHTTP2Example, 0,
 	},
 	"websocket.json": {
 		":8080",
@@ -85,7 +86,11 @@ var examples = map[string]struct {
 			{url: "http://shop.example.com/chat/a", header: "Upgrade: websocket", status: 101, from: "chat next", path: "/a", upgrade: true},
 			{url: "http://shop.example.com/other", header: "Upgrade: websocket", status: 403, upgrade: true},
 			{url: "http://shop.example.com/", status: 200, from: "site", path: "/"},
-		}, driveWebSocketExample,
+		}, driveWebSocketExample, 0,
+	},
+	"connect.json": {
+		":8080", map[string]string{"127.0.0.1:9001": proxyHeaderOrigin, "127.0.0.1:9002": echoOrigin, "127.0.0.1:9003": "next"},
+		[]exampleRequest{{url: "http://any.example/", status: 404}}, driveConnectExample, 3,
 	},
 	"unix-socket.json": {
 		"unix:/run/millrace/front.sock",
@@ -93,7 +98,7 @@ var examples = map[string]struct {
 		[]exampleRequest{
 			{url: "http://localhost/static/x.css", status: 200, from: "files", path: "/static/x.css"},
 			{url: "http://localhost/", status: 200, from: "app", path: "/"},
-		}, nil,
+		}, nil, 0,
 	},
 }
 
@@ -133,8 +138,13 @@ func driveWebSocketExample(t *testing.T, p *proxy) {
 // the kind that the example has.
 func exampleOrigin(t *testing.T, name, address string) string {
 	t.Helper()
-	if name == websocketOrigin {
+	switch name {
+	case websocketOrigin:
 		return startWSOrigin(t)
+	case proxyHeaderOrigin:
+		return startTCPOrigin(t, answerBehindHeader)
+	case echoOrigin:
+		return startTCPOrigin(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
 	}
 	network, at := "tcp", "127.0.0.1:0"
 	if strings.HasPrefix(address, "unix:") {
@@ -232,8 +242,8 @@ func driveExample(t *testing.T, file string) {
 	p.signal(os.Interrupt)
 	p.wantExit(exitFine)
 	if log, err := os.ReadFile(filepath.Join(dir, "access.log")); strings.Contains(text, "access.log") {
-		if err != nil || strings.Count(string(log), "\n") != len(ex.requests) {
-			t.Errorf("the access log has %q, %v; want %d lines", log, err, len(ex.requests))
+		if err != nil || strings.Count(string(log), "\n") != len(ex.requests)+ex.logged {
+			t.Errorf("the access log has %q, %v; want %d lines", log, err, len(ex.requests)+ex.logged)
 		}
 	}
 }

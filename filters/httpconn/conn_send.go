@@ -107,6 +107,9 @@ func (c *conn) sendTrailers(s *stream, t *codec.Fields) {
 	s.endResponse()
 }
 
+// closeWrite implements wire.
+func (c *conn) closeWrite() { c.io.CloseWrite() }
+
 // finished implements wire.
 func (c *conn) finished(s *stream) {
 	if s.replied && c.discards(s) {

@@ -290,6 +290,9 @@ func (c *conn2) sendTrailers(s *stream, t *codec.Fields) {
 	s.endResponse()
 }
 
+// closeWrite implements wire. The stream's END_STREAM has gone.
+func (c *conn2) closeWrite() {}
+
 // onWindow notes that the peer takes more.
 func (c *conn2) onWindow(ev *codec.Event) {
 	c.pumpDue = true

@@ -119,8 +119,22 @@ func (s *stream) sendTrailers(t *codec.Fields) {
 }
 
 // endResponse is where the last byte of the response has been written or queued. It is the end of a tunnel too:
-// the pool has closed the connection to the origin.
-func (s *stream) endResponse() { s.finish() }
+// the pool has closed the connection to the origin. Where it is not, the tunnel ends with its other direction.
+func (s *stream) endResponse() {
+	if s.tunnel && s.HalfClose && !s.Ended(filters.Request) {
+		s.halfOpen = true
+		s.wire.closeWrite()
+		return
+	}
+	s.finish()
+}
+
+// endTunnel is where the client's direction of a tunnel has been passed on whole.
+func (s *stream) endTunnel() {
+	if s.halfOpen {
+		s.finish()
+	}
+}
 
 // becomesTunnel reports whether the response that is going out makes the stream a tunnel: a 101 or a 2xx to CONNECT.
 func (s *stream) becomesTunnel() bool {

@@ -46,6 +46,7 @@ type flow struct {
 	gone       bool          // the downstream connection is gone
 	left       bool          // because the peer went
 	full       bool          // the response is paused until the downstream write queue drains
+	halfOpen   bool          // a tunnel whose response has ended
 	eof        bool          // of a tunnel: its peer has ended its direction already
 	splice     spliced       // of the response
 	spliceRq   spliced       // of the request
@@ -243,6 +244,9 @@ func (s *stream) SinkHead(d filters.Direction, end bool) filters.Verdict {
 func (s *stream) SinkData(d filters.Direction, b []byte, end bool) {
 	if d == filters.Request {
 		s.m.chain.Terminal().OnRequestData(&s.Stream, b, end)
+		if end {
+			s.endTunnel()
+		}
 		return
 	}
 	s.wire.sendData(s, b, end)
@@ -252,6 +256,7 @@ func (s *stream) SinkData(d filters.Direction, b []byte, end bool) {
 func (s *stream) SinkTrailers(d filters.Direction, t *codec.Fields) {
 	if d == filters.Request {
 		s.m.chain.Terminal().OnRequestTrailers(&s.Stream, t)
+		s.endTunnel()
 		return
 	}
 	s.sendTrailers(t)

@@ -29,6 +29,8 @@ type wire interface {
 	sendData(s *stream, b []byte, end bool)
 	// sendTrailers sends the trailers likewise.
 	sendTrailers(s *stream, t *codec.Fields)
+	// closeWrite follows the end of the response of a tunnel whose request goes on.
+	closeWrite()
 	// pauseRequest stops that more of the request is passed on; counted. resumeRequest takes one back.
 	pauseRequest(s *stream)
 	resumeRequest(s *stream)

@@ -16,6 +16,7 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 		hostRewrite:   c.regexRewrite(cfg.HostRewritePathRegex),
 		rewrite:       c.rewrite(cfg.PrefixRewrite, cfg.PathRewrite, cfg.RegexRewrite),
 		upgradesSet:   cfg.Upgrades != nil,
+		connect:       newConnect(cfg.ConnectConfig),
 		cluster:       ClusterByHeader,
 	}
 	if cfg.Cluster != "" {
@@ -33,9 +34,7 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 	if cfg.IdleTimeout != nil {
 		r.IdleTimeout = *cfg.IdleTimeout
 	}
-	if d := cfg.MaxStreamDuration; d != nil && d.GRPCTimeoutHeaderMax != nil {
-		f.grpc = d
-	}
+	f.grpc = cfg.grpcDuration()
 	if cfg.Priority == "high" {
 		r.Priority = PriorityHigh
 	}
@@ -54,7 +53,7 @@ type forwardKey struct {
 
 // share returns one forward for all routes that forward alike, as most routes of a big table do.
 func (c *compiler) share(f forward) *forward {
-	if f.weights != nil || f.upgradesSet || f.grpc != nil || f.hostRewrite != nil || f.rewrite.regex != nil {
+	if f.weights != nil || f.upgradesSet || f.grpc != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
 		return &f
 	}
 	key := forwardKey{f.clusterHeader, f.hostLiteral, f.hostHeader, f.rewrite.text, f.rewrite.kind, f.cluster}

@@ -46,6 +46,28 @@ type ForwardConfig struct {
 	// Upgrades are the protocols a request may upgrade to on this route, in any case, such as
 	// websocket and connect. Default: those of the connection manager. An empty list allows none.
 	Upgrades *[]string `json:"upgrades" v3:"upgrade_configs"`
+	// ConnectConfig ends CONNECT requests here, which it allows: the route's cluster gets the bytes of the tunnel over a connection
+	// of TCP. Absent: a CONNECT is passed on as one. Default absent.
+	ConnectConfig *ConnectConfig `json:"connect_config" v3:"upgrade_configs.connect_config"`
+	// MaxGRPCTimeout is grpc_timeout_header_max of max_stream_duration, by its older name. Default absent.
+	MaxGRPCTimeout *time.Duration `json:"max_grpc_timeout" min:"0s"`
+	// GRPCTimeoutOffset is grpc_timeout_header_offset of max_stream_duration, by its older name. Default absent.
+	GRPCTimeoutOffset *time.Duration `json:"grpc_timeout_offset" min:"0s"`
+}
+
+// ConnectConfig says how CONNECT requests end here. timeout and retry_policy do not apply to them; the idle timeout does.
+type ConnectConfig struct {
+	// ProxyProtocolConfig makes the connection begin with a PROXY protocol header, in place of the cluster's. Default absent.
+	ProxyProtocolConfig *ConnectProxyConfig `json:"proxy_protocol_config"`
+	// AllowPost takes a POST for a CONNECT too: its body are the bytes to the host, and the body of the response those from it.
+	// The match is to be one that a POST can have. Default false.
+	AllowPost bool `json:"allow_post" default:"false"`
+}
+
+// ConnectProxyConfig is the PROXY protocol header of a connection that a CONNECT ends in. It tells the address of the client.
+type ConnectProxyConfig struct {
+	// Version of the header: "v1" is a line of text, "v2" binary. Default "v1".
+	Version string `json:"version" default:"v1" enum:"v1,v2"`
 }
 
 // StreamDurationConfig says how long gRPC requests may last that tell so in grpc-timeout. It takes the place of timeout for

@@ -12,7 +12,8 @@ type MatchConfig struct {
 	// PathSeparatedPrefix is a prefix that ends where the path ends or has "/": "/api" fits "/api"
 	// and "/api/x", not "/apix". No "/" at its end.
 	PathSeparatedPrefix string `json:"path_separated_prefix"`
-	// ConnectMatcher fits CONNECT requests, which no other kind does.
+	// ConnectMatcher fits CONNECT requests, which no other kind does. An extended CONNECT of HTTP/2, as for a WebSocket, is taken
+	// for the GET that asks for the same upgrade, and has the path of that.
 	ConnectMatcher *ConnectMatcherConfig `json:"connect_matcher"`
 	// CaseSensitive compares letters of prefix, path and path_separated_prefix exactly. Default
 	// true. A regular expression has its own (?i).

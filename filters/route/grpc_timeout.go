@@ -54,3 +54,28 @@ func ParseGRPCTimeout(b []byte) (d time.Duration, ok bool) {
 	}
 	return 0, false
 }
+
+// grpcDuration returns what the route says of grpc-timeout, by either name; nil if that does not count.
+func (cfg *ForwardConfig) grpcDuration() *StreamDurationConfig {
+	if cfg.MaxGRPCTimeout != nil {
+		d := &StreamDurationConfig{GRPCTimeoutHeaderMax: cfg.MaxGRPCTimeout}
+		if cfg.GRPCTimeoutOffset != nil {
+			d.GRPCTimeoutHeaderOffset = *cfg.GRPCTimeoutOffset
+		}
+		return d
+	}
+	if d := cfg.MaxStreamDuration; d != nil && d.GRPCTimeoutHeaderMax != nil {
+		return d
+	}
+	return nil
+}
+
+// validateGRPCTimeout reports the older names beside the newer, and an offset of nothing.
+func (cfg *ForwardConfig) validateGRPCTimeout(report reporter) {
+	switch older := cfg.MaxGRPCTimeout != nil; {
+	case older && cfg.MaxStreamDuration != nil:
+		report("max_grpc_timeout", "max_grpc_timeout is another name of what max_stream_duration says", "write max_stream_duration alone")
+	case !older && cfg.GRPCTimeoutOffset != nil:
+		report("grpc_timeout_offset", "without max_grpc_timeout it has no effect", "give max_grpc_timeout, or write max_stream_duration")
+	}
+}

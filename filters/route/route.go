@@ -75,6 +75,7 @@ type forward struct {
 	grpc          *StreamDurationConfig // nil unless grpc-timeout counts
 	cluster       uint32
 	upgradesSet   bool
+	connect       connect
 }
 
 // weight is one cluster of a weighted route.
@@ -137,6 +138,9 @@ const (
 // Upgrade, or "connect" for a CONNECT request.
 func (r *Route) Upgrade(protocol []byte) Upgrade {
 	f := r.forward
+	if f != nil && f.connect.ends && ascii.EqualFoldString(protocol, "connect") {
+		return UpgradeAllowed
+	}
 	if f == nil || !f.upgradesSet {
 		return UpgradeUnset
 	}

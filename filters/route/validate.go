@@ -238,6 +238,7 @@ func (cfg *RouteConfig) Validate(report func(path, problem, hint string)) {
 	if n != 1 {
 		report("", fmt.Sprintf("a route has exactly one of route, redirect and direct_response, not %d", n), "")
 	}
+	cfg.validateConnect(report)
 	cfg.validateNames(report)
 }
 

@@ -24,6 +24,7 @@ func (cfg *ForwardConfig) Validate(report func(path, problem, hint string)) {
 			fmt.Sprintf("code %d is not 503, 404 or 500", cfg.ClusterNotFoundResponseCode), "")
 	}
 	cfg.validateRewrites(report)
+	cfg.validateGRPCTimeout(report)
 	if cfg.Upgrades != nil {
 		for i, u := range *cfg.Upgrades {
 			checkUpgrade(u, fmt.Sprintf("upgrades[%d]", i), report)

@@ -54,6 +54,12 @@ func TestRefused(t *testing.T) {
 		{route(`"direct_response": {"status": 204, "body": "x"}`), "routes[0].direct_response.body", "no body"},
 		{`{"max_direct_response_body_size_bytes": 2, ` + route(`"direct_response": {"status": 200, "body": "xyz"}`)[1:], "routes[0].direct_response.body", "body of 3 bytes exceeds max_direct_response_body_size_bytes 2"},
 
+		{forward(`"cluster": "c1", "connect_config": {}`), "routes[0].route.connect_config", "no CONNECT can come"},
+		{`{"routes": [{"match": {"connect_matcher": {}}, "route": {"cluster": "c1", "connect_config": {"allow_post": true}}}]}`,
+			"routes[0].route.connect_config.allow_post", "no POST can come"},
+		{forward(`"cluster": "c1", "max_grpc_timeout": "1s", "max_stream_duration": {}`), "routes[0].route.max_grpc_timeout", "another name"},
+		{forward(`"cluster": "c1", "grpc_timeout_offset": "1s"`), "routes[0].route.grpc_timeout_offset", "no effect"},
+
 		{match(``), "routes[0].match", "not 0"},
 		{match(`"prefix": "/", "path": "/"`), "routes[0].match", "not 2"},
 		{match(`"prefix": "x"`), "routes[0].match.prefix", `paths begin with "/"`},

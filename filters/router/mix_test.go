@@ -83,8 +83,17 @@ func newMix(t *testing.T, http2 bool, edit func(*httpconn.Config, *route.Forward
 	table.Set(compiled)
 	m.cluster = table.Cluster(0)
 	m.registry.Add(stats.ClusterScope("web"), &m.cluster.Stats)
+	plain := forward
+	if c := forward.ConnectConfig; c != nil {
+		post := *c
+		connect := *c
+		plain.ConnectConfig, forward.ConnectConfig = nil, &connect
+		if connect.AllowPost = false; post.AllowPost {
+			plain.ConnectConfig = &post
+		}
+	}
 	routes, problems := route.Compile(&route.Config{Routes: []route.RouteConfig{
-		{Match: route.MatchConfig{Prefix: "/"}, Route: &forward},
+		{Match: route.MatchConfig{Prefix: "/"}, Route: &plain},
 		{Match: route.MatchConfig{ConnectMatcher: &route.ConnectMatcherConfig{}}, Route: &forward},
 	}}, func(string) (uint32, bool) { return 0, true }, nil)
 	if routes == nil {

@@ -26,6 +26,7 @@ type request struct {
 	cluster *pool.Cluster
 	host    *upstream.Host
 	x       pool.Exchange
+	tunnel  *tunnel // in place of x, where the route terminates the request; else nil
 	state   requestState
 
 	deadline    int64 // of the whole response, 0 none; runs from the end of the request
@@ -87,9 +88,12 @@ func (rq *request) prepare() {
 	s := rq.stream
 	rt, h := s.Route, &s.Request
 	rq.limits = rq.readLimits()
+	if rt.Terminates(h) { // neither times nor tries are of use to a tunnel
+		rq.limits = tryLimits{}
+	}
 	rq.retries = rq.limits.retries
 	rq.keepBody = rq.limits.on != 0
-	rq.grpc = filters.IsGRPC(h.Get(codec.FieldContentType))
+	rq.grpc = filters.IsGRPC(h.Get(codec.FieldContentType)) && !rt.Terminates(h)
 	if rq.limits.grpc && rq.limits.timeout > 0 {
 		rq.deadline = s.Now() + int64(rq.limits.timeout)
 		rq.rearm()
@@ -131,6 +135,9 @@ func (rq *request) attempt() filters.Verdict {
 	if s.Route.VirtualHost.IncludeRequestAttemptCount {
 		rq.router.scratch = appendUint(rq.router.scratch[:0], uint64(rq.attempts))
 		s.Request.Set(codec.FieldXEnvoyAttemptCount, rq.router.scratch)
+	}
+	if s.Route.Terminates(&s.Request) {
+		return rq.terminate()
 	}
 	switch rq.cluster.Lease(rq.host, prio, &rq.x, rq.fresh) {
 	case pool.LeaseReady:
@@ -187,6 +194,10 @@ func (rq *request) send() {
 
 // sendData takes a piece of the request's body.
 func (rq *request) sendData(b []byte, end bool) {
+	if rq.tunnel != nil {
+		rq.tunnel.send(b, end)
+		return
+	}
 	if rq.keepBody && !rq.keep(b) {
 		return
 	}
@@ -204,6 +215,10 @@ func (rq *request) sendData(b []byte, end bool) {
 
 // sendTrailers takes the trailers of the request.
 func (rq *request) sendTrailers(t *codec.Fields) {
+	if rq.tunnel != nil {
+		rq.tunnel.send(nil, true)
+		return
+	}
 	if rq.keepBody {
 		rq.trailers = t
 	}
@@ -473,6 +488,9 @@ func (rq *request) fail(why pool.ResetReason) {
 func (rq *request) abandon() {
 	rq.local = rq.x.LocalAddr()
 	rq.x.Cancel()
+	if rq.tunnel != nil {
+		rq.tunnel.leave()
+	}
 	rq.timer.Stop()
 	rq.state = stateEnded
 	rq.deadline, rq.tryDeadline, rq.held = 0, 0, false
@@ -482,6 +500,9 @@ func (rq *request) abandon() {
 func (rq *request) end() {
 	r := rq.router
 	rq.x.Cancel()
+	if rq.tunnel != nil {
+		rq.tunnel.leave()
+	}
 	rq.timer.Stop()
 	rq.releaseRetry()
 	rq.body.Free(r.loop.Arena())

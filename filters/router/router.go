@@ -175,14 +175,14 @@ func (r *Router) OnRequestTrailers(s *filters.Stream, t *codec.Fields) {
 // PauseResponse implements filters.Terminal.
 func (r *Router) PauseResponse(s *filters.Stream) {
 	if rq, _ := s.Upstream.(*request); rq != nil {
-		rq.x.PauseRead()
+		rq.pauseResponse()
 	}
 }
 
 // ResumeResponse implements filters.Terminal.
 func (r *Router) ResumeResponse(s *filters.Stream) {
 	if rq, _ := s.Upstream.(*request); rq != nil {
-		rq.x.ResumeRead()
+		rq.resumeResponse()
 	}
 }
 
@@ -219,6 +219,9 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	rec.UpstreamConnID = r.connID(rq.x.ConnID())
 	rec.UpstreamWireSent, rec.UpstreamWireReceived = rq.x.BytesSent(), rq.x.BytesReceived()
 	rec.UpstreamHeadSent, rec.UpstreamHeadReceived = rq.headSent, rq.headRecv
+	if rq.tunnel != nil {
+		rq.tunnel.describe(r, rec)
+	}
 	r.attempted = r.attempted[:0]
 	for _, t := range rq.tried {
 		r.attempted = append(r.attempted, accesslog.Attempt{Host: t.host.Name, Addr: t.host.Addr, ConnID: r.connID(t.conn)})

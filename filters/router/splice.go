@@ -19,6 +19,9 @@ func (rq *request) OnSpliced(n int64) { rq.stream.Down().Spliced(n) }
 // SpliceRequest implements filters.Terminal.
 func (r *Router) SpliceRequest(s *filters.Stream, n int64) bool {
 	rq, _ := s.Upstream.(*request)
+	if rq != nil && rq.tunnel != nil {
+		return !rq.paused && rq.tunnel.splice(s.Conn(), n)
+	}
 	if rq == nil || rq.keepBody || rq.paused || !rq.x.Active() || rq.state < stateSent || rq.state == stateBackoff {
 		return false
 	}

@@ -155,6 +155,12 @@ func (c *Cluster) AppendProxyHeader(dst []byte, info *ProxyInfo) []byte {
 	return c.settings.proxy.append(dst, info)
 }
 
+// AppendProxyHeader appends a header of a version, 1 or 2, that says no more than the addresses.
+func AppendProxyHeader(dst []byte, version int, info *ProxyInfo) []byte {
+	p := proxyHeader{v2: version == 2}
+	return p.append(dst, info)
+}
+
 // sendProxyHeader begins a connection with the header of the one exchange it will carry.
 func (c *conn) sendProxyHeader(x *Exchange) {
 	info := &c.pool.cluster.table.noProxyInfo
