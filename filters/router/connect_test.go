@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -333,4 +334,61 @@ func TestConnectHTTP2(t *testing.T) {
 	}
 	m.wantQuiet()
 	m.wantStats("downstream_cx_upgrades_total=2", "cluster.web.upstream_cx_total=2")
+}
+
+// fullListener returns the address of a host whose queue of connections is full: another one does not open.
+func fullListener(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return addr
+}
+
+// TestConnectTimeout: connect_timeout is that of the cluster, and a client may leave before.
+func TestConnectTimeout(t *testing.T) {
+	t.Parallel()
+	addr := fullListener(t)
+	full := func(timeout time.Duration) *mix {
+		return connectMix(t, func(_ *httpconn.Config, _ *route.ForwardConfig, u *upstream.Config) {
+			u.Hosts = []upstream.HostConfig{{Address: addr, Weight: 1}}
+			u.ConnectTimeout = timeout
+		}, echo)
+	}
+	m := full(100 * time.Millisecond)
+	_, _, resp := m.connect("early")
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 503 || !strings.Contains(string(body), "connection timeout") {
+		t.Errorf("%s %q", resp.Status, body)
+	}
+	m.wantStats("upstream_cx_connect_timeout=1", "upstream_cx_connect_fail=1")
+	m.wantQuiet()
+	m = full(time.Hour)
+	c, err := net.Dial("tcp", m.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(c, "CONNECT host.example:443 HTTP/1.1\r\nHost: host.example:443\r\n\r\n")
+	m.wantStats("cluster.web.upstream_cx_total=1")
+	_ = c.(*net.TCPConn).SetLinger(0)
+	_ = c.Close()
+	m.wantStats("upstream_rq_cancelled=1")
+	m.wantQuiet()
 }
