@@ -37,6 +37,7 @@ type Conn struct {
 	feeder *Conn // the conn whose splice ends here
 	high   int32 // watermarks of the queue
 	low    int32
+	most   uint32 // SetReadMax; 0 is no limit
 	pauses uint16 // PauseRead minus ResumeRead
 	errno  uint16
 	timer  timer.Timer

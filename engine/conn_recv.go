@@ -40,6 +40,9 @@ func (c *Conn) read() {
 				return
 			}
 		}
+		if most := front + int(c.most); c.most > 0 && most < len(buf) {
+			buf = buf[:most]
+		}
 		n, errno := c.recv(buf[front:])
 		if n <= 0 {
 			c.readEnd(n, errno)
@@ -259,6 +262,10 @@ func (c *Conn) dropKept() {
 	c.loop.freeKept(c.kept)
 	c.kept = nil
 }
+
+// SetReadMax bounds what one read brings, in bytes; 0 is no limit but the loop's. For a reader that knows how little it can
+// pass on: what it was shown and cannot use takes memory until it can. Plain conns only; a splice is not bounded.
+func (c *Conn) SetReadMax(n int) { c.most = uint32(n) }
 
 // PauseRead stops OnData until ResumeRead has been called as often. Bytes already read
 // and not consumed are kept; the kernel holds the rest and slows the peer down.

@@ -254,3 +254,28 @@ func FuzzConnRead(f *testing.F) {
 		}
 	})
 }
+
+// TestConnReadMax: a reader that can pass on little is shown little, and what it leaves grows by as much with each read.
+func TestConnReadMax(t *testing.T) {
+	t.Parallel()
+	tl := enginetest.NewLoop(t)
+	rec := enginetest.NewRecorder()
+	c, peer := tl.Pair(rec)
+	c.SetReadMax(3)
+	rec.DataFunc = func(b []byte) int {
+		if len(b) < 6 {
+			return 0
+		}
+		c.PauseRead()
+		return 4
+	}
+	peer.Write("abcdefghij")
+	tl.Settle()
+	rec.Want(t, `data "abc"`, `data "abcdef"`)
+	c.SetReadMax(0)
+	rec.DataFunc = nil
+	c.ResumeRead()
+	tl.Settle()
+	rec.Want(t, `data "ef"`, `data "ghij"`)
+	wantNoBlocks(t, tl)
+}

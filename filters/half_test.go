@@ -3,6 +3,7 @@ package filters
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -304,6 +305,7 @@ func (m *model) Informational(*codec.ResponseHead) {}
 func (m *model) ClearRoute() bool                  { return true }
 func (m *model) Retry()                            {}
 func (m *model) MaySplice(int64) bool              { return false }
+func (m *model) ResponseRoom() int                 { return math.MaxInt }
 func (m *model) SpliceBegun(int64)                 {}
 func (m *model) Spliced(int64)                     {}
 

@@ -97,6 +97,9 @@ type Downstream interface {
 	// negative, may go to Conn without passing the filters; SpliceBegun tells that they do, and
 	// Spliced how many have.
 	MaySplice(n int64) bool
+	// ResponseRoom returns how many bytes of the response's body the peer takes now, as far as its protocol says
+	// so: math.MaxInt where it does not.
+	ResponseRoom() int
 	SpliceBegun(n int64)
 	Spliced(n int64)
 	// ClearRoute makes the match run again. It reports false, and does nothing, when the request

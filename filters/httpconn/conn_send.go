@@ -1,6 +1,7 @@
 package httpconn
 
 import (
+	"math"
 	"time"
 
 	"millrace/codec"
@@ -192,3 +193,6 @@ func (c *conn) release(s *stream) {
 		c.idle()
 	}
 }
+
+// room implements wire: HTTP/1.1 has no windows.
+func (c *conn) room(*stream) int { return math.MaxInt }

@@ -197,6 +197,9 @@ func (c *conn2) enqueue(s *stream) {
 	}
 }
 
+// room implements wire: what the windows let through.
+func (c *conn2) room(s *stream) int { return c.codec.Writable(s.id) }
+
 // unlist takes s off the list of those that wait.
 func (c *conn2) unlist(s *stream) {
 	if !s.waits {

@@ -22,6 +22,9 @@ type spliced struct {
 	left int64
 }
 
+// ResponseRoom implements filters.Downstream.
+func (s *stream) ResponseRoom() int { return s.wire.room(s) }
+
 // MaySplice implements filters.Downstream.
 func (s *stream) MaySplice(n int64) bool {
 	if s.Info.ResponseBytes < spliceAfterBytes || !worthSplicing(n) || !s.outgoing || s.full ||

@@ -31,6 +31,8 @@ type wire interface {
 	sendTrailers(s *stream, t *codec.Fields)
 	// closeWrite follows the end of the response of a tunnel whose request goes on.
 	closeWrite()
+	// room returns how many bytes of a body the peer takes now.
+	room(s *stream) int
 	// pauseRequest stops that more of the request is passed on; counted. resumeRequest takes one back.
 	pauseRequest(s *stream)
 	resumeRequest(s *stream)

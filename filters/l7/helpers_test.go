@@ -2,6 +2,7 @@ package l7
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,7 @@ func (f *fakeDownstream) SendLocalReply(r filters.LocalReply) {
 func (f *fakeDownstream) ResetResponse(details string)        { f.note("reset %s", details) }
 func (f *fakeDownstream) Informational(h *codec.ResponseHead) { f.note("informational %d", h.Status) }
 func (f *fakeDownstream) MaySplice(int64) bool                { return false }
+func (f *fakeDownstream) ResponseRoom() int                   { return math.MaxInt }
 func (f *fakeDownstream) SpliceBegun(int64)                   {}
 func (f *fakeDownstream) Spliced(int64)                       {}
 

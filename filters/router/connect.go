@@ -297,5 +297,6 @@ func (rq *request) resumeResponse() {
 		rq.tunnel.resume()
 		return
 	}
+	rq.boundReads()
 	rq.x.ResumeRead()
 }

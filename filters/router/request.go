@@ -1,6 +1,8 @@
 package router
 
 import (
+	"math"
+
 	"millrace/codec"
 	"millrace/engine"
 	"millrace/engine/timer"
@@ -167,6 +169,7 @@ func (rq *request) send() {
 	complete := s.Ended(filters.Request)
 	end := complete && rq.body.Len() == 0 && rq.trailers == nil
 	rq.tried[len(rq.tried)-1].conn = rq.x.ConnID()
+	rq.boundReads()
 	rq.headSent = uint32(rq.x.SendHead(&s.Request, end))
 	for i := 0; i < rq.body.Pieces(); i++ {
 		last := i == rq.body.Pieces()-1
@@ -190,6 +193,24 @@ func (rq *request) send() {
 		rq.held = false
 		s.ResumeSink(filters.Request)
 	}
+}
+
+// readMin is the least that a read of a response brings, however little downstream takes: its head has to come, too.
+const readMin = 4 << 10
+
+// boundReads lets reads of the response bring no more than downstream takes now. What it does not take waits in our
+// memory, and a client of HTTP/2 can have many streams of which it takes nothing.
+func (rq *request) boundReads() {
+	if rq.stream.Request.Version < codec.Version20 {
+		return
+	}
+	room := rq.stream.Down().ResponseRoom()
+	if room == math.MaxInt {
+		room = 0
+	} else {
+		room = max(room, readMin)
+	}
+	rq.x.SetReadMax(room)
 }
 
 // sendData takes a piece of the request's body.

@@ -103,6 +103,7 @@ func (c *conn) detach() {
 	for ; x.pauses > 0; x.pauses-- {
 		c.ec.ResumeRead()
 	}
+	c.ec.SetReadMax(0)
 	x.bytesOut, x.bytesIn = x.BytesSent(), x.BytesReceived()
 	x.written = x.bytesOut > 0
 	x.free()

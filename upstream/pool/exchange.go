@@ -212,6 +212,14 @@ func (x *Exchange) PauseRead() {
 	}
 }
 
+// SetReadMax bounds what one read of the response brings, in bytes, until the exchange ends; 0 is no limit. On a
+// connection that others share it does nothing: there the window of the stream is the bound.
+func (x *Exchange) SetReadMax(n int) {
+	if x.conn != nil {
+		x.conn.ec.SetReadMax(n)
+	}
+}
+
 // ResumeRead takes one PauseRead back. What was kept is passed on later in the turn.
 func (x *Exchange) ResumeRead() {
 	if x.state != exchangeActive || x.pauses == 0 {
