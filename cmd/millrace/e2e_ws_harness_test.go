@@ -274,9 +274,11 @@ func wsDial(t *testing.T, version int, addr, path string) (*wsConn, http.Header,
 // wsDial2 does it with extended CONNECT.
 func wsDial2(t *testing.T, addr, path string) (*wsConn, http.Header, int) {
 	t.Helper()
+	//lint:ignore SA1019 the transport of net/http has no extended CONNECT
 	tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", addr)
 	}}
+	//lint:ignore SA1019 the transport of net/http has no extended CONNECT
 	t.Cleanup(tr.CloseIdleConnections)
 	in, out := io.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -287,6 +289,7 @@ func wsDial2(t *testing.T, addr, path string) (*wsConn, http.Header, int) {
 	}
 	req.Host = "chat.example"
 	req.Header = http.Header{":protocol": {"websocket"}, "Sec-Websocket-Version": {"13"}}
+	//lint:ignore SA1019 the transport of net/http has no extended CONNECT
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
 		t.Fatalf("extended CONNECT: %v", err)

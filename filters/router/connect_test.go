@@ -167,11 +167,11 @@ func TestConnectBroken(t *testing.T) {
 		_, err := io.ReadFull(c, b)
 		lost <- err
 	})
-	c, r, _ := m.connect("r")
+	_, r, _ := m.connect("r")
 	if _, err := r.ReadByte(); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("the host's reset: %v", err)
 	}
-	c, _, _ = m.connect("x")
+	c, _, _ := m.connect("x")
 	_ = c.SetLinger(0)
 	_ = c.Close()
 	if err := <-lost; err == nil || errors.Is(err, io.EOF) {

@@ -352,9 +352,7 @@ func TestHostsOfHTTP1(t *testing.T) {
 			_ = c.Close()
 		}
 		for _, want := range tt.want {
-			if strings.Contains(want, "%d") {
-				want = strings.Replace(want, "%d", fmt.Sprint(id), 1)
-			}
+			want = strings.Replace(want, "%d", fmt.Sprint(id), 1)
 			got, payload := client.next()
 			for strings.HasPrefix(want, "RST") && strings.HasPrefix(got, "DATA") {
 				got, payload = client.next()
