@@ -303,8 +303,8 @@ func (x *xorTransport) Read(w *engine.Wire, dst []byte) (int, error) {
 	return n, err
 }
 
-func (x *xorTransport) Write(w *engine.Wire, b []byte) error {
-	enc := bytes.Clone(b)
+func (x *xorTransport) Write(w *engine.Wire, v [][]byte) error {
+	enc := bytes.Join(v, nil)
 	for i := range enc {
 		enc[i] ^= 0x20
 	}

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -349,11 +350,11 @@ func (u *upper) Read(w *engine.Wire, dst []byte) (int, error) {
 	return n, err
 }
 
-func (u *upper) Write(w *engine.Wire, b []byte) error {
+func (u *upper) Write(w *engine.Wire, v [][]byte) error {
 	if u.fail != nil {
 		return u.fail
 	}
-	for _, c := range b {
+	for _, c := range bytes.Join(v, nil) {
 		if _, err := w.Write([]byte{c ^ 0x20}); err != nil {
 			return err
 		}

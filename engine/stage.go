@@ -20,6 +20,7 @@ type stage struct {
 	home  []byte // the buffer of stageBytes; buf may outgrow it for a while
 	refs  [refsMax]stageRef
 	iov   [2*refsMax + 1]sys.Iovec
+	parts [2*refsMax + 1][]byte // for list
 }
 
 // stageRef is memory to be written after the first at bytes of the buffer.
@@ -40,6 +41,7 @@ func (s *stage) reset() {
 	s.buf = s.buf[:0]
 	if s.count > 0 {
 		clear(s.refs[:s.count])
+		clear(s.parts[:2*s.count+1])
 		s.count, s.sum = 0, 0
 	}
 }
@@ -51,6 +53,24 @@ func (s *stage) vector() []sys.Iovec {
 		if len(b) > 0 {
 			v = v[:len(v)+1]
 			sys.SetIovec(&v[len(v)-1], b)
+		}
+	}
+	for i := range s.count {
+		r := &s.refs[i]
+		add(s.buf[done:r.at])
+		add(r.b)
+		done = r.at
+	}
+	add(s.buf[done:])
+	return v
+}
+
+// list lists the staged pieces in order, for a transport.
+func (s *stage) list() [][]byte {
+	v, done := s.parts[:0], 0
+	add := func(b []byte) {
+		if len(b) > 0 {
+			v = append(v, b)
 		}
 	}
 	for i := range s.count {

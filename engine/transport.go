@@ -28,9 +28,9 @@ type Transport interface {
 	// Read decrypts into dst. It may return bytes and an error; ErrWouldBlock when it
 	// has used up the wire, io.EOF at an orderly end.
 	Read(w *Wire, dst []byte) (n int, err error)
-	// Write encrypts all of b to the wire. It never would block: what the socket does
-	// not take is queued.
-	Write(w *Wire, b []byte) error
+	// Write encrypts the pieces of v, in order, as the one stretch of bytes that they are. It never
+	// would block: what the socket does not take is queued. v and its bytes are valid during the call.
+	Write(w *Wire, v [][]byte) error
 	// CloseWrite writes the transport's own end of data to the wire (close_notify).
 	CloseWrite(w *Wire)
 	// Close gives up what the transport holds.
@@ -163,15 +163,27 @@ func (w *Wire) Read(b []byte) (int, error) {
 	return 0, errno
 }
 
-// Write queues bytes for the socket. It takes all of them. They leave at the end of the event.
+// Write gives bytes to the socket, and queues those that it does not take: it takes all of them. Those of
+// a conn in batch mode leave at the end of the turn.
 func (w *Wire) Write(b []byte) (int, error) {
 	c := w.conn
-	if w.gone() || c.flags&flagBroken != 0 {
+	switch {
+	case w.gone():
 		return 0, io.ErrClosedPipe
+	case c.flags&flagBroken != 0 || len(b) == 0:
+		return len(b), nil // swallowed: OnClose is on its way
 	}
-	if len(b) > 0 {
-		c.growQueue(len(b))
-		c.out.Append(b)
+	rest, batch := b, c.flags&flagBatch != 0 && !c.loop.flushing
+	if c.out == nil && c.flags&flagWritable != 0 && !batch {
+		n, ok := c.send(b)
+		if !ok {
+			return len(b), nil
+		}
+		rest = b[n:]
+	}
+	if len(rest) > 0 {
+		c.growQueue(len(rest))
+		c.out.Append(rest)
 		c.loop.markDirty(c)
 	}
 	return len(b), nil
@@ -302,24 +314,11 @@ func (c *Conn) TransportError() error {
 
 // stageToWire encrypts what is staged.
 func (c *Conn) stageToWire(s *stage) {
-	w, done := c.wire, 0
-	for i := range s.count {
-		r := &s.refs[i]
-		w.put(s.buf[done:r.at])
-		w.put(r.b)
-		done = r.at
-	}
-	w.put(s.buf[done:])
-	if c.flags&flagBatch == 0 && c.out != nil && c.flags&flagWritable != 0 {
-		c.flushQueue()
-	}
-}
-
-func (w *Wire) put(b []byte) {
-	if len(b) == 0 || w.err != nil {
+	w := c.wire
+	if w.err != nil {
 		return
 	}
-	if err := w.t.Write(w, b); err != nil {
+	if err := w.t.Write(w, s.list()); err != nil {
 		w.Fail(err)
 	}
 }

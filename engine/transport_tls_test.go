@@ -87,9 +87,13 @@ func (t *tlsTransport) flush() {
 }
 
 func (t *tlsTransport) Read(_ *engine.Wire, dst []byte) (int, error) { return t.conn.Read(dst) }
-func (t *tlsTransport) Write(_ *engine.Wire, b []byte) error {
-	_, err := t.conn.Write(b)
-	return err
+func (t *tlsTransport) Write(_ *engine.Wire, v [][]byte) error {
+	for _, b := range v {
+		if _, err := t.conn.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 func (t *tlsTransport) CloseWrite(*engine.Wire) { t.conn.CloseWrite() }
 func (t *tlsTransport) Close() {

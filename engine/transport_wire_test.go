@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"net"
 	"syscall"
 	"testing"
@@ -31,8 +32,8 @@ func (t *holdTransport) Read(w *engine.Wire, dst []byte) (int, error) {
 	return w.Read(dst)
 }
 
-func (t *holdTransport) Write(w *engine.Wire, b []byte) error {
-	_, err := w.Write(b)
+func (t *holdTransport) Write(w *engine.Wire, v [][]byte) error {
+	_, err := w.Write(bytes.Join(v, nil))
 	return err
 }
 func (t *holdTransport) CloseWrite(*engine.Wire) {}

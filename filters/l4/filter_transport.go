@@ -169,16 +169,22 @@ func (t *filterTransport) resume() bool {
 }
 
 // Write implements engine.Transport.
-func (t *filterTransport) Write(w *engine.Wire, b []byte) error {
+func (t *filterTransport) Write(w *engine.Wire, v [][]byte) error {
 	t.wire = w
-	if !t.write(b, false) {
-		return errFilterClosed
+	for _, b := range v {
+		if !t.write(b, false) {
+			return errFilterClosed
+		}
 	}
-	if t.inner == nil {
-		_, err := w.Write(b)
-		return err
+	if t.inner != nil {
+		return t.inner.Write(w, v)
 	}
-	return t.inner.Write(w, b)
+	for _, b := range v {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write shows b to the write filters, the last one first. It reports whether none of them closed.

@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -396,10 +397,10 @@ func (x *xorTransport) Read(w *engine.Wire, dst []byte) (int, error) {
 	return n, err
 }
 
-func (x *xorTransport) Write(w *engine.Wire, b []byte) error {
-	out := make([]byte, len(b))
-	for i := range b {
-		out[i] = b[i] ^ 0x20
+func (x *xorTransport) Write(w *engine.Wire, v [][]byte) error {
+	out := bytes.Join(v, nil)
+	for i := range out {
+		out[i] ^= 0x20
 	}
 	_, err := w.Write(out)
 	return err

@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -515,8 +516,8 @@ func (f *fakeTLS) Handshake(w *engine.Wire) (bool, error) {
 
 func (f *fakeTLS) Read(w *engine.Wire, b []byte) (int, error) { return w.Read(b) }
 
-func (f *fakeTLS) Write(w *engine.Wire, b []byte) error {
-	_, err := w.Write(b)
+func (f *fakeTLS) Write(w *engine.Wire, v [][]byte) error {
+	_, err := w.Write(bytes.Join(v, nil))
 	return err
 }
 
