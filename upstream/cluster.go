@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"millrace/engine"
 )
@@ -29,8 +30,31 @@ type Cluster struct {
 	// Budgets bound the cost by [Priority]. They and their counts survive reloads.
 	Budgets [2]*Budget
 
-	weights []uint32 // of Hosts; see Apply
+	// Tables makes what a policy needs of a bucket for all loops, such as a ring. Nil for most policies; set before
+	// the loops see the cluster.
+	Tables func(*Bucket) any
+
+	members []member // of Hosts
 	slots   uint32   // one above the largest Host.Slot
+
+	version uint64                  // of set; kept by control
+	set     atomic.Pointer[HostSet] // written by control
+}
+
+// member is a host as a cluster has it.
+type member struct {
+	host     *Host
+	weight   uint32
+	priority uint8
+	locality *Locality // nil for none
+}
+
+// place returns its locality and priority.
+func (m *member) place() localityAt {
+	if m.locality == nil {
+		return localityAt{priority: m.priority}
+	}
+	return localityAt{Locality: *m.locality, priority: m.priority}
 }
 
 // New builds a cluster. Hosts whose address prev has too are taken over from it, so that
@@ -55,17 +79,34 @@ func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cluster %q: hosts[%d]: %w", cfg.Name, i, err)
 		}
-		h, weight := old[a], max(cfg.Hosts[i].Weight, 1)
-		if h == nil {
-			h = newHost(a, weight)
+		hc := &cfg.Hosts[i]
+		m := member{host: old[a], weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
+		if m.host == nil {
+			m.host = newHost(a, m.weight)
 		}
-		c.Hosts, c.weights = append(c.Hosts, h), append(c.weights, weight)
+		c.Hosts, c.members = append(c.Hosts, m.host), append(c.members, m)
 	}
 	if err := c.checkUnique(); err != nil {
 		return nil, err
 	}
 	c.assignSlots(prev)
+	if prev != nil {
+		c.version = prev.version
+	}
+	c.Rebuild()
 	return c, nil
+}
+
+// HostSet returns the hosts as they are sorted now.
+func (c *Cluster) HostSet() *HostSet { return c.set.Load() }
+
+// Rebuild sorts the hosts by their health now. The loops take the new set up when they are told: see pool.Table.Refresh.
+// Called on the control goroutine.
+func (c *Cluster) Rebuild() {
+	c.version++
+	o := c.Config.setOptions()
+	o.version, o.table = c.version, c.Tables
+	c.set.Store(newHostSet(c.members, &o))
 }
 
 // checkUnique refuses two hosts at one address: they would share pools and counters.
@@ -107,8 +148,8 @@ func (c *Cluster) Slots() int { return int(c.slots) }
 // Apply puts what hosts and budgets share with the previous cluster into force: weights and
 // thresholds. Each loop calls it when it takes the cluster up; only the first call changes anything.
 func (c *Cluster) Apply() {
-	for i, h := range c.Hosts {
-		h.weight.Store(c.weights[i])
+	for i := range c.members {
+		c.members[i].host.weight.Store(c.members[i].weight)
 	}
 	for p, b := range c.Budgets {
 		b.SetLimits(c.Config.CircuitBreakers.Thresholds(Priority(p)))

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
-
-	"millrace/engine"
 )
 
 // newTestCluster builds a cluster of hosts 127.0.0.1:<port>, of weight 1.
@@ -110,34 +108,6 @@ func TestHostHealth(t *testing.T) {
 	}
 }
 
-func TestHostSet(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		hosts, sick int
-		panics      bool
-		usable      int
-	}{
-		{0, 0, false, 0},
-		{1, 0, false, 1},
-		{1, 1, true, 1},
-		{2, 1, false, 1},
-		{3, 2, true, 3},
-		{4, 2, false, 2},
-	} {
-		var hosts []*Host
-		for i := range tt.hosts {
-			h := newHost(engine.Addr{}, 1)
-			h.SetHealth(FailedActiveCheck, i < tt.sick)
-			hosts = append(hosts, h)
-		}
-		hs := NewHostSet(hosts, 1)
-		if hs.Panic != tt.panics || len(hs.Usable()) != tt.usable {
-			t.Errorf("%d of %d sick: panic %t, %d usable; want %t, %d",
-				tt.sick, tt.hosts, hs.Panic, len(hs.Usable()), tt.panics, tt.usable)
-		}
-	}
-}
-
 func TestMembershipStats(t *testing.T) {
 	t.Parallel()
 	a := newTestCluster(t, nil, 80, 81)
@@ -150,6 +120,7 @@ func TestMembershipStats(t *testing.T) {
 		t.Errorf("after an equal set: total %d, healthy %d, change %d; want 2, 2, 1", s.Total.Load(), s.Healthy.Load(), s.Change.Load())
 	}
 	c.Hosts[0].SetHealth(FailedOutlier, true)
+	c.Rebuild()
 	s.Update(c, b)
 	if s.Total.Load() != 1 || s.Healthy.Load() != 0 || s.Change.Load() != 2 {
 		t.Errorf("after a loss: total %d, healthy %d, change %d; want 1, 0, 2", s.Total.Load(), s.Healthy.Load(), s.Change.Load())

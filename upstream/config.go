@@ -27,6 +27,7 @@ type Config struct {
 	LbPolicy string `json:"lb_policy" default:"round_robin" enum:"round_robin,least_request,random"`
 	// LeastRequest configures the policy "least_request".
 	LeastRequest LeastRequestConfig `json:"least_request_lb_config"`
+	BalanceConfig
 	// Hosts are the endpoints. A cluster without hosts answers 503 with flag UH.
 	Hosts []HostConfig `json:"hosts" v3:"load_assignment.endpoints.lb_endpoints"`
 	// CircuitBreakers bound what the cluster may cost, for all loops together.
@@ -72,6 +73,11 @@ type HostConfig struct {
 	Address string `json:"address" required:"true" v3:"endpoint.address"`
 	// Weight is the host's share relative to its neighbours. 1 to 1000000. Default 1.
 	Weight uint32 `json:"weight" default:"1" min:"1" max:"1000000" v3:"load_balancing_weight"`
+	// Priority is 0 for the hosts that are wanted most. Others get requests as far as those of the priorities before
+	// are not well enough. Default 0.
+	Priority uint8 `json:"priority" default:"0" max:"127" v3:"load_assignment.endpoints.priority"`
+	// Locality is where the host is. Absent: unknown.
+	Locality *Locality `json:"locality" v3:"load_assignment.endpoints.locality"`
 }
 
 // DecodeConfigString takes the short form: an address of weight 1.
@@ -146,6 +152,7 @@ func DefaultConfig(name string) Config {
 		HTTP2:          DefaultHTTP2Config(),
 		LbPolicy:       "round_robin",
 		LeastRequest:   LeastRequestConfig{ChoiceCount: 2},
+		BalanceConfig:  DefaultBalanceConfig(),
 		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
 			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests, MaxRetries: t.MaxRetries},
 		IdleTimeout:                   time.Hour,
@@ -180,6 +187,7 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 	c.checkSource(report)
 	c.checkProxyProtocol(report)
 	c.checkProtocol(report)
+	c.checkBalance(report)
 	b := &c.CircuitBreakers
 	if b.Default != nil && b.direct() != DefaultThresholds() {
 		report("circuit_breakers", "thresholds stand both here and in \"default\"", "write them in one place")

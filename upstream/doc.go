@@ -6,8 +6,8 @@
 //
 //	control goroutine                       every loop
 //	Config ── New ──▶ Cluster ── posted ──▶ pool.Table.Set
-//	                   │  │
-//	                   │  └ Budget  connections, pending, requests, retries: atomics
+//	                   ├ HostSet    hosts by priority, health and locality: replaced, never changed
+//	                   ├ Budget     connections, pending, requests, retries: atomics
 //	                   └ Host       active requests, health flags: atomics
 //
 // # Ownership
@@ -15,7 +15,7 @@
 // A [Cluster] is built by the control goroutine and read-only from then on, but for the
 // atomics of its hosts and budgets. Those survive a reload: [New] takes the hosts whose
 // address stays, and the budgets, over from the cluster it replaces. Everything a loop keeps
-// to itself ([HostSet], [ClusterStats]) is owned by upstream/pool.
+// to itself ([ClusterStats]) is owned by upstream/pool.
 //
 // # Limits
 //

@@ -6,14 +6,49 @@ import (
 	"millrace/engine"
 )
 
-// HealthFlag is a reason not to send requests to a host.
+// HealthFlag is something that speaks against sending requests to a host.
 type HealthFlag uint32
 
 const (
-	FailedActiveCheck HealthFlag = 1 << iota // active health checks fail
-	FailedOutlier                            // ejected by outlier detection
-	FailedDiscovery                          // marked unhealthy by where it came from
+	FailedActiveCheck   HealthFlag = 1 << iota // active health checks fail
+	FailedOutlier                              // ejected by outlier detection
+	FailedDiscovery                            // marked unhealthy by where it came from
+	DegradedActiveCheck                        // passes its checks with x-envoy-degraded
+	DegradedDiscovery                          // marked degraded by where it came from
+	PendingActiveCheck                         // new, and waits for its first check
+	ExcludedImmediate                          // has said x-envoy-immediate-health-check-fail
+	ActiveCheckTimeout                         // FailedActiveCheck is because of a timeout
+	PendingRemoval                             // gone from where it came from, kept while its checks pass
 )
+
+const (
+	unhealthyFlags = FailedActiveCheck | FailedOutlier | FailedDiscovery
+	degradedFlags  = DegradedActiveCheck | DegradedDiscovery
+	excludedFlags  = PendingActiveCheck | ExcludedImmediate
+)
+
+// HealthClass is the health of a host as far as balancing cares.
+type HealthClass uint8
+
+const (
+	Healthy   HealthClass = iota
+	Degraded              // used when the healthy ones are too few
+	Unhealthy             // used in panic only
+)
+
+// Class returns what the flags come to.
+func (f HealthFlag) Class() HealthClass {
+	switch {
+	case f&unhealthyFlags != 0:
+		return Unhealthy
+	case f&degradedFlags != 0:
+		return Degraded
+	}
+	return Healthy
+}
+
+// Excluded reports whether the host does not count, neither as well nor as ill, in what share of a priority is well.
+func (f HealthFlag) Excluded() bool { return f&excludedFlags != 0 }
 
 // Host is one endpoint of a cluster, shared by all loops.
 //
@@ -58,76 +93,23 @@ func (h *Host) Slot() int { return int(h.slot) }
 // reload, so policies that add weights up read it once for each version of their HostSet.
 func (h *Host) Weight() uint32 { return h.weight.Load() }
 
-// Healthy reports whether nothing speaks against sending requests to the host.
-func (h *Host) Healthy() bool { return h.health.Load() == 0 }
+// Healthy reports whether the host is not failed. It may be degraded.
+func (h *Host) Healthy() bool { return h.Health().Class() != Unhealthy }
 
 // Health returns the flags set now.
 func (h *Host) Health() HealthFlag { return HealthFlag(h.health.Load()) }
 
-// SetHealth sets or clears a flag and reports whether the host is healthy now but was not
-// before, or the other way round. The loops see it after pool.Table.Refresh.
+// SetHealth sets or clears a flag and reports whether balancing has to hear of it. The loops do when a new HostSet
+// reaches them: see [Cluster.Rebuild].
 func (h *Host) SetHealth(f HealthFlag, on bool) (changed bool) {
 	for {
-		old := h.health.Load()
-		now := old &^ uint32(f)
+		old := HealthFlag(h.health.Load())
+		now := old &^ f
 		if on {
-			now = old | uint32(f)
+			now = old | f
 		}
-		if h.health.CompareAndSwap(old, now) {
-			return (old == 0) != (now == 0)
-		}
-	}
-}
-
-// healthyPanicPct is the share of healthy hosts below which all hosts are used: sending some
-// requests to hosts that look dead is better than burying the few that live. As
-// healthy_panic_threshold in Envoy.
-const healthyPanicPct = 50
-
-// HostSet is what a [Balancer] sees: the hosts of a cluster on one loop, as of one moment.
-// It is replaced, never changed.
-type HostSet struct {
-	All     []*Host
-	Healthy []*Host
-	// Version differs between any two sets of a loop; policies keep tables for one version.
-	Version uint64
-	// Panic says that less than healthyPanicPct of the hosts are healthy, so all are used.
-	Panic bool
-}
-
-// NewHostSet sorts hosts by their health now.
-func NewHostSet(hosts []*Host, version uint64) *HostSet {
-	hs := &HostSet{All: hosts, Version: version}
-	for _, h := range hosts {
-		if h.Healthy() {
-			hs.Healthy = append(hs.Healthy, h)
+		if h.health.CompareAndSwap(uint32(old), uint32(now)) {
+			return old.Class() != now.Class() || old.Excluded() != now.Excluded()
 		}
 	}
-	hs.Panic = 100*len(hs.Healthy) < healthyPanicPct*len(hosts)
-	return hs
-}
-
-// Usable returns the hosts to pick from: the healthy ones, or in panic all.
-func (hs *HostSet) Usable() []*Host {
-	if hs.Panic {
-		return hs.All
-	}
-	return hs.Healthy
-}
-
-// Pick is what a policy may look at besides the hosts.
-type Pick struct {
-	// Random is the request's random value, the same for each attempt.
-	Random uint64
-	// Attempt is 0 for the first try of a request and counts its retries.
-	Attempt int
-	// Hash is the request's hash for policies that keep it with one host. Only valid if HashSet.
-	Hash    uint64
-	HashSet bool
-}
-
-// Balancer picks the host of a request. One belongs to one cluster on one loop.
-type Balancer interface {
-	// Pick returns one of hs.Usable(), nil only when that is empty.
-	Pick(hs *HostSet, p *Pick) *Host
 }

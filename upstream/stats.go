@@ -103,9 +103,11 @@ type ClusterStats struct {
 // MembershipStats counts the hosts of one cluster, under cluster.<name>. The control goroutine
 // keeps one for each cluster: as a sum over loops it would count each host several times.
 type MembershipStats struct {
-	Total   stats.Gauge   `stat:"membership_total" help:"hosts"`
-	Healthy stats.Gauge   `stat:"membership_healthy" help:"healthy hosts"`
-	Change  stats.Counter `stat:"membership_change" help:"changes of the set of hosts"`
+	Total    stats.Gauge   `stat:"membership_total" help:"hosts"`
+	Healthy  stats.Gauge   `stat:"membership_healthy" help:"healthy hosts"`
+	Degraded stats.Gauge   `stat:"membership_degraded" help:"hosts that are used when the healthy ones are too few"`
+	Excluded stats.Gauge   `stat:"membership_excluded" help:"hosts that do not count in what share is healthy: before their first check, or failed at once"`
+	Change   stats.Counter `stat:"membership_change" help:"changes of the set of hosts"`
 }
 
 // BreakerStats shows a [Budget], under cluster.<name>.circuit_breakers.<priority>.
@@ -159,15 +161,17 @@ func (s *ClusterStats) CountTime(us uint64, internal bool) {
 
 // Update brings the numbers up to date with c, which replaced prev or nil.
 func (s *MembershipStats) Update(c, prev *Cluster) {
-	healthy := 0
-	for _, h := range c.Hosts {
-		if h.Healthy() {
-			healthy++
-		}
-	}
-	s.Total.Set(int64(len(c.Hosts)))
-	s.Healthy.Set(int64(healthy))
+	s.Refresh(c)
 	if prev == nil || !slices.Equal(c.Hosts, prev.Hosts) {
 		s.Change.Inc()
 	}
+}
+
+// Refresh is Update for hosts that have only changed their health.
+func (s *MembershipStats) Refresh(c *Cluster) {
+	hs := c.HostSet()
+	s.Total.Set(int64(len(hs.Hosts)))
+	s.Healthy.Set(int64(hs.Healthy()))
+	s.Degraded.Set(int64(hs.Degraded()))
+	s.Excluded.Set(int64(hs.Excluded()))
 }

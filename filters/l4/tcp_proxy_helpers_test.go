@@ -177,8 +177,8 @@ type tcpInTurn struct {
 	n   int
 }
 
-func (b *tcpInTurn) Pick(hs *upstream.HostSet, _ *upstream.Pick) *upstream.Host {
-	hosts := hs.Usable()
+func (b *tcpInTurn) Pick(set *upstream.Bucket, _ *upstream.Pick) *upstream.Host {
+	hosts := set.Hosts
 	if len(hosts) == 0 {
 		return nil
 	}

@@ -536,6 +536,7 @@ func TestTCPProxyHostFails(t *testing.T) {
 		client, server := w.pair()
 		c := w.table.Cluster(0)
 		c.Shared().Hosts[0].SetHealth(upstream.FailedActiveCheck, true)
+		c.Shared().Rebuild()
 		w.table.Refresh(0)
 		if !closes {
 			client.Write("x")

@@ -39,8 +39,8 @@ type udpWorld struct {
 // udpTurns is a balancer for tests: by the hash if there is one, else in turn.
 type udpTurns struct{ n int }
 
-func (b *udpTurns) Pick(hs *upstream.HostSet, p *upstream.Pick) *upstream.Host {
-	hosts := hs.Usable()
+func (b *udpTurns) Pick(set *upstream.Bucket, p *upstream.Pick) *upstream.Host {
+	hosts := set.Hosts
 	switch {
 	case len(hosts) == 0:
 		return nil

@@ -268,10 +268,12 @@ func TestUDPProxyUnhealthy(t *testing.T) {
 	w.roundTrip(client, two, "ask", "answer") // the balancer begins there
 	hosts := w.shared["c"].Hosts
 	hosts[1].SetHealth(upstream.FailedActiveCheck, true)
+	w.shared["c"].Rebuild()
 	w.table.Refresh(0)
 	w.roundTrip(client, one, "moves", "on")
 	w.roundTrip(client, one, "and", "stays")
 	hosts[0].SetHealth(upstream.FailedActiveCheck, true) // none is well: it stays
+	w.shared["c"].Rebuild()
 	w.table.Refresh(0)
 	w.roundTrip(client, one, "no", "better")
 	if w.proxy.Conns() != 1 || w.stat("udp.dns.downstream_sess_total") != 2 {

@@ -13,7 +13,7 @@ import (
 // divided by weight. An idle cluster so spreads as the weights say (the first drawn wins a
 // tie), and a busy one keeps the load per weight level.
 type leastRequest struct {
-	weights weights
+	weights perBucket[weights]
 	choices int
 	rng     *rand.Rand
 }
@@ -23,24 +23,24 @@ func newLeastRequest(cfg *upstream.Config, rng *rand.Rand) upstream.Balancer {
 }
 
 // Pick implements [upstream.Balancer].
-func (p *leastRequest) Pick(hs *upstream.HostSet, _ *upstream.Pick) *upstream.Host {
-	p.weights.follow(hs)
-	switch len(p.weights.hosts) {
+func (p *leastRequest) Pick(b *upstream.Bucket, _ *upstream.Pick) *upstream.Host {
+	switch len(b.Hosts) {
 	case 0:
 		return nil
 	case 1:
-		return p.weights.hosts[0]
+		return b.Hosts[0]
 	}
-	best := p.weights.draw(p.rng)
+	w := p.weights.at(b)
+	best := w.draw(b, p.rng)
 	for range p.choices - 1 {
-		if h := p.weights.draw(p.rng); h != best && lessBusy(h, best) {
-			best = h
+		if i := w.draw(b, p.rng); i != best && lessBusy(b, i, best) {
+			best = i
 		}
 	}
-	return best
+	return b.Hosts[best]
 }
 
 // lessBusy compares active requests for each unit of weight, without dividing.
-func lessBusy(a, b *upstream.Host) bool {
-	return a.RqActive.Load()*int64(b.Weight()) < b.RqActive.Load()*int64(a.Weight())
+func lessBusy(b *upstream.Bucket, i, j int) bool {
+	return b.Hosts[i].RqActive.Load()*int64(b.Weight(j)) < b.Hosts[j].RqActive.Load()*int64(b.Weight(i))
 }

@@ -10,17 +10,16 @@ import (
 //
 // Deviation: Envoy's RANDOM ignores weights, which surprises whoever has set them.
 type random struct {
-	weights weights
+	weights perBucket[weights]
 	rng     *rand.Rand
 }
 
 func newRandom(_ *upstream.Config, rng *rand.Rand) upstream.Balancer { return &random{rng: rng} }
 
 // Pick implements [upstream.Balancer].
-func (p *random) Pick(hs *upstream.HostSet, _ *upstream.Pick) *upstream.Host {
-	p.weights.follow(hs)
-	if len(p.weights.hosts) == 0 {
+func (p *random) Pick(b *upstream.Bucket, _ *upstream.Pick) *upstream.Host {
+	if len(b.Hosts) == 0 {
 		return nil
 	}
-	return p.weights.draw(p.rng)
+	return b.Hosts[p.weights.at(b).draw(b, p.rng)]
 }

@@ -13,10 +13,14 @@ import (
 // weight; the earliest is picked. Loops start at random places of the walk, or with
 // random first turns.
 type roundRobin struct {
-	rng     *rand.Rand
+	rng   *rand.Rand
+	walks perBucket[walk]
+}
+
+// walk is the place in one bucket.
+type walk struct {
 	version uint64
-	hosts   []*upstream.Host
-	next    int    // into hosts; only valid while turns is empty
+	next    uint32 // into Hosts, plus one; 0 at first. Only valid while turns is empty
 	turns   []turn // a heap on at; empty while all weights are equal
 }
 
@@ -24,7 +28,7 @@ type roundRobin struct {
 type turn struct {
 	at     uint64
 	stride uint64
-	host   *upstream.Host
+	host   uint32
 }
 
 const (
@@ -36,80 +40,80 @@ const (
 )
 
 func newRoundRobin(_ *upstream.Config, rng *rand.Rand) upstream.Balancer {
-	return &roundRobin{rng: rng, next: -1}
+	return &roundRobin{rng: rng}
 }
 
 // Pick implements [upstream.Balancer].
-func (p *roundRobin) Pick(hs *upstream.HostSet, _ *upstream.Pick) *upstream.Host {
-	if p.version != hs.Version || p.hosts == nil {
-		p.follow(hs)
-	}
-	if len(p.hosts) == 0 {
+func (p *roundRobin) Pick(b *upstream.Bucket, _ *upstream.Pick) *upstream.Host {
+	n := uint32(len(b.Hosts))
+	if n == 0 {
 		return nil
 	}
-	if len(p.turns) == 0 {
-		p.next++
-		if p.next >= len(p.hosts) {
-			p.next = 0
-		}
-		return p.hosts[p.next]
+	w := p.walks.at(b)
+	if w.version != b.Version {
+		w.follow(b, p.rng)
 	}
-	first := &p.turns[0]
-	h := first.host
+	if len(w.turns) == 0 {
+		at := w.next
+		if at >= n {
+			at = 0
+		}
+		w.next = at + 1
+		return b.Hosts[at]
+	}
+	first := &w.turns[0]
+	h := b.Hosts[first.host]
 	if first.at >= rebaseAt {
-		p.rebase(first.at)
+		w.rebase(first.at)
 	}
 	first.at += first.stride
-	p.sink(0)
+	w.sink(0)
 	return h
 }
 
-// follow takes up another version of the host set.
-func (p *roundRobin) follow(hs *upstream.HostSet) {
-	p.version, p.hosts = hs.Version, hs.Usable()
-	p.turns = p.turns[:0]
-	n := len(p.hosts)
-	if n == 0 {
-		return
-	}
-	if equal(p.hosts) {
-		if p.next < 0 || p.next >= n { // else the walk goes on where it was
-			p.next = p.rng.IntN(n)
+// follow takes up another version of the bucket.
+func (w *walk) follow(b *upstream.Bucket, rng *rand.Rand) {
+	began := w.version != 0
+	w.version = b.Version
+	w.turns = w.turns[:0]
+	if b.Weights == nil {
+		if !began || int(w.next) > len(b.Hosts) { // else the walk goes on where it was
+			w.next = uint32(rng.IntN(len(b.Hosts)))
 		}
 		return
 	}
-	for _, h := range p.hosts {
-		stride := uint64(strideOne) / uint64(h.Weight())
-		p.turns = append(p.turns, turn{at: p.rng.Uint64N(stride), stride: stride, host: h})
+	for i, weight := range b.Weights {
+		stride := uint64(strideOne) / uint64(weight)
+		w.turns = append(w.turns, turn{at: rng.Uint64N(stride), stride: stride, host: uint32(i)})
 	}
-	for i := n/2 - 1; i >= 0; i-- {
-		p.sink(i)
+	for i := len(w.turns)/2 - 1; i >= 0; i-- {
+		w.sink(i)
 	}
 }
 
 // rebase moves all turns back by base, which is the earliest.
-func (p *roundRobin) rebase(base uint64) {
-	for i := range p.turns {
-		p.turns[i].at -= base
+func (w *walk) rebase(base uint64) {
+	for i := range w.turns {
+		w.turns[i].at -= base
 	}
 }
 
 // sink moves turns[i] down to its place in the heap.
-func (p *roundRobin) sink(i int) {
-	t := p.turns[i]
+func (w *walk) sink(i int) {
+	t := w.turns[i]
 	for {
 		child := 2*i + 1
-		if child >= len(p.turns) {
+		if child >= len(w.turns) {
 			break
 		}
-		if child+1 < len(p.turns) && p.turns[child+1].at < p.turns[child].at {
+		if child+1 < len(w.turns) && w.turns[child+1].at < w.turns[child].at {
 			child++
 		}
-		if t.at <= p.turns[child].at {
+		if t.at <= w.turns[child].at {
 			break
 		}
-		p.turns[i] = p.turns[child]
+		w.turns[i] = w.turns[child]
 		i = child
 	}
-	p.turns[i] = t
+	w.turns[i] = t
 }

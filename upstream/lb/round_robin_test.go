@@ -12,7 +12,7 @@ func TestRoundRobinSmooth(t *testing.T) {
 	t.Parallel()
 	weights := []uint32{5, 1, 1, 3}
 	c := newCluster(t, weights...)
-	b, hs := newPolicy(t, "round_robin", 1), upstream.NewHostSet(c.Hosts, 1)
+	b, hs := newPolicy(t, "round_robin", 1), bucket(c)
 	got := make([]int, len(weights))
 	for n := 1; n <= 10000; n++ {
 		h := b.Pick(hs, &upstream.Pick{})
@@ -32,14 +32,15 @@ func TestRoundRobinRebase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, 3)
 	p := newRoundRobin(nil, rand.New(rand.NewPCG(1, 1))).(*roundRobin)
-	hs := upstream.NewHostSet(c.Hosts, 1)
+	hs := bucket(c)
 	p.Pick(hs, nil)
-	for i := range p.turns {
-		p.turns[i].at += rebaseAt
+	w := p.walks.at(hs)
+	for i := range w.turns {
+		w.turns[i].at += rebaseAt
 	}
 	got := spread(p, hs, 4000)
-	if p.turns[0].at >= rebaseAt {
-		t.Errorf("virtual time is %d after a pick past %d, want it moved back", p.turns[0].at, uint64(rebaseAt))
+	if w.turns[0].at >= rebaseAt {
+		t.Errorf("virtual time is %d after a pick past %d, want it moved back", w.turns[0].at, uint64(rebaseAt))
 	}
 	if n := got[c.Hosts[1]]; n < 2990 || n > 3010 {
 		t.Errorf("the host of weight 3 got %d of 4000 picks across the rebase, want 3000", n)
@@ -50,9 +51,9 @@ func TestRoundRobinKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, 1, 1)
 	b := newPolicy(t, "round_robin", 1)
-	first := b.Pick(upstream.NewHostSet(c.Hosts, 1), nil)
-	second := b.Pick(upstream.NewHostSet(c.Hosts, 2), nil)
-	third := b.Pick(upstream.NewHostSet(c.Hosts, 3), nil)
+	first := b.Pick(bucket(c), nil)
+	second := b.Pick(bucket(c), nil)
+	third := b.Pick(bucket(c), nil)
 	if first == second || second == third || first == third {
 		t.Errorf("picks over three equal versions = %s, %s, %s; want three hosts", first.Name, second.Name, third.Name)
 	}

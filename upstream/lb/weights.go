@@ -6,44 +6,30 @@ import (
 	"millrace/upstream"
 )
 
-// weights draws hosts in proportion to their weights. It follows the versions of a host set.
+// A perBucket is what a policy keeps for each bucket of a cluster.
+type perBucket[T any] struct{ list []T }
+
+// at returns that of b.
+func (s *perBucket[T]) at(b *upstream.Bucket) *T {
+	if b.Index >= len(s.list) {
+		s.list = append(s.list, make([]T, b.Index+1-len(s.list))...)
+	}
+	return &s.list[b.Index]
+}
+
+// weights draws hosts in proportion to their weights. It follows the versions of a bucket.
 type weights struct {
 	version uint64
-	hosts   []*upstream.Host
-	sums    []uint64 // running sums of the weights; nil while all are equal
+	sums    []uint64 // running sums of the weights; only valid while they differ
 }
 
-// follow takes up hs if it is another than the last.
-func (w *weights) follow(hs *upstream.HostSet) {
-	if w.version == hs.Version && w.hosts != nil {
-		return
+// draw returns the index of one host. Precondition: there is one.
+func (w *weights) draw(b *upstream.Bucket, rng *rand.Rand) int {
+	if b.Weights == nil {
+		return rng.IntN(len(b.Hosts))
 	}
-	w.version, w.hosts, w.sums = hs.Version, hs.Usable(), nil
-	if equal(w.hosts) {
-		return
-	}
-	w.sums = make([]uint64, len(w.hosts))
-	sum := uint64(0)
-	for i, h := range w.hosts {
-		sum += uint64(h.Weight())
-		w.sums[i] = sum
-	}
-}
-
-// equal reports whether all weights are the same.
-func equal(hosts []*upstream.Host) bool {
-	for _, h := range hosts {
-		if h.Weight() != hosts[0].Weight() {
-			return false
-		}
-	}
-	return true
-}
-
-// draw returns one host. Precondition: there is one.
-func (w *weights) draw(rng *rand.Rand) *upstream.Host {
-	if w.sums == nil {
-		return w.hosts[rng.IntN(len(w.hosts))]
+	if w.version != b.Version {
+		w.follow(b)
 	}
 	at := rng.Uint64N(w.sums[len(w.sums)-1])
 	lo, hi := 0, len(w.sums)-1 // the first sum above at lies in [lo, hi]
@@ -54,5 +40,15 @@ func (w *weights) draw(rng *rand.Rand) *upstream.Host {
 			lo = mid + 1
 		}
 	}
-	return w.hosts[lo]
+	return lo
+}
+
+// follow takes up another version.
+func (w *weights) follow(b *upstream.Bucket) {
+	w.version, w.sums = b.Version, w.sums[:0]
+	sum := uint64(0)
+	for _, weight := range b.Weights {
+		sum += uint64(weight)
+		w.sums = append(w.sums, sum)
+	}
 }

@@ -20,7 +20,6 @@ type Cluster struct {
 	shared   *upstream.Cluster
 	balancer upstream.Balancer
 	hosts    *upstream.HostSet
-	version  uint64 // of hosts
 	settings *settings
 	breakers [2]*breaker // by priority; nil until first used
 	pools    [2][]*Pool  // by priority and Host.Slot; both nil until first used
@@ -82,13 +81,13 @@ func (c *Cluster) Shared() *upstream.Cluster { return c.shared }
 // Pick returns the host for a request, or nil if there is none. p should lie in what the caller
 // keeps for the request: a variable would be allocated.
 func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
-	h := c.balancer.Pick(c.hosts, p)
+	bucket, panics := c.hosts.Choose(c.loop.Rand().Uint64(), p)
+	if panics {
+		c.Stats.HealthyPanic.Inc()
+	}
+	h := c.balancer.Pick(bucket, p)
 	if h == nil {
 		c.Stats.CxNoneHealthy.Inc()
-		return nil
-	}
-	if c.hosts.Panic {
-		c.Stats.HealthyPanic.Inc()
 	}
 	return h
 }
@@ -230,10 +229,9 @@ func (c *Cluster) drainPools() {
 	}
 }
 
-// refresh replaces the host set.
+// refresh takes up the host set of now.
 func (c *Cluster) refresh() {
-	c.version++
-	c.hosts = upstream.NewHostSet(c.shared.Hosts, c.version)
+	c.hosts = c.shared.HostSet()
 	c.failTCP()
 }
 

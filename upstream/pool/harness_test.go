@@ -61,8 +61,8 @@ type inTurn struct {
 	n   int
 }
 
-func (b *inTurn) Pick(hs *upstream.HostSet, _ *upstream.Pick) *upstream.Host {
-	hosts := hs.Usable()
+func (b *inTurn) Pick(set *upstream.Bucket, _ *upstream.Pick) *upstream.Host {
+	hosts := set.Hosts
 	if len(hosts) == 0 {
 		return nil
 	}

@@ -74,7 +74,7 @@ func (t *Table) Cluster(id upstream.ClusterID) *Cluster {
 	return t.clusters[id]
 }
 
-// Refresh sorts the hosts of a cluster by their health anew, after [upstream.Host.SetHealth].
+// Refresh takes up the host set of a cluster, after [upstream.Cluster.Rebuild].
 func (t *Table) Refresh(id upstream.ClusterID) {
 	if c := t.Cluster(id); c != nil {
 		c.refresh()

@@ -31,6 +31,7 @@ func TestPick(t *testing.T) {
 	c = w.set(config(nil, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), c.Shared())
 	hosts := c.Shared().Hosts
 	hosts[0].SetHealth(upstream.FailedActiveCheck, true)
+	c.Shared().Rebuild()
 	w.do(func() { w.table.Refresh(0) })
 	got := map[*upstream.Host]bool{}
 	for range 6 {
@@ -40,6 +41,7 @@ func TestPick(t *testing.T) {
 		t.Errorf("%d hosts picked, want the 2 healthy ones", len(got))
 	}
 	hosts[1].SetHealth(upstream.FailedActiveCheck, true)
+	c.Shared().Rebuild()
 	w.do(func() { w.table.Refresh(0) })
 	for range 6 {
 		got[c.Pick(&p)] = true

@@ -182,6 +182,7 @@ func TestTCPHostFails(t *testing.T) {
 		t.Fatal("closed though the host is well")
 	}
 	c.Shared().Hosts[0].SetHealth(upstream.FailedActiveCheck, true)
+	c.Shared().Rebuild()
 	w.do(func() { w.table.Refresh(0) })
 	for i, want := range []int{1, 0, 1} {
 		failed := 0

@@ -25,7 +25,7 @@ type UDP struct {
 	host    *upstream.Host
 	budget  *upstream.Budget
 	socket  *engine.PacketSocket
-	version uint64 // of the cluster's hosts when the host was last looked at
+	seen    *upstream.HostSet // the cluster's hosts when the host was last looked at
 }
 
 // UDPResult is the answer to OpenUDP.
@@ -62,7 +62,7 @@ func (c *Cluster) OpenUDP(u *UDP, h *upstream.Host, o *engine.PacketDialOptions,
 		h.CxConnectFail.Add(1)
 		return UDPFailed
 	}
-	u.cluster, u.host, u.budget, u.socket, u.version = c, h, b, s, c.version
+	u.cluster, u.host, u.budget, u.socket, u.seen = c, h, b, s, c.hosts
 	h.CxTotal.Add(1)
 	h.CxActive.Add(1)
 	h.RqActive.Add(1) // what least_request compares
@@ -106,7 +106,7 @@ const (
 // called for each datagram.
 func (u *UDP) Standing() Standing {
 	c := u.cluster
-	if u.version == c.version && !c.removed {
+	if u.seen == c.hosts && !c.removed {
 		return HostStays
 	}
 	switch {
@@ -115,6 +115,6 @@ func (u *UDP) Standing() Standing {
 	case !u.host.Healthy():
 		return HostUnhealthy
 	}
-	u.version = c.version
+	u.seen = c.hosts
 	return HostStays
 }

@@ -92,6 +92,7 @@ func TestUDPStanding(t *testing.T) {
 	want("after a reload that leaves it", HostStays)
 	c.shared.Hosts[1].SetHealth(upstream.FailedActiveCheck, true)
 	want("before Refresh", HostStays)
+	c.shared.Rebuild()
 	w.do(func() { w.table.Refresh(0) })
 	want("when it fails", HostUnhealthy)
 	want("when asked again", HostUnhealthy)

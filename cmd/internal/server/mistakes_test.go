@@ -72,7 +72,7 @@ func TestMistakes(t *testing.T) {
 		{"maglev", clusters(`"lb_policy": "MAGLEV", "hosts": []`), []string{
 			`clusters[0].lb_policy: unknown value "MAGLEV"; not supported yet: consistent hashing; want "round_robin", "least_request" or "random"`}},
 		{"strict_dns", clusters(`"type": "STRICT_DNS", "hosts": []`), []string{`clusters[0].type: unknown value "STRICT_DNS"; not supported yet: resolving names; want "static"`}},
-		{"load_assignment", clusters(`"load_assignment": {}`), []string{`clusters[0].load_assignment: unknown field; what is in it is called "hosts" here`}},
+		{"load_assignment", clusters(`"load_assignment": {}`), []string{`clusters[0].load_assignment: unknown field; what is in it is called "overprovisioning_factor", "weighted_priority_health", "localities" or "hosts" here`}},
 		{"servers", clusters(`"servers": ["10.0.0.1:80"]`), []string{`clusters[0].servers: unknown field; it is called "hosts" here`}},
 		{"a name for a host", clusters(`"hosts": ["web.internal:80"]`), []string{
 			`clusters[0].hosts[0]: address "web.internal:80": "web.internal" is not an IP address; names are not resolved here, write the address`}},

@@ -1,0 +1,201 @@
+package upstream
+
+// HostSet is the hosts of a cluster as of one moment, sorted by priority, health and locality. The control goroutine
+// builds it, all loops share it. It is replaced, never changed.
+type HostSet struct {
+	// Hosts are all of them, in the order of their source.
+	Hosts []*Host
+	// Version differs between any two sets of a cluster.
+	Version uint64
+	// Levels are the priorities, the most wanted first. A priority without hosts is there, but empty.
+	Levels []PriorityLevel
+	// Buckets is how many buckets there are.
+	Buckets int
+
+	healthy, degraded, excluded int
+	simple                      bool // all requests go to the healthy hosts of Levels[0]
+	failOnPanic                 bool
+}
+
+// A PriorityLevel is the hosts of one priority.
+type PriorityLevel struct {
+	// All, Healthy and Degraded are its hosts. Without a host that is ill Healthy is the same bucket as All.
+	All, Healthy, Degraded Bucket
+	// Excluded is how many of its hosts do not count.
+	Excluded int
+	// Panic says that too few hosts are well, so that all are used.
+	Panic bool
+
+	healthyPct, degradedPct int              // shares of the requests of the cluster
+	localities              [2]localityTable // of Healthy and Degraded; empty unless localities have weights
+}
+
+// A Bucket is hosts that a policy picks among.
+type Bucket struct {
+	Hosts []*Host
+	// Weights are those of Hosts; nil while they are equal.
+	Weights []uint32
+	// Version is that of the set.
+	Version uint64
+	// Index is below HostSet.Buckets: policies keep what they know of a bucket by it, for one version.
+	Index int
+	// Table is what the policy has made of the bucket for all loops, or nil: see [Cluster.Tables].
+	Table any
+}
+
+// Weight returns the weight of Hosts[i].
+func (b *Bucket) Weight(i int) uint32 {
+	if b.Weights == nil {
+		return 1
+	}
+	return b.Weights[i]
+}
+
+// setOptions are what a HostSet is made by, besides the hosts.
+type setOptions struct {
+	version          uint64
+	panicPct         float64 // of usable hosts below which a priority panics; 0 is never
+	overprovisioning int     // percent
+	weightedHealth   bool    // shares by weight instead of number
+	failOnPanic      bool
+	localityWeights  map[localityAt]uint32 // nil unless they count
+	table            func(*Bucket) any     // nil: none
+}
+
+// newHostSet sorts members by their health now.
+func newHostSet(members []member, o *setOptions) *HostSet {
+	hs := &HostSet{Version: o.version, failOnPanic: o.failOnPanic, Hosts: make([]*Host, len(members))}
+	levels := 0
+	for i := range members {
+		hs.Hosts[i] = members[i].host
+		levels = max(levels, int(members[i].priority)+1)
+	}
+	hs.Levels = make([]PriorityLevel, levels)
+	sums := make([]levelSum, levels)
+	for p := range hs.Levels {
+		hs.fillLevel(&hs.Levels[p], &sums[p], membersAt(members, p, levels), o)
+	}
+	hs.share(sums, o)
+	l := hs.Levels
+	hs.simple = len(l) > 0 && l[0].healthyPct == 100 && !l[0].Panic && l[0].localities[Healthy].empty()
+	return hs
+}
+
+// membersAt returns those of a priority.
+func membersAt(members []member, priority, levels int) []member {
+	if levels == 1 {
+		return members
+	}
+	var list []member
+	for _, m := range members {
+		if int(m.priority) == priority {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// fillLevel makes the buckets of a priority.
+func (hs *HostSet) fillLevel(l *PriorityLevel, sum *levelSum, members []member, o *setOptions) {
+	var byClass [Unhealthy + 1][]member
+	for _, m := range members {
+		f := m.host.Health()
+		sum.add(&m, f, o.weightedHealth)
+		if f.Excluded() {
+			l.Excluded++
+		}
+		byClass[f.Class()] = append(byClass[f.Class()], m)
+	}
+	hs.healthy += len(byClass[Healthy])
+	hs.degraded += len(byClass[Degraded])
+	hs.excluded += l.Excluded
+	l.All = hs.bucket(members, o)
+	l.Healthy = l.All
+	if len(byClass[Healthy]) < len(members) {
+		l.Healthy = hs.bucket(byClass[Healthy], o)
+		l.Degraded = hs.bucket(byClass[Degraded], o)
+	}
+	if o.localityWeights != nil {
+		for class := range l.localities {
+			l.localities[class] = hs.localities(members, byClass[class], o)
+		}
+	}
+}
+
+// bucket makes a bucket.
+func (hs *HostSet) bucket(members []member, o *setOptions) Bucket {
+	b := Bucket{Version: o.version, Index: hs.Buckets, Hosts: make([]*Host, len(members))}
+	hs.Buckets++
+	equal := true
+	for i := range members {
+		b.Hosts[i] = members[i].host
+		equal = equal && members[i].weight == members[0].weight
+	}
+	if !equal {
+		b.Weights = make([]uint32, len(members))
+		for i := range members {
+			b.Weights[i] = members[i].weight
+		}
+	}
+	if o.table != nil {
+		b.Table = o.table(&b)
+	}
+	return b
+}
+
+// Healthy returns how many hosts are neither failed nor degraded.
+func (hs *HostSet) Healthy() int { return hs.healthy }
+
+// Degraded returns how many are degraded.
+func (hs *HostSet) Degraded() int { return hs.degraded }
+
+// Excluded returns how many do not count.
+func (hs *HostSet) Excluded() int { return hs.excluded }
+
+// Choose returns the bucket for a request, which may be empty, and whether it is that of a priority in panic. random is
+// spent on it; a request with a hash stays with the bucket of its hash as long as the shares stay.
+func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, panics bool) {
+	if hs.simple {
+		return &hs.Levels[0].Healthy, false
+	}
+	at := random
+	if p.HashSet {
+		at = p.Hash
+	}
+	l, class := hs.chooseLevel(int(at % 100))
+	switch {
+	case l == nil:
+		return &noHosts, false
+	case l.Panic && hs.failOnPanic:
+		return &noHosts, true
+	case l.Panic:
+		return &l.All, true
+	}
+	if t := &l.localities[class]; !t.empty() {
+		return t.draw(random>>32 | random<<32), false
+	}
+	if class == Degraded {
+		return &l.Degraded, false
+	}
+	return &l.Healthy, false
+}
+
+// noHosts is an empty bucket.
+var noHosts Bucket
+
+// Pick is what a policy may look at besides the hosts.
+type Pick struct {
+	// Random is the request's random value, the same for each attempt.
+	Random uint64
+	// Attempt is 0 for the first try of a request and counts its retries.
+	Attempt int
+	// Hash is the request's hash for policies that keep it with one host. Only valid if HashSet.
+	Hash    uint64
+	HashSet bool
+}
+
+// Balancer picks the host of a request. One belongs to one cluster on one loop.
+type Balancer interface {
+	// Pick returns one of b.Hosts, nil only when there are none.
+	Pick(b *Bucket, p *Pick) *Host
+}
