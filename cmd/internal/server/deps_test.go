@@ -26,7 +26,7 @@ var ranks = []struct {
 	{4, "upstream"},
 	{3, "engine/transport engine/handoff engine/enginetest codec/h1 codec/h2 codec/ws codec/proxyproto codec/clienthello"},
 	{2, "engine codec"},
-	{1, "engine/arena engine/stats engine/timer engine/internal/record codec/hpack"},
+	{1, "engine/certs engine/arena engine/stats engine/timer engine/internal/record codec/hpack"},
 	{0, "engine/internal/sys codec/ascii"},
 }
 
