@@ -23,8 +23,10 @@ type Config struct {
 	Protocol string `json:"protocol" default:"http1" enum:"http1,http2,auto" v3:"typed_extension_protocol_options.explicit_http_config"`
 	// HTTP2 is how HTTP/2 connections behave. Only used with protocol "http2".
 	HTTP2 HTTP2Config `json:"http2_protocol_options" v3:"typed_extension_protocol_options.explicit_http_config.http2_protocol_options"`
-	// LbPolicy picks the host of a request. Default "round_robin".
-	LbPolicy string `json:"lb_policy" default:"round_robin" enum:"round_robin,least_request,random"`
+	// LbPolicy picks the host of a request: "round_robin", "least_request" (the less busy of a few), "random",
+	// "ring_hash" and "maglev" (the same host for the same hash), "peak_ewma" (the fastest, by latency and load).
+	// Default "round_robin".
+	LbPolicy string `json:"lb_policy" default:"round_robin" enum:"round_robin,least_request,random,ring_hash,maglev,peak_ewma"`
 	// LeastRequest configures the policy "least_request".
 	LeastRequest LeastRequestConfig `json:"least_request_lb_config"`
 	BalanceConfig
@@ -65,6 +67,9 @@ type Config struct {
 type LeastRequestConfig struct {
 	// ChoiceCount is how many random hosts are compared. 2 to 64. Default 2.
 	ChoiceCount int `json:"choice_count" default:"2" min:"2" max:"64"`
+	// ActiveRequestBias is how much active requests count against the weight of a host: its load is (active + 1) to
+	// this power, divided by its weight. 0 makes it weighted random. 0 to 10. Default 1.
+	ActiveRequestBias float64 `json:"active_request_bias" default:"1" min:"0" max:"10"`
 }
 
 // HostConfig is one endpoint. In a file a string is the address alone.
@@ -151,7 +156,7 @@ func DefaultConfig(name string) Config {
 		Protocol:       "http1",
 		HTTP2:          DefaultHTTP2Config(),
 		LbPolicy:       "round_robin",
-		LeastRequest:   LeastRequestConfig{ChoiceCount: 2},
+		LeastRequest:   DefaultLeastRequestConfig(),
 		BalanceConfig:  DefaultBalanceConfig(),
 		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
 			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests, MaxRetries: t.MaxRetries},

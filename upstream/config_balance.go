@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"fmt"
+	"math/big"
+	"time"
 )
 
 // BalanceConfig says which hosts take part in balancing, whatever the policy.
@@ -17,10 +19,54 @@ type BalanceConfig struct {
 	// WeightedPriorityHealth computes the shares of priorities by the weights of their hosts instead of their number.
 	// Default false.
 	WeightedPriorityHealth bool `json:"weighted_priority_health" default:"false" v3:"load_assignment.policy.weighted_priority_health"`
+	// RingHash configures "ring_hash".
+	RingHash RingHashConfig `json:"ring_hash_lb_config"`
+	// Maglev configures "maglev".
+	Maglev MaglevConfig `json:"maglev_lb_config"`
+	// ConsistentHash is for "ring_hash" and "maglev".
+	ConsistentHash ConsistentHashConfig `json:"consistent_hashing_lb_config" v3:"common_lb_config.consistent_hashing_lb_config"`
+	// PeakEWMA configures "peak_ewma".
+	PeakEWMA PeakEWMAConfig `json:"peak_ewma_lb_config"`
 	// LocalityWeightedLbConfig makes the weights of localities count. Absent: they do not.
 	LocalityWeightedLbConfig *LocalityWeightedConfig `json:"locality_weighted_lb_config" v3:"common_lb_config.locality_weighted_lb_config"`
 	// Localities are the weights of localities. Default: none.
 	Localities []LocalityConfig `json:"localities" max:"4096" v3:"load_assignment.endpoints"`
+}
+
+// RingHashConfig configures the policy "ring_hash".
+type RingHashConfig struct {
+	// MinimumRingSize is the least number of places on the ring: more spread the load better, and cost memory.
+	// Default 1024.
+	MinimumRingSize uint32 `json:"minimum_ring_size" default:"1024" min:"1" max:"8388608"`
+	// MaximumRingSize bounds the places, whatever the weights ask for. Default 8388608.
+	MaximumRingSize uint32 `json:"maximum_ring_size" default:"8388608" min:"1" max:"8388608"`
+	// HashFunction that puts hosts on the ring: "xx_hash" (xxHash64) or "murmur_hash_2" (as std::hash of libstdc++).
+	// Default "xx_hash".
+	HashFunction string `json:"hash_function" default:"xx_hash" enum:"xx_hash,murmur_hash_2"`
+}
+
+// MaglevConfig configures the policy "maglev".
+type MaglevConfig struct {
+	// TableSize is the number of entries, a prime: at least a hundred times the number of hosts. Default 65537.
+	TableSize uint32 `json:"table_size" default:"65537" min:"2" max:"5000011"`
+}
+
+// ConsistentHashConfig is what "ring_hash" and "maglev" have in common.
+type ConsistentHashConfig struct {
+	// UseHostnameForHashing puts hosts on the ring by their name instead of their address, if they have one.
+	// Default false.
+	UseHostnameForHashing bool `json:"use_hostname_for_hashing" default:"false"`
+	// HashBalanceFactor bounds the requests of a host, in percent of the average: what is above goes to another one.
+	// 0 is no bound. Default 0.
+	HashBalanceFactor uint32 `json:"hash_balance_factor" default:"0" max:"100000"`
+}
+
+// PeakEWMAConfig configures the policy "peak_ewma".
+type PeakEWMAConfig struct {
+	// DecayTime is how fast what a host did before is forgotten. Default 10s.
+	DecayTime time.Duration `json:"decay_time" default:"10s" min:"1ms" max:"1h"`
+	// DefaultRTT is what a host without a response so far is taken to need. Default 30ms.
+	DefaultRTT time.Duration `json:"default_rtt" default:"30ms" min:"1us" max:"1m"`
 }
 
 // LocalityWeightedConfig has no fields.
@@ -39,7 +85,23 @@ type LocalityConfig struct {
 
 // DefaultBalanceConfig returns the defaults.
 func DefaultBalanceConfig() BalanceConfig {
-	return BalanceConfig{HealthyPanicThreshold: 50, OverprovisioningFactor: 140}
+	return BalanceConfig{
+		HealthyPanicThreshold: 50, OverprovisioningFactor: 140,
+		RingHash: RingHashConfig{MinimumRingSize: 1024, MaximumRingSize: 8 << 20, HashFunction: "xx_hash"},
+		Maglev:   MaglevConfig{TableSize: 65537},
+		PeakEWMA: PeakEWMAConfig{DecayTime: 10 * time.Second, DefaultRTT: 30 * time.Millisecond},
+	}
+}
+
+// DefaultLeastRequestConfig returns the defaults.
+func DefaultLeastRequestConfig() LeastRequestConfig {
+	return LeastRequestConfig{ChoiceCount: 2, ActiveRequestBias: 1}
+}
+
+// SamePolicy reports whether the balancers of o do for c.
+func (c *Config) SamePolicy(o *Config) bool {
+	return c.LbPolicy == o.LbPolicy && c.LeastRequest == o.LeastRequest && c.RingHash == o.RingHash &&
+		c.Maglev == o.Maglev && c.ConsistentHash == o.ConsistentHash && c.PeakEWMA == o.PeakEWMA
 }
 
 // setOptions returns what a HostSet depends on.
@@ -62,6 +124,15 @@ func (c *Config) setOptions() setOptions {
 // checkBalance reports what the tags cannot say.
 func (c *Config) checkBalance(report func(path, problem, hint string)) {
 	b := &c.BalanceConfig
+	if b.RingHash.MinimumRingSize > b.RingHash.MaximumRingSize {
+		report("ring_hash_lb_config.minimum_ring_size", fmt.Sprintf("%d is above maximum_ring_size %d", b.RingHash.MinimumRingSize, b.RingHash.MaximumRingSize), "")
+	}
+	if n := b.Maglev.TableSize; !big.NewInt(int64(n)).ProbablyPrime(0) {
+		report("maglev_lb_config.table_size", fmt.Sprintf("%d is not a prime", n), "such as 65537")
+	}
+	if f := b.ConsistentHash.HashBalanceFactor; f > 0 && f < 100 {
+		report("consistent_hashing_lb_config.hash_balance_factor", fmt.Sprintf("%d would not let all hosts together take the load", f), "0 or at least 100")
+	}
 	if len(b.Localities) > 0 && b.LocalityWeightedLbConfig == nil {
 		report("localities", "the weights of localities do not count", "add \"locality_weighted_lb_config\": {}")
 	}

@@ -56,10 +56,11 @@ func (f HealthFlag) Excluded() bool { return f&excludedFlags != 0 }
 // loops only read.
 type Host struct {
 	// Immutable.
-	Addr    engine.Addr
-	Name    string // the address as text, such as "10.0.0.1:80"
-	slot    uint32
-	slotted bool // only valid while the control goroutine builds a cluster
+	Addr     engine.Addr
+	Name     string // the address as text, such as "10.0.0.1:80"
+	Hostname string // the name it was resolved from, or ""
+	slot     uint32
+	slotted  bool // only valid while the control goroutine builds a cluster
 
 	// Atomic: written by control.
 	weight atomic.Uint32
@@ -75,6 +76,7 @@ type Host struct {
 	CxActive      atomic.Int64  // connections open or opening
 	CxTotal       atomic.Uint64 // connections opened, or tried
 	CxConnectFail atomic.Uint64 // connections that did not open, timeouts included
+	Latency       Latency       // only with a policy that asks for it; kept by the router
 	_             [64]byte
 }
 

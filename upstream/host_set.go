@@ -187,8 +187,12 @@ var noHosts Bucket
 type Pick struct {
 	// Random is the request's random value, the same for each attempt.
 	Random uint64
+	// Now is the time of the loop. The pool sets it.
+	Now int64
 	// Attempt is 0 for the first try of a request and counts its retries.
 	Attempt int
+	// Reselect counts the hosts that were picked for this attempt and rejected.
+	Reselect int
 	// Hash is the request's hash for policies that keep it with one host. Only valid if HashSet.
 	Hash    uint64
 	HashSet bool

@@ -1,6 +1,8 @@
 package l4
 
 import (
+	"github.com/cespare/xxhash/v2"
+
 	"millrace/codec/proxyproto"
 	"millrace/filters/accesslog"
 	"millrace/upstream"
@@ -296,6 +298,6 @@ func (t *tcpTunnel) hash(p *upstream.Pick) {
 	a := t.ends[downstream].io.RemoteAddr()
 	var buf [64]byte
 	if text := a.AppendIP(buf[:0]); len(text) > 0 {
-		p.Hash, p.HashSet = upstream.Hash64(text), true
+		p.Hash, p.HashSet = xxhash.Sum64(text), true
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 
 	"millrace/engine"
@@ -660,7 +661,7 @@ func TestTCPProxyHash(t *testing.T) {
 	t.Parallel()
 	w := newTCPWorld(t, func(c *TCPProxyConfig) { c.HashPolicy = []TCPHashPolicy{{SourceIP: &struct{}{}}} }, nil)
 	w.pair()
-	if p := w.proxy.pick; !p.HashSet || p.Hash != upstream.Hash64([]byte("127.0.0.1")) {
+	if p := w.proxy.pick; !p.HashSet || p.Hash != xxhash.Sum64([]byte("127.0.0.1")) {
 		t.Errorf("Pick = %+v, want the hash of 127.0.0.1", p)
 	}
 }

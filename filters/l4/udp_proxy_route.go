@@ -3,6 +3,8 @@ package l4
 import (
 	"fmt"
 
+	"github.com/cespare/xxhash/v2"
+
 	"millrace/engine"
 	"millrace/filters"
 	"millrace/upstream"
@@ -68,7 +70,7 @@ func newUDPHash(policies []UDPHashPolicy) *udpHash {
 		return nil
 	}
 	p := &policies[0]
-	return &udpHash{sourceIP: p.SourceIP, key: upstream.Hash64([]byte(p.Key))}
+	return &udpHash{sourceIP: p.SourceIP, key: xxhash.Sum64([]byte(p.Key))}
 }
 
 // of returns the hash for a client: the same on each loop and in each process, and the one of tcp_proxy.
@@ -77,5 +79,5 @@ func (h *udpHash) of(client *engine.Addr) uint64 {
 		return h.key
 	}
 	var text [48]byte
-	return upstream.Hash64(client.AppendIP(text[:0]))
+	return xxhash.Sum64(client.AppendIP(text[:0]))
 }

@@ -12,5 +12,6 @@
 // # Limits
 //
 // A pick costs constant time, or the logarithm of the number of hosts when weights differ, and no allocation.
-// A new version of the host set costs a pass over it.
+// A new version of the host set costs a pass over it. What is large, rings and Maglev tables, the control goroutine makes once for
+// all loops: see [Tables].
 package lb

@@ -10,7 +10,7 @@ func TestLeastRequestAvoidsTheBusy(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, 1, 1, 1)
 	c.Hosts[2].RqActive.Store(50)
-	got := spread(newPolicy(t, "least_request", 1), bucket(c), 8000)
+	got := spread(newPolicy(t, "least_request", 1), bucket(c, "least_request"), 8000)
 	// Picked only when drawn both times: 1 in 16.
 	if n := got[c.Hosts[2]]; n < 350 || n > 650 {
 		t.Errorf("the busy host got %d of 8000 picks, want about 500", n)
@@ -22,7 +22,7 @@ func TestLeastRequestLevelsByWeight(t *testing.T) {
 	t.Parallel()
 	weights := []uint32{1, 2, 4}
 	c := newCluster(t, weights...)
-	b, hs := newPolicy(t, "least_request", 1), bucket(c)
+	b, hs := newPolicy(t, "least_request", 1), bucket(c, "least_request")
 	const picks = 7000
 	for range picks {
 		b.Pick(hs, &upstream.Pick{}).RqActive.Add(1)

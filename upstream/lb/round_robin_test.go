@@ -12,7 +12,7 @@ func TestRoundRobinSmooth(t *testing.T) {
 	t.Parallel()
 	weights := []uint32{5, 1, 1, 3}
 	c := newCluster(t, weights...)
-	b, hs := newPolicy(t, "round_robin", 1), bucket(c)
+	b, hs := newPolicy(t, "round_robin", 1), bucket(c, "round_robin")
 	got := make([]int, len(weights))
 	for n := 1; n <= 10000; n++ {
 		h := b.Pick(hs, &upstream.Pick{})
@@ -32,7 +32,7 @@ func TestRoundRobinRebase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, 3)
 	p := newRoundRobin(nil, rand.New(rand.NewPCG(1, 1))).(*roundRobin)
-	hs := bucket(c)
+	hs := bucket(c, "round_robin")
 	p.Pick(hs, nil)
 	w := p.walks.at(hs)
 	for i := range w.turns {
@@ -51,9 +51,9 @@ func TestRoundRobinKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, 1, 1)
 	b := newPolicy(t, "round_robin", 1)
-	first := b.Pick(bucket(c), nil)
-	second := b.Pick(bucket(c), nil)
-	third := b.Pick(bucket(c), nil)
+	first := b.Pick(bucket(c, "round_robin"), nil)
+	second := b.Pick(bucket(c, "round_robin"), nil)
+	third := b.Pick(bucket(c, "round_robin"), nil)
 	if first == second || second == third || first == third {
 		t.Errorf("picks over three equal versions = %s, %s, %s; want three hosts", first.Name, second.Name, third.Name)
 	}

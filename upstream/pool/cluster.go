@@ -81,6 +81,7 @@ func (c *Cluster) Shared() *upstream.Cluster { return c.shared }
 // Pick returns the host for a request, or nil if there is none. p should lie in what the caller
 // keeps for the request: a variable would be allocated.
 func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
+	p.Now = c.loop.Now()
 	bucket, panics := c.hosts.Choose(c.loop.Rand().Uint64(), p)
 	if panics {
 		c.Stats.HealthyPanic.Inc()
@@ -173,7 +174,7 @@ func (c *Cluster) set(next *upstream.Cluster) {
 	for prio := range c.pools {
 		c.replacePools(prio)
 	}
-	if prev == nil || prev.Config.LbPolicy != next.Config.LbPolicy || prev.Config.LeastRequest != next.Config.LeastRequest {
+	if prev == nil || !next.Config.SamePolicy(prev.Config) {
 		c.balancer = c.table.newBalancer(next)
 	}
 	c.refresh()

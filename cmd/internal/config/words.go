@@ -23,7 +23,7 @@ var later = map[string]string{
 	"tracing": "tracing", "transport_socket": "TLS", "transport_socket_matches": "TLS",
 	// Values.
 	"cluster_provided": "this policy", "eds": "xDS", "http3": "HTTP/3", "logical_dns": "resolving names",
-	"maglev": "consistent hashing", "original_dst": "original destinations", "ring_hash": "consistent hashing",
+	"original_dst": "original destinations",
 	"strict_dns": "resolving names",
 	// Filters.
 	"compressor": "compression", "ext_authz": "external authorisation", "fault": "fault injection", "grpc_web": "gRPC-Web",

@@ -11,6 +11,7 @@ import (
 	"millrace/filters/accesslog"
 	"millrace/filters/route"
 	"millrace/upstream"
+	"millrace/upstream/lb"
 )
 
 // A building is a snapshot that is being made, and what was opened for it alone.
@@ -108,6 +109,9 @@ func (s *Server) buildCluster(cfg *upstream.Config, old *control.Cluster, hash h
 	c, err := upstream.New(s.clusterID(cfg.Name), cfg, prev)
 	if err != nil {
 		return nil, err
+	}
+	if c.Tables = lb.Tables(cfg); c.Tables != nil {
+		c.Rebuild()
 	}
 	return &control.Cluster{Cluster: c, Hash: h}, nil
 }
