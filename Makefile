@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZ    ?= 30s
 
-.PHONY: build run test peers race fuzz lint bench attack docs check
+.PHONY: build run test peers race fuzz lint bench attack conformance docs check
 
 build: ## bin/millrace
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/millrace ./cmd/millrace
@@ -33,6 +33,9 @@ bench: build ## the benchmark suite; writes docs/benchmarks.md
 
 attack: build ## the abuse suite against bin/millrace; go run ./bench/attack -help tells how to aim it elsewhere
 	$(GO) run ./bench/attack
+
+conformance: peers build ## the Connect project's suite, 5,400 calls of gRPC, gRPC-Web and Connect through bin/millrace
+	$(GO) run ./bench/conformance
 
 docs: ## regenerates what is generated
 	$(GO) generate ./...

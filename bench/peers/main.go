@@ -40,6 +40,9 @@ var goPeers = []struct{ program, module, folder string }{
 	{"h2spec", "github.com/summerwind/h2spec@v2.2.1+incompatible", "cmd/h2spec"},
 	{"grpc-interop-client", "google.golang.org/grpc@v1.85.0", "interop/client"},
 	{"grpc-interop-server", "google.golang.org/grpc@v1.85.0", "interop/server"},
+	{"connectconformance", "connectrpc.com/conformance@v1.0.7", "cmd/connectconformance"},
+	{"connectconformance-referenceserver", "connectrpc.com/conformance@v1.0.7", "cmd/referenceserver"},
+	{"connectconformance-grpcserver", "connectrpc.com/conformance@v1.0.7", "cmd/grpcserver"},
 }
 
 // goPeerDir is the folder of goPeers.

@@ -1,0 +1,74 @@
+package main
+
+// A suite is one run of connectconformance: what it tests, and what stands behind millrace.
+type suite struct {
+	name     string
+	features string   // the configuration file: which cases there are
+	cases    int      // how many those are; a suite that loses cases has lost proofs
+	server   string   // the program behind millrace
+	upstream uint64   // the version that millrace speaks to it; 0 for that of the cases
+	filter   string   // an HTTP filter before the router
+	known    []string // patterns of cases that fail without millrace too, and must fail
+	flaky    []string // patterns of cases that may fail
+}
+
+// The programs of the suite that answer calls. The one is connect-go and knows all protocols, the other grpc-go.
+const (
+	referenceServer = "connectconformance-referenceserver"
+	grpcServer      = "connectconformance-grpcserver"
+)
+
+// Values of connectrpc.conformance.v1.HTTPVersion.
+const (
+	http1 = 1
+	http2 = 2
+)
+
+// protocols of clusters by version.
+var protocols = map[uint64]string{http1: "http1", http2: "http2"}
+
+const (
+	grpcFeatures = `features:
+  versions: [HTTP_VERSION_2]
+  protocols: [PROTOCOL_GRPC]
+  supportsTls: false
+`
+	connectFeatures = `features:
+  versions: [HTTP_VERSION_1, HTTP_VERSION_2]
+  protocols: [PROTOCOL_CONNECT]
+  supportsTls: false
+`
+	webFeatures = `features:
+  versions: [HTTP_VERSION_1, HTTP_VERSION_2]
+  protocols: [PROTOCOL_GRPC_WEB]
+  supportsTls: false
+`
+	// HTTP/1.1 servers of Go do not answer before they have read the request.
+	halfDuplex = `  streamTypes: [STREAM_TYPE_UNARY, STREAM_TYPE_CLIENT_STREAM, STREAM_TYPE_SERVER_STREAM, STREAM_TYPE_HALF_DUPLEX_BIDI_STREAM]
+`
+	// The server in grpc-go knows one encoding of messages.
+	protoOnly = `  codecs: [CODEC_PROTO]
+`
+)
+
+// cardinality are the cases in which grpc-go answers "internal" where gRPC's list of statuses has "unimplemented". The
+// suite's own runs against that server list them too.
+var cardinality = []string{"**/unary/multiple-requests", "**/unary/no-request", "**/server-stream/multiple-requests", "**/server-stream/no-request"}
+
+// deadlines are the cases in which the server's clock may be first. grpc-go then resets its stream with CANCEL, which the
+// suite's client takes for the end it expects. Through millrace, as through Envoy, that is a host that broke off: a stream
+// reset with INTERNAL_ERROR, or status 14 if nothing was answered yet. connect-go answers with a status instead.
+var deadlines = []string{"Timeouts/**"}
+
+// suites lists all of them. Those of grpc-web with a server in grpc-go prove the filter, the others what is forwarded.
+var suites = []suite{
+	{name: "grpc", features: grpcFeatures, cases: 526, server: referenceServer},
+	{name: "grpc-go", features: grpcFeatures + protoOnly, cases: 374, server: grpcServer, known: cardinality, flaky: deadlines},
+	{name: "connect", features: connectFeatures, cases: 761, server: referenceServer},
+	{name: "connect-to-http1", features: connectFeatures + halfDuplex, cases: 721, server: referenceServer, upstream: http1},
+	{name: "connect-to-http2", features: connectFeatures, cases: 761, server: referenceServer, upstream: http2},
+	{name: "grpc-web", features: webFeatures, cases: 613, server: referenceServer},
+	{name: "grpc-web-to-http1", features: webFeatures + halfDuplex, cases: 577, server: referenceServer, upstream: http1},
+	{name: "grpc-web-to-http2", features: webFeatures, cases: 613, server: referenceServer, upstream: http2},
+	{name: "grpc-web-filter", features: webFeatures + protoOnly, cases: 343, server: grpcServer, upstream: http2, filter: `{"name": "grpc_web"}`, known: cardinality, flaky: deadlines},
+}
