@@ -271,7 +271,9 @@ func (c *Conn) runNotice() {
 	l := c.loop
 	if c.flags&flagFailed != 0 {
 		h, why := c.handler, CloseReason(c.pauses)
-		c.closeNow()
+		if !c.lingers() {
+			c.closeNow()
+		}
 		if h != nil {
 			h.OnClose(why)
 			l.endEvent()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,8 @@ type Transport interface {
 	// goroutine, which posts Wire.Established to the loop when it is done.
 	Handshake(w *Wire) (done bool, err error)
 	// Read decrypts into dst. It may return bytes and an error; ErrWouldBlock when it
-	// has used up the wire, io.EOF at an orderly end.
+	// has used up the wire, io.EOF at an orderly end. Another error
+	// ends the conn; Read is not called again.
 	Read(w *Wire, dst []byte) (n int, err error)
 	// Write encrypts the pieces of v, in order, as the one stretch of bytes that they are. It never
 	// would block: what the socket does not take is queued. v and its bytes are valid during the call.
@@ -48,6 +50,9 @@ type Wire struct {
 	dials bool      // OnConnect is due when the handshake is complete
 	shut  bool      // CloseWrite was called
 	err   error
+	due   error // of the transport, for a handler that has paused
+
+	linger time.Duration // see Linger
 }
 
 // SetTransport puts t between c and its socket, in OnAccept, after Dial, or later: what is kept of
@@ -230,10 +235,35 @@ func (w *Wire) Fail(err error) {
 	c.fail(CloseTransport, 0)
 }
 
+// Linger makes the end that Fail brings, or an error of the transport, an orderly one for the peer: the handler
+// hears OnClose as ever, but the socket is then flushed and shut, and its input discarded until the peer has
+// closed too or timeout is over. It is for the last word of a transport, an alert: closing a socket with
+// unread input would reset it, and the reset can overtake what was sent. Called on the loop.
+func (w *Wire) Linger(timeout time.Duration) { w.linger = timeout }
+
+// lingers makes a conn that has failed, and whose transport wants it, a lingering one. It reports whether it has.
+func (c *Conn) lingers() bool {
+	w := c.wire
+	if w == nil || w.linger <= 0 || w.err == nil || c.flags&(flagBroken|flagClosed) != 0 || CloseReason(c.pauses) != CloseTransport {
+		return false
+	}
+	c.flags &^= flagFailed | flagShut
+	c.flags |= flagReadable | flagHup // fail has taken the edge away
+	c.pauses = 0
+	c.CloseLinger(w.linger)
+	return true
+}
+
 // readWire is read for conns with a transport.
 func (c *Conn) readWire() {
 	w, l := c.wire, c.loop
 	if !w.ready && !w.handshake() {
+		return
+	}
+	if w.due != nil {
+		if c.flags&(cannotRead|flagOffer) == 0 {
+			c.wireFailed(w.due)
+		}
 		return
 	}
 	// The transport may hold bytes that epoll does not see, until it says it would block.
@@ -276,7 +306,7 @@ func (w *Wire) handshake() bool {
 	done, err := w.t.Handshake(w)
 	switch {
 	case err != nil && !errors.Is(err, ErrWouldBlock):
-		w.Fail(err)
+		w.conn.wireFailed(err)
 	case done:
 		w.Established()
 		return true
@@ -295,13 +325,23 @@ func (c *Conn) wireEnd(err error) {
 	case err == io.EOF:
 		c.wire.more = true // told after ResumeRead
 	default:
-		if errno := syscall.Errno(0); errors.As(err, &errno) { // of the socket, through the transport
-			c.wire.err = err
-			c.fail(CloseReset, errno)
-			return
-		}
-		c.wire.Fail(err)
+		c.wireFailed(err)
 	}
+}
+
+// wireFailed ends c with an error of its transport, or one of the socket that came through it. A paused conn that holds bytes
+// from before the error hears of it when it has taken them: an answer may be complete although the peer then ended badly.
+func (c *Conn) wireFailed(err error) {
+	if c.kept != nil && c.flags&flagPaused != 0 && c.flags&flagEager == 0 {
+		c.wire.due, c.wire.more = err, true
+		return
+	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		c.wire.err = err
+		c.fail(CloseReset, errno)
+		return
+	}
+	c.wire.Fail(err)
 }
 
 // TransportError returns the error a transport ended with.

@@ -2,9 +2,11 @@ package engine_test
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -105,4 +107,84 @@ func TestWireReset(t *testing.T) {
 	if errno != unix.ECONNRESET {
 		t.Errorf("Errno() = %v", errno)
 	}
+}
+
+// lastWordTransport fails with a last word on its lips when it is read.
+type lastWordTransport struct {
+	holdTransport
+	linger time.Duration
+}
+
+var errLastWord = errors.New("last word")
+
+func (t *lastWordTransport) Read(w *engine.Wire, dst []byte) (int, error) {
+	n, err := w.Read(dst[:1])
+	if n == 0 {
+		return 0, err
+	}
+	w.Linger(t.linger)
+	w.Write([]byte("alert"))
+	return 0, errLastWord
+}
+
+// TestWireLinger: the last word of a transport reaches a peer whose bytes have not all been read.
+func TestWireLinger(t *testing.T) {
+	t.Parallel()
+	for _, linger := range []time.Duration{0, time.Second} {
+		l := enginetest.NewLoop(t)
+		rec := enginetest.NewRecorder()
+		c, peer := l.Pair(rec)
+		var got error
+		rec.CloseFunc = func(engine.CloseReason) { got = c.TransportError() }
+		c.SetTransport(&lastWordTransport{linger: linger})
+		l.Settle()
+		peer.Write("much that nobody reads")
+		l.Settle()
+		rec.Want(t, "close transport")
+		if got != errLastWord {
+			t.Errorf("TransportError() = %v", got)
+		}
+		if got := peer.Read(); linger > 0 && got != "alert" {
+			t.Errorf("peer read %q", got)
+		}
+		if linger > 0 && l.Conns() != 1 {
+			t.Errorf("%d conns, want the one that lingers", l.Conns())
+		}
+		peer.TryWrite([]byte("more"))
+		l.Settle()
+		l.Advance(2 * time.Second)
+		if l.Conns() != 0 || l.Arena().Leased() > int64(engine.DefaultLoopConfig().ScratchBytes)*2 {
+			t.Errorf("%d conns, %d bytes leased", l.Conns(), l.Arena().Leased())
+		}
+		rec.Want(t)
+	}
+}
+
+// TestWireErrorAfterData: data that came before the error of a transport is not lost to a handler that has paused.
+func TestWireErrorAfterData(t *testing.T) {
+	t.Parallel()
+	l := enginetest.NewLoop(t)
+	rec := enginetest.NewRecorder()
+	c, peer := l.Pair(rec)
+	rec.DataFunc = func(b []byte) int { c.PauseRead(); return 1 }
+	c.SetTransport(&failingTransport{})
+	l.Settle()
+	peer.Write("abc")
+	l.Settle()
+	rec.Want(t, `data "abc"`)
+	rec.DataFunc = nil
+	c.ResumeRead()
+	l.Settle()
+	rec.Want(t, `data "bc"`, "close transport")
+}
+
+// failingTransport gives data and an error at once.
+type failingTransport struct{ holdTransport }
+
+func (t *failingTransport) Read(w *engine.Wire, dst []byte) (int, error) {
+	n, err := w.Read(dst)
+	if n == 0 {
+		return 0, err
+	}
+	return n, errLastWord
 }
