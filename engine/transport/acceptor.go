@@ -1,0 +1,96 @@
+package transport
+
+import (
+	"crypto/tls"
+
+	"millrace/engine"
+	"millrace/engine/certs"
+)
+
+// Established says what carries a server's connections after the handshake.
+type Established uint8
+
+const (
+	// EstablishedOwn is the own record layer, where it knows version and suite; else crypto/tls. The default.
+	EstablishedOwn Established = iota
+	// EstablishedCryptoTLS is crypto/tls for all: for comparisons.
+	EstablishedCryptoTLS
+)
+
+// AcceptorOptions are what an Acceptor may be told besides.
+type AcceptorOptions struct {
+	// PlainReply is written to clients that begin as HTTP does, before they are closed: a whole response such as
+	// "HTTP/1.1 400 Bad Request\r\n...". It is not changed. Empty: they are closed.
+	PlainReply []byte
+	// Established is for comparisons.
+	Established Established
+}
+
+// An Acceptor makes the transports of one filter chain on one loop.
+type Acceptor struct {
+	side side
+	ctx  *certs.Server
+}
+
+// NewAcceptor makes the Acceptor of l. stats is that of the listener on this loop.
+func NewAcceptor(l *engine.Loop, h *Handshakes, ctx *certs.Server, stats *Stats, opt AcceptorOptions) *Acceptor {
+	return &Acceptor{ctx: ctx, side: side{
+		loop: l, hs: h, stats: stats, buf: h.buffersOf(l), timeout: ctx.Config().HandshakeTimeout,
+		own: opt.Established == EstablishedOwn, plain: opt.PlainReply, verified: ctx.Verified,
+	}}
+}
+
+// Transport returns the transport of one accepted connection, for Conn.SetTransport. o hears of the session.
+func (a *Acceptor) Transport(o Owner) engine.Transport { return a.side.newConn(o, a.config) }
+
+// config is the configuration of one handshake. It is called on the goroutine of the handshake.
+func (a *Acceptor) config(s *shake) *tls.Config {
+	cfg := a.ctx.TLS().Clone()
+	cfg.DynamicRecordSizingDisabled = true
+	also := a.ctx.KeyLog()
+	switch {
+	case s.side.own:
+		cfg.KeyLogWriter = keyWriter{&s.keys, also}
+	case also != nil:
+		cfg.KeyLogWriter = also
+	}
+	if get := cfg.GetCertificate; get != nil {
+		cfg.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := get(hello)
+			if cert != nil {
+				s.leaf = cert.Leaf
+			}
+			return cert, err
+		}
+	} else if len(cfg.Certificates) == 1 {
+		s.leaf = cfg.Certificates[0].Leaf
+	}
+	return cfg
+}
+
+// A Dialer makes the transports of one cluster on one loop.
+type Dialer struct {
+	side side
+	ctx  *certs.Client
+}
+
+// NewDialer makes the Dialer of l. stats is that of the cluster on this loop.
+func NewDialer(l *engine.Loop, h *Handshakes, ctx *certs.Client, stats *Stats) *Dialer {
+	return &Dialer{ctx: ctx, side: side{
+		loop: l, hs: h, stats: stats, buf: h.buffersOf(l), timeout: ctx.Config().HandshakeTimeout, client: true, verified: ctx.Verified,
+	}}
+}
+
+// Transport returns the transport of one dialled connection, for Conn.SetTransport. sni is the name asked for and verified; "" is
+// that of the config. o hears of the session.
+func (d *Dialer) Transport(sni string, o Owner) engine.Transport {
+	return d.side.newConn(o, func(s *shake) *tls.Config {
+		cfg := d.ctx.TLS().Clone()
+		cfg.DynamicRecordSizingDisabled = true
+		cfg.KeyLogWriter = d.ctx.KeyLog()
+		if sni != "" {
+			cfg.ServerName = sni
+		}
+		return cfg
+	})
+}

@@ -1,0 +1,340 @@
+package transport
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"time"
+
+	"millrace/engine"
+	"millrace/engine/arena"
+	"millrace/engine/internal/record"
+	"millrace/engine/timer"
+)
+
+// alertLinger is how long a connection that has failed stays for its peer to read the alert.
+const alertLinger = 2 * time.Second
+
+// side is what the connections of an Acceptor or a Dialer share.
+type side struct {
+	loop    *engine.Loop
+	hs      *Handshakes
+	stats   *Stats
+	buf     *buffers
+	timeout time.Duration // of a handshake
+	own     bool          // the own record layer is wanted
+	plain   []byte        // answers who does not speak TLS
+	client  bool
+
+	verified func(*tls.ConnectionState) bool // whether the chain of the peer was
+}
+
+// conn is one TLS connection.
+//
+//	Handshake:  ClientHello ──▶ shake ──▶ established: rec, or tls
+//	                   └───────────┴─────▶ failed: the wire knows why
+//
+// What only a handshake needs lies in opening, so that an idle connection is small.
+type conn struct {
+	side    *side
+	wire    *engine.Wire
+	opening *opening     // nil when established or over
+	tls     *tls.Conn    // established by crypto/tls
+	rec     *record.Conn // established by the own record layer
+	in      held         // ciphertext
+	plain   held         // data for which a read had no room
+	eof     bool         // the socket has ended
+	shut    bool         // Close was called
+}
+
+// opening is a handshake as the loop sees it.
+type opening struct {
+	conn   *conn
+	owner  Owner
+	config func(*shake) *tls.Config
+	timer  timer.Timer
+	begun  time.Time
+	hello  held   // a part of the ClientHello
+	shake  *shake // nil before a whole one
+	failed bool
+}
+
+// held is bytes that wait in a block of the arena: block[off:off+n].
+type held struct {
+	block  arena.Block
+	off, n int32
+}
+
+func (h *held) bytes() []byte { return h.block.Bytes()[h.off : h.off+h.n] }
+
+// keep makes h hold b.
+func (h *held) keep(l *engine.Loop, b []byte) error {
+	h.drop(l)
+	if len(b) == 0 {
+		return nil
+	}
+	block, ok := l.Arena().Lease(len(b))
+	if !ok {
+		return ErrNoMemory
+	}
+	*h = held{block: block, n: int32(copy(block.Bytes(), b))}
+	return nil
+}
+
+// take moves what h holds to dst, as much as there is room for.
+func (h *held) take(l *engine.Loop, dst []byte) int {
+	if h.n == 0 {
+		return 0
+	}
+	n := copy(dst, h.bytes())
+	h.off, h.n = h.off+int32(n), h.n-int32(n)
+	if h.n == 0 {
+		h.drop(l)
+	}
+	return n
+}
+
+// drop gives the block back.
+func (h *held) drop(l *engine.Loop) {
+	if !h.block.IsZero() {
+		l.Arena().Return(h.block)
+		*h = held{}
+	}
+}
+
+// newConn makes the transport of a connection whose handshake is to come.
+func (s *side) newConn(o Owner, config func(*shake) *tls.Config) *conn {
+	c := &conn{side: s}
+	c.opening = &opening{conn: c, owner: o, config: config}
+	c.opening.timer.Init(c.opening)
+	return c
+}
+
+// Handshake implements engine.Transport.
+func (c *conn) Handshake(w *engine.Wire) (done bool, err error) {
+	o := c.opening
+	if o == nil {
+		return c.tls != nil || c.rec != nil, nil
+	}
+	if c.wire == nil {
+		c.wire, o.begun = w, time.Now()
+		if t := c.side.timeout; t > 0 {
+			c.side.loop.Wheel().Set(&o.timer, c.side.loop.Now()+int64(t))
+		}
+		if c.side.client {
+			return false, c.note(c.start(nil))
+		}
+	}
+	if o.shake == nil {
+		return false, c.note(c.readHello(w))
+	}
+	return false, c.note(c.feed(w))
+}
+
+// note counts the error of a handshake.
+func (c *conn) note(err error) error {
+	if err != nil && !errors.Is(err, engine.ErrWouldBlock) {
+		c.side.stats.failed(err)
+		c.opening.failed = true
+	}
+	return err
+}
+
+// readHello gathers the ClientHello, and begins when it is whole. A client that is slow holds a block, and no more.
+func (c *conn) readHello(w *engine.Wire) error {
+	o, l, buf := c.opening, c.side.loop, c.side.buf.in
+	n := o.hello.take(l, buf)
+	for {
+		k, err := w.Read(buf[n:min(len(buf), helloBytesMax+record.RecordLenMax)])
+		n += k
+		state, alert := checkHello(buf[:n])
+		switch {
+		case n > 0 && state == helloWhole:
+			return c.start(bytes.Clone(buf[:n]))
+		case state == helloPlain:
+			return c.refusePlain(w)
+		case state == helloBad:
+			w.Linger(alertLinger)
+			_, _ = w.Write(plainAlert(alert))
+			return ErrHello
+		case err == io.EOF:
+			return ErrAborted
+		case errors.Is(err, engine.ErrWouldBlock):
+			return o.hello.keep(l, buf[:n])
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// refusePlain answers a client that does not speak TLS.
+func (c *conn) refusePlain(w *engine.Wire) error {
+	if len(c.side.plain) > 0 {
+		w.Linger(alertLinger)
+		_, _ = w.Write(c.side.plain)
+	}
+	return ErrPlain
+}
+
+// start begins the handshake with what has come so far.
+func (c *conn) start(in []byte) error {
+	o, io := c.opening, c.wire.Conn()
+	s := &shake{
+		side: c.side, hs: c.side.hs, loop: c.side.loop, conn: c, config: o.config,
+		local: io.LocalAddr(), remote: io.RemoteAddr(), wake: make(chan struct{}, 1), begun: o.begun, in: in,
+	}
+	if !c.side.hs.start(s) {
+		return ErrShed
+	}
+	o.shake = s
+	return nil
+}
+
+// feed gives what the peer sends to the handshake under way.
+func (c *conn) feed(w *engine.Wire) error {
+	s, h, buf := c.opening.shake, c.side.hs, c.side.buf.in
+	for {
+		h.mu.Lock()
+		room := inputBytesMax - len(s.in)
+		s.full = room <= 0
+		h.mu.Unlock()
+		if room <= 0 {
+			return nil // flush comes back
+		}
+		n, err := w.Read(buf[:min(room, len(buf))])
+		if n > 0 || err == io.EOF {
+			h.mu.Lock()
+			s.in = append(s.in, buf[:n]...)
+			s.eof = err == io.EOF
+			h.ready(s)
+			h.mu.Unlock()
+		}
+		switch {
+		case err == nil:
+		case err == io.EOF, errors.Is(err, engine.ErrWouldBlock):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// OnTimer implements timer.Firer: the deadline of the handshake.
+func (o *opening) OnTimer(int64) {
+	if o.failed || o.conn.opening != o {
+		return
+	}
+	o.conn.side.hs.timeouts.Add(1)
+	o.conn.wire.Fail(o.conn.note(ErrHandshakeTimeout))
+}
+
+// shaken takes the result of the handshake.
+func (c *conn) shaken(s *shake) {
+	o := c.opening
+	if o.failed {
+		return
+	}
+	out := s.unsent()
+	if len(out) > 0 {
+		_, _ = c.wire.Write(out)
+	}
+	if s.err != nil {
+		if len(out) > 0 {
+			c.wire.Linger(alertLinger)
+		}
+		c.wire.Fail(c.note(abortedOr(s.err)))
+		return
+	}
+	if err := c.in.keep(c.side.loop, s.in); err != nil {
+		c.wire.Fail(c.note(err))
+		return
+	}
+	c.closeOpening()
+	if s.rec != nil {
+		c.rec = s.rec
+	} else {
+		s.net.shake, s.net.conn = nil, c
+		c.tls = s.tls
+	}
+	c.side.stats.established(s.session)
+	o.owner.OnSession(s.session)
+	c.wire.Established()
+}
+
+// abortedOr returns ErrAborted for the errors that mean it.
+func abortedOr(err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrAborted
+	}
+	return err
+}
+
+// closeOpening gives up what the handshake held.
+func (c *conn) closeOpening() {
+	o := c.opening
+	if o == nil {
+		return
+	}
+	c.opening = nil
+	c.side.loop.Wheel().Unlink(&o.timer)
+	o.hello.drop(c.side.loop)
+	if o.shake != nil {
+		c.side.hs.drop(o.shake)
+	}
+}
+
+// Read implements engine.Transport.
+func (c *conn) Read(w *engine.Wire, dst []byte) (n int, err error) {
+	if c.rec != nil {
+		n, err = c.readRecords(w, dst)
+	} else {
+		n, err = c.readTLS(dst)
+	}
+	if err != nil && err != io.EOF && !errors.Is(err, engine.ErrWouldBlock) {
+		c.failed(w, err)
+	}
+	return n, err
+}
+
+// failed counts the error that ends the connection, once.
+func (c *conn) failed(w *engine.Wire, err error) {
+	if c.shut {
+		return
+	}
+	c.shut = true
+	c.side.stats.failed(err)
+	w.Linger(alertLinger)
+}
+
+// Write implements engine.Transport.
+func (c *conn) Write(w *engine.Wire, v [][]byte) error {
+	if c.rec != nil {
+		return c.writeRecords(w, v)
+	}
+	return c.writeTLS(v)
+}
+
+// CloseWrite implements engine.Transport.
+func (c *conn) CloseWrite(w *engine.Wire) {
+	if c.rec != nil {
+		c.closeRecords(w)
+		return
+	}
+	if c.tls != nil {
+		_ = c.tls.CloseWrite() // what fails is the wire, which tells itself
+		c.flush()
+	}
+}
+
+// Close implements engine.Transport.
+func (c *conn) Close() {
+	c.closeOpening()
+	l := c.side.loop
+	c.in.drop(l)
+	c.plain.drop(l)
+	if c.rec != nil {
+		c.rec.Wipe()
+	}
+	c.rec, c.tls = nil, nil
+}

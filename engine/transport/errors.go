@@ -1,0 +1,25 @@
+package transport
+
+import "errors"
+
+// Errors of handshakes and connections, as engine.Conn.TransportError gives them. What crypto/tls says comes as it is.
+var (
+	// ErrTruncated: the peer closed without close_notify, so that what it sent may not be all.
+	ErrTruncated = errors.New("tls: the peer closed without close_notify")
+	// ErrHandshakeTimeout: the handshake took longer than handshake_timeout.
+	ErrHandshakeTimeout = errors.New("tls: handshake timeout")
+	// ErrShed: there were too many handshakes already.
+	ErrShed = errors.New("tls: too many handshakes")
+	// ErrPlain: the client spoke something else than TLS, such as HTTP.
+	ErrPlain = errors.New("tls: the client does not speak TLS")
+	// ErrHello: what the client began with is no ClientHello.
+	ErrHello = errors.New("tls: malformed ClientHello")
+	// ErrAborted: the peer closed during the handshake.
+	ErrAborted = errors.New("tls: the peer closed during the handshake")
+	// ErrPanic: something panicked during the handshake, such as the choice of a certificate.
+	ErrPanic = errors.New("tls: panic during the handshake")
+	// ErrNoMemory: no block of the arena was left.
+	ErrNoMemory = errors.New("tls: no memory for a block")
+
+	errClosed = errors.New("tls: the connection is gone")
+)

@@ -1,0 +1,285 @@
+package transport
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"io"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"millrace/engine"
+	"millrace/engine/internal/record"
+)
+
+// inputBytesMax bounds what is read ahead for a handshake that has not taken it yet.
+const inputBytesMax = 64 << 10
+
+// shake is one handshake: what its goroutine and the loop share.
+type shake struct {
+	// Immutable after start.
+	side   *side
+	hs     *Handshakes
+	loop   *engine.Loop
+	conn   *conn // touched on the loop only
+	config func(*shake) *tls.Config
+	local  engine.Addr
+	remote engine.Addr
+	wake   chan struct{} // one value for each parking
+	begun  time.Time
+
+	// Guarded by hs.mu.
+	state      state
+	closed     bool // the connection is gone
+	in         []byte
+	eof        bool // after in
+	full       bool // more is on the wire than in has room for
+	written    []byte
+	sent       int // of written
+	prev, next *shake
+
+	// Owned by the goroutine until it posts finish, then by the loop.
+	cut     cutter
+	keys    record.KeyLog
+	leaf    *x509.Certificate
+	tls     *tls.Conn
+	net     *netConn
+	err     error
+	session *Session
+	rec     *record.Conn
+}
+
+// run is the handshake, on its goroutine.
+func (s *shake) run() {
+	s.err = s.compute()
+	s.loop.Post(s.finish)
+}
+
+// compute makes the handshake, and what is to be known of it.
+func (s *shake) compute() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.hs.panicked(v, debug.Stack())
+			err = ErrPanic
+		}
+	}()
+	s.net = &netConn{shake: s}
+	if s.side.client {
+		s.tls = tls.Client(s.net, s.config(s))
+	} else {
+		s.tls = tls.Server(s.net, s.config(s))
+	}
+	if err := s.tls.Handshake(); err != nil {
+		return err
+	}
+	s.session = newSession(s.tls, s.side.verified)
+	s.session.Local, s.session.Duration = s.leaf, time.Since(s.begun)
+	if !s.side.client {
+		s.session.ID = sessionID(s.written)
+		if s.side.own {
+			s.takeOver()
+		}
+	}
+	return nil
+}
+
+// takeOver makes the own record layer for the connection, if it can.
+func (s *shake) takeOver() {
+	p := record.Params{Version: s.session.Version, Suite: s.session.Suite}
+	if !record.Supported(p.Version, p.Suite) || !s.keys.Fill(&p) || s.cut.mid() {
+		return
+	}
+	if p.Version == record.VersionTLS12 { // each side has sealed its Finished
+		p.InSeq, p.OutSeq = 1, 1
+		p.ServerRandom, _ = record.ServerRandom(s.written)
+	}
+	rec, err := record.New(&p)
+	if err == nil && p.Version == record.VersionTLS13 {
+		_, err = rec.CountWritten(s.written, make([]byte, record.RecordLenMax))
+	}
+	s.keys.Wipe()
+	if err != nil {
+		return
+	}
+	s.rec, s.session.Own = rec, true
+}
+
+// read gives the goroutine input, at most to the end of the record that is being read: what follows the handshake stays ours.
+// While there is none it waits, without a token.
+func (s *shake) read(b []byte) (int, error) {
+	h := s.hs
+	h.mu.Lock()
+	for len(s.in) == 0 && !s.eof && !s.closed {
+		s.state = stateParked
+		if s.sent < len(s.written) || s.full {
+			s.loop.Post(s.flush)
+		}
+		h.pass(false)
+		h.mu.Unlock()
+		<-s.wake
+		h.mu.Lock()
+	}
+	defer h.mu.Unlock()
+	switch {
+	case s.closed:
+		return 0, errClosed
+	case len(s.in) == 0:
+		return 0, io.EOF
+	}
+	n := copy(b, s.in[:s.cut.next(s.in)])
+	s.cut.advance(s.in[:n])
+	s.in = s.in[n:]
+	return n, nil
+}
+
+// write takes output, which leaves when the goroutine waits or ends.
+func (s *shake) write(b []byte) (int, error) {
+	s.hs.mu.Lock()
+	defer s.hs.mu.Unlock()
+	if s.closed {
+		return 0, errClosed
+	}
+	s.written = append(s.written, b...)
+	return len(b), nil
+}
+
+// unsent returns what is to be written, once.
+func (s *shake) unsent() []byte {
+	s.hs.mu.Lock()
+	defer s.hs.mu.Unlock()
+	b := s.written[s.sent:]
+	s.sent = len(s.written)
+	return b
+}
+
+// flush writes a flight, and reads what there was no room for. Precondition: called on the loop.
+func (s *shake) flush() {
+	c := s.conn
+	if c.opening == nil || c.opening.shake != s {
+		return // the connection is gone
+	}
+	c.wire.Write(s.unsent())
+	s.hs.mu.Lock()
+	full := s.full
+	s.full = false
+	s.hs.mu.Unlock()
+	if full {
+		c.wire.ReadAgain()
+	}
+}
+
+// finish hands the result to the connection. Precondition: called on the loop.
+func (s *shake) finish() {
+	c := s.conn
+	if c.opening == nil || c.opening.shake != s {
+		return
+	}
+	before := s.loop.Blame(c.wire.Conn())
+	c.shaken(s)
+	s.loop.Blame(before)
+}
+
+// keyWriter takes the lines of the key log.
+type keyWriter struct {
+	keys *record.KeyLog
+	also io.Writer // of the config, for debugging; or nil
+}
+
+// Write implements io.Writer.
+func (k keyWriter) Write(b []byte) (int, error) {
+	if k.also != nil {
+		_, _ = k.also.Write(b) // debugging must not end connections
+	}
+	return k.keys.Write(b)
+}
+
+// cutter follows the records of a stream.
+type cutter struct {
+	head [record.HeaderLen]byte
+	at   int // in the record, its header included
+}
+
+// mid reports whether a record has begun and not ended.
+func (c *cutter) mid() bool { return c.at > 0 }
+
+// next returns how much of b lies in the record that is being read.
+func (c *cutter) next(b []byte) int {
+	head := c.head
+	if c.at < len(head) {
+		k := copy(head[c.at:], b)
+		if c.at+k < len(head) {
+			return k
+		}
+	}
+	return min(len(b), record.HeaderLen+int(binary.BigEndian.Uint16(head[3:]))-c.at)
+}
+
+// advance goes on by b, which is no longer than next allows.
+func (c *cutter) advance(b []byte) {
+	if c.at < len(c.head) {
+		copy(c.head[c.at:], b)
+	}
+	c.at += len(b)
+	if c.at >= len(c.head) && c.at == len(c.head)+int(binary.BigEndian.Uint16(c.head[3:])) {
+		c.at = 0
+	}
+}
+
+// netConn is what a tls.Conn reads and writes: the handshake at first, then the wire.
+type netConn struct {
+	shake *shake // during the handshake
+	conn  *conn  // after it, on the loop
+}
+
+// Read implements net.Conn.
+func (n *netConn) Read(b []byte) (int, error) {
+	if s := n.shake; s != nil {
+		return s.read(b)
+	}
+	return n.conn.readCipher(b)
+}
+
+// Write implements net.Conn.
+func (n *netConn) Write(b []byte) (int, error) {
+	if s := n.shake; s != nil {
+		return s.write(b)
+	}
+	return n.conn.writeCipher(b)
+}
+
+// LocalAddr implements net.Conn. The choice of a certificate may look at it.
+func (n *netConn) LocalAddr() net.Addr {
+	if n.shake == nil {
+		return &net.TCPAddr{}
+	}
+	return netAddr(n.shake.local)
+}
+
+// RemoteAddr implements net.Conn.
+func (n *netConn) RemoteAddr() net.Addr {
+	if n.shake == nil {
+		return &net.TCPAddr{}
+	}
+	return netAddr(n.shake.remote)
+}
+
+func netAddr(a engine.Addr) net.Addr {
+	if a.IsUnix() {
+		return &net.UnixAddr{Name: a.Path(), Net: "unix"}
+	}
+	ip := a.NetIP()
+	return &net.TCPAddr{IP: ip.AsSlice(), Port: a.Port(), Zone: ip.Zone()}
+}
+
+// Close implements net.Conn. The conn is closed by who owns it.
+func (n *netConn) Close() error { return nil }
+
+// SetDeadline implements net.Conn, as do the next two; deadlines are the loop's.
+func (n *netConn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn.
+func (n *netConn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn.
+func (n *netConn) SetWriteDeadline(time.Time) error { return nil }
