@@ -41,7 +41,7 @@ func TestSuiteIsSound(t *testing.T) {
 
 func TestEveryMetricHasAName(t *testing.T) {
 	t.Parallel()
-	for _, m := range []measure{cpuPerRequest, idleMemory, latency, cpuPerMiB} {
+	for _, m := range []measure{cpuPerRequest, idleMemory, latency, cpuPerMiB, callLatency} {
 		for _, metric := range m.metrics() {
 			if metricName(metric) == metric {
 				t.Errorf("metric %s has no name for its column", metric)

@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 const (
 	childOpen  = "child-open-loop"
 	childIdle  = "child-idle"
+	childGRPC  = "child-grpc"
+	childServe = "child-grpc-server"
 	childReady = "ready" // printed once all idle connections are open
 )
 
@@ -50,14 +54,21 @@ func (r *runner) child(kind string, cfg childConfig) (*proc.Proc, error) {
 
 // runChild is the main function of a child. It reports whether the arguments were those of one.
 func runChild(args []string) (was bool, err error) {
-	if len(args) != 3 || args[1] != childOpen && args[1] != childIdle {
+	if len(args) != 3 || !slices.Contains([]string{childOpen, childIdle, childGRPC, childServe}, args[1]) {
 		return false, nil
 	}
 	var cfg childConfig
 	if err := json.Unmarshal([]byte(args[2]), &cfg); err != nil {
 		return true, err
 	}
-	debug.SetGCPercent(-1) // both allocate next to nothing, and a collection here would look like a slow proxy
+	switch args[1] {
+	case childServe:
+		return true, load.ServeGRPC(cfg.Origin)
+	case childGRPC:
+		res, err := load.GRPC(load.GRPCConfig{Through: cfg.Port, Direct: cfg.Origin, Bytes: cfg.Body, Duration: cfg.Duration})
+		return true, errors.Join(err, json.NewEncoder(os.Stdout).Encode(res))
+	}
+	debug.SetGCPercent(-1) // what follows allocates next to nothing, and a collection here would look like a slow proxy
 	if args[1] == childIdle {
 		return true, holdIdle(cfg)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"millrace/bench/compare"
+	"millrace/bench/load"
 	"millrace/bench/proc"
 )
 
@@ -253,6 +254,26 @@ func (r *runner) originH2(body int) (int, error) {
 	}
 	r.h2Origin = ports[0]
 	return r.h2Origin, nil
+}
+
+// originGRPC runs the server of gRPC calls, once, and returns its port.
+func (r *runner) originGRPC(body int) (int, error) {
+	if r.rpcOrigin != 0 {
+		return r.rpcOrigin, nil
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return 0, err
+	}
+	p, err := r.child(childServe, childConfig{Origin: ports[0]})
+	if err != nil {
+		return 0, err
+	}
+	if err := r.waitReady(p, func() error { return load.AskGRPC(ports[0], body) }); err != nil {
+		return 0, err
+	}
+	r.rpcOrigin = ports[0]
+	return r.rpcOrigin, nil
 }
 
 func (r *runner) originCommand(port int) ([]string, error) {

@@ -132,6 +132,43 @@ func (r *runner) measureBulk(_ scenario, st *station) (sample, error) {
 	}, nil
 }
 
+// measureCalls makes unary calls through a peer and without it.
+func (r *runner) measureCalls(s scenario, st *station) (sample, error) {
+	before, err := r.readAccounts(st)
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.call(s, st, r.opts.duration)
+	if err != nil {
+		return nil, err
+	}
+	after, err := r.readAccounts(st)
+	if err != nil {
+		return nil, err
+	}
+	_, by := after.since(before)
+	return sample{
+		metricAdded: res.P50 - res.DirectP50, metricP50: res.P50, metricDirect: res.DirectP50, metricP99: res.P99,
+		metricRate: float64(2*res.Count) / res.Elapsed.Seconds(), metricOthers: by.others,
+	}, nil
+}
+
+// call has another process make the calls.
+func (r *runner) call(s scenario, st *station, d time.Duration) (res load.GRPCResult, err error) {
+	p, err := r.child(childGRPC, childConfig{Port: st.site.Port, Origin: st.site.OriginPort, Body: s.body, Duration: d})
+	if err != nil {
+		return res, err
+	}
+	out, err := p.Wait(r.ctx)
+	if err != nil {
+		return res, err
+	}
+	if err := json.Unmarshal([]byte(out), &res); err != nil {
+		return res, fmt.Errorf("result of the calls: %w: %s", err, out)
+	}
+	return res, nil
+}
+
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // measureIdle opens the scenario's connections in another process and divides the growth of resident memory by them.

@@ -108,7 +108,7 @@ var metricNames = map[string]string{
 	metricCPU: "CPU µs/request", metricUser: "user µs", metricSystem: "system µs", metricRate: "requests/s", metricBusy: "proxy %", metricOthers: "others %",
 	metricMiBCPU: "CPU µs/MiB", metricMiBUser: "user µs", metricMiBSystem: "system µs", metricMiBRate: "MiB/s",
 	metricIdleBytes: "bytes/connection", metricBaseMiB: "MiB before", metricFullMiB: "MiB with them",
-	metricP50: "p50 µs", metricP99: "p99 µs", metricP999: "p99.9 µs", metricLate: "sent late p99 µs", metricSetAside: "set aside %", metricOffered: "offered/s", metricReconnects: "reopened",
+	metricAdded: "added p50 µs", metricDirect: "direct p50 µs", metricP50: "p50 µs", metricP99: "p99 µs", metricP999: "p99.9 µs", metricLate: "sent late p99 µs", metricSetAside: "set aside %", metricOffered: "offered/s", metricReconnects: "reopened",
 }
 
 func metricName(m string) string {

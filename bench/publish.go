@@ -119,6 +119,7 @@ var chartOf = map[measure]struct {
 	cpuPerRequest: {"benchmarks-cpu.svg", "CPU time of the proxy for each request (less is better)", "µs", []string{metricUser, metricSystem}, []string{"user", "system"}},
 	idleMemory:    {"benchmarks-memory.svg", "Resident memory of an idle connection (less is better)", "bytes", []string{metricIdleBytes}, nil},
 	cpuPerMiB:     {"benchmarks-bulk.svg", "CPU time of the proxy for each MiB of a long transfer (less is better)", "µs", []string{metricMiBUser, metricMiBSystem}, []string{"user", "system"}},
+	callLatency:   {"benchmarks-grpc.svg", "Median latency that the proxy adds to a unary gRPC call (less is better)", "µs", []string{metricAdded}, nil},
 	latency:       {"benchmarks-latency.svg", "99th percentile of latency at a fixed rate (less is better)", "µs", []string{metricP99}, nil},
 }
 
@@ -177,7 +178,7 @@ func (f *finished) markdown(charts map[string]report.Chart) string {
 	for _, part := range []struct {
 		measure measure
 		title   string
-	}{{cpuPerRequest, "CPU time of a request"}, {cpuPerMiB, "CPU time of a long transfer"}, {idleMemory, "Memory of an idle connection"}, {latency, "Latency at a fixed rate"}} {
+	}{{cpuPerRequest, "CPU time of a request"}, {cpuPerMiB, "CPU time of a long transfer"}, {idleMemory, "Memory of an idle connection"}, {callLatency, "Latency of a gRPC call"}, {latency, "Latency at a fixed rate"}} {
 		f.section(&b, part.measure, part.title, charts)
 	}
 	return b.String()
@@ -226,6 +227,8 @@ const method = `## How it is measured
   omission). Generator and origin are one thread that never sleeps; the floor's row shows how much of a tail is theirs and the kernel's. A run in which
   other work took more than 3 % of the proxy's core and made it wait, or kept the generator from its own, is repeated (single requests that were due or on their way while the
   generator was off its core are set aside); after three it is left out.
+- **Calls of gRPC** are made by a client and a server in grpc-go, both on the load's core: 100 through the proxy, 100 without it, and so on. What is
+  added is the difference of the medians; the floor's row shows how much of it is the way to another core and back.
 - **Memory** is the growth of resident memory between a warm process and the same process with idle connections, each used once, divided by their number. What a
   proxy reserves at its start (nginx: tables for all its connections) is in the column before.
 `

@@ -26,17 +26,18 @@ const (
 
 // A runner carries out scenarios, one after the other.
 type runner struct {
-	ctx      context.Context
-	opts     options
-	group    *proc.Group
-	dir      string // temporary, for configs and compiled programs
-	self     string // this binary, which is also the open-loop load and the holder of idle connections
-	origin   int    // its port
-	h2Origin int    // its port, if a scenario needed one that speaks HTTP/2
-	plain    int    // port of the origin of plain bytes, on TCP and UDP
-	bytes    string // the program that is this origin, and its load
-	peers    map[string]compare.Peer
-	progress io.Writer
+	ctx       context.Context
+	opts      options
+	group     *proc.Group
+	dir       string // temporary, for configs and compiled programs
+	self      string // this binary, which is also the open-loop load and the holder of idle connections
+	origin    int    // its port
+	h2Origin  int    // its port, if a scenario needed one that speaks HTTP/2
+	rpcOrigin int    // the same for gRPC
+	plain     int    // port of the origin of plain bytes, on TCP and UDP
+	bytes     string // the program that is this origin, and its load
+	peers     map[string]compare.Peer
+	progress  io.Writer
 }
 
 // A sample is what one run of one entry gave, by metric.
@@ -70,6 +71,8 @@ func (r *runner) run(s scenario) (outcome, error) {
 		return o, r.alternate(&o, slower(r.opts.rounds), func([]*station) (meter, error) { return r.measureBulk, nil })
 	case cpuPerRequest:
 		return o, r.alternate(&o, r.opts.rounds, func([]*station) (meter, error) { return r.measureCPU, nil })
+	case callLatency:
+		return o, r.alternate(&o, r.opts.rounds, func([]*station) (meter, error) { return r.measureCalls, nil })
 	case latency:
 		return o, r.runLatency(&o)
 	case idleMemory:
@@ -190,7 +193,11 @@ func (r *runner) start(s scenario, e entry) (*station, error) {
 		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.originOf(s.traffic), Loops: e.loops, Routes: s.routes, Traffic: s.traffic, H2: s.h2,
 	}}
 	if e.h2 {
-		if st.site.OriginPort, err = r.originH2(s.body); err != nil {
+		origin := r.originH2
+		if s.measure == callLatency {
+			origin = r.originGRPC
+		}
+		if st.site.OriginPort, err = origin(s.body); err != nil {
 			return nil, err
 		}
 		st.site.OriginH2 = true
@@ -206,7 +213,7 @@ func (r *runner) start(s scenario, e entry) (*station, error) {
 	if st.proc, err = r.group.Start(e.label, cores, dir, argv...); err != nil {
 		return nil, err
 	}
-	if err := r.waitReady(st.proc, st.ask(s.body)); err != nil {
+	if err := r.waitReady(st.proc, st.ask(s)); err != nil {
 		st.proc.Stop()
 		return nil, err
 	}
@@ -221,11 +228,15 @@ func (r *runner) originOf(t compare.Traffic) int {
 }
 
 // ask is one question to a peer, in its traffic, that the origin answers.
-func (st *station) ask(body int) func() error {
-	if st.site.Traffic == compare.HTTP {
-		return func() error { return askOnce(st.url(body), body, st.site.H2) }
+func (st *station) ask(s scenario) func() error {
+	switch {
+	case s.measure == callLatency:
+		return func() error { return load.AskGRPC(st.site.Port, s.body) }
+	case st.site.Traffic == compare.HTTP:
+		return func() error { return askOnce(st.url(s.body), s.body, st.site.H2) }
+	default:
+		return func() error { return askBytes(st.site.Traffic, st.site.Port, s.body) }
 	}
-	return func() error { return askBytes(st.site.Traffic, st.site.Port, body) }
 }
 
 // waitReady asks until a server answers.
@@ -294,6 +305,10 @@ func askOnce(url string, body int, h2 bool) error {
 func (r *runner) saturate(s scenario, st *station, d time.Duration) (load.Result, error) {
 	if s.traffic != compare.HTTP {
 		return r.saturateBytes(s, st, d)
+	}
+	if s.measure == callLatency {
+		res, err := r.call(s, st, d)
+		return load.Result{Requests: int64(2 * res.Count), Elapsed: res.Elapsed}, err
 	}
 	shape := load.Shape{URL: st.url(s.body), Connections: s.conns, Streams: s.streams, Headers: s.headers, Duration: d}
 	args, parse := load.WrkArgs, load.ParseWrk

@@ -17,6 +17,7 @@ const (
 	idleMemory                   // resident memory of an idle connection
 	latency                      // percentiles at a fixed rate below saturation
 	cpuPerMiB                    // CPU time of the proxy for each mebibyte of one long transfer
+	callLatency                  // of unary gRPC calls one after the other, beside that of calls without the proxy
 )
 
 // A disturbance is what happens to a proxy once a second while its latency is measured.
@@ -89,6 +90,8 @@ const (
 	metricSetAside   = "set_aside_pct"
 	metricOffered    = "offered_per_s"
 	metricReconnects = "reconnects"
+	metricAdded      = "added_p50_us"
+	metricDirect     = "direct_p50_us"
 	metricMiBCPU     = "cpu_us_per_mib"
 	metricMiBUser    = "user_us_per_mib"
 	metricMiBSystem  = "system_us_per_mib"
@@ -186,7 +189,7 @@ func suite(proxyCores string) []scenario {
 }
 
 // multiplexed lists the scenarios of HTTP/2 without TLS. The floor relay, which does not look at what it relays, has no
-// part in them.
+// part in those that translate or divide requests among connections.
 func multiplexed() []scenario {
 	three := each(millrace, nginx, haproxy)
 	return []scenario{
@@ -208,6 +211,13 @@ func multiplexed() []scenario {
 				{label: "haproxy-h2", peer: haproxy, loops: 1, h2: true},
 			},
 			targets: []target{atMost(metricCPU, nginx, 0.50)},
+		},
+		{
+			// The floor shows what a second hop costs that does not look at what it carries.
+			name: "grpc-latency", about: "unary gRPC calls of 128 bytes one after the other on one connection, in turn through the proxy and without it", measure: callLatency,
+			tool: childGRPC, body: 128, conns: 1, streams: 1, h2: true,
+			entries: []entry{{label: millrace, peer: millrace, loops: 1, h2: true}, {label: haproxy, peer: haproxy, loops: 1, h2: true}, {label: floorRelay, peer: floorRelay, loops: 1, h2: true}},
+			targets: []target{atMost(metricAdded, "", 60)},
 		},
 		{
 			name: "h2-idle-memory", about: fmt.Sprintf("%d idle connections of HTTP/2, each used once, with %d bytes in its table of header fields", idleConns, load.FilledTable), measure: idleMemory,
@@ -287,6 +297,8 @@ func (m measure) metrics() []string {
 		return []string{metricMiBCPU, metricMiBUser, metricMiBSystem, metricMiBRate, metricBusy, metricOthers}
 	case idleMemory:
 		return []string{metricIdleBytes, metricBaseMiB, metricFullMiB}
+	case callLatency:
+		return []string{metricAdded, metricP50, metricDirect, metricP99, metricRate, metricOthers}
 	case latency:
 		return []string{metricP99, metricP999, metricP50, metricLate, metricOthers, metricSetAside, metricOffered, metricReconnects}
 	}

@@ -346,3 +346,30 @@ func TestHoldIdleH2(t *testing.T) {
 		t.Error("HoldIdleH2 of what is not there: no error")
 	}
 }
+
+// TestGRPC: calls go both ways, and a proxy that is not there is an error.
+func TestGRPC(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	s := newGRPC()
+	defer s.Stop()
+	go func() { _ = s.Serve(ln) }()
+	if err := AskGRPC(port, 100); err != nil {
+		t.Fatal(err)
+	}
+	r, err := GRPC(GRPCConfig{Through: port, Direct: port, Bytes: 100, Duration: time.Millisecond})
+	if err != nil || r.Count < grpcBlock || r.P50 <= 0 || r.DirectP50 <= 0 || r.P99 < r.P50 || r.Elapsed <= 0 {
+		t.Errorf("GRPC = %+v, %v", r, err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	if _, err := GRPC(GRPCConfig{Through: port, Direct: port, Bytes: 100, Duration: time.Millisecond}); err == nil {
+		t.Error("calls to nobody are no error")
+	}
+}
