@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"millrace/engine"
@@ -19,13 +20,12 @@ const (
 	High
 )
 
-// Cluster is a named service, shared by all loops.
+// Cluster is a named service, shared by all loops. Its configuration stays; its hosts may change.
 type Cluster struct {
 	// Immutable.
 	ID     ClusterID
 	Name   string
 	Config *Config
-	Hosts  []*Host // in the order of the config
 
 	// Budgets bound the cost by [Priority]. They and their counts survive reloads.
 	Budgets [2]*Budget
@@ -34,11 +34,11 @@ type Cluster struct {
 	// the loops see the cluster.
 	Tables func(*Bucket) any
 
-	members []member // of Hosts
-	slots   uint32   // one above the largest Host.Slot
+	members    []member // kept by control
+	version    uint64   // of set; kept by control
+	membership uint64   // of members; kept by control
 
-	version uint64                  // of set; kept by control
-	set     atomic.Pointer[HostSet] // written by control
+	set atomic.Pointer[HostSet] // written by control
 }
 
 // member is a host as a cluster has it.
@@ -57,93 +57,116 @@ func (m *member) place() localityAt {
 	return localityAt{Locality: *m.locality, priority: m.priority}
 }
 
+// sameMember reports whether nothing of a host differs.
+func sameMember(a, b member) bool {
+	return a.host == b.host && a.weight == b.weight && a.place() == b.place()
+}
+
 // New builds a cluster. Hosts whose address prev has too are taken over from it, so that
 // their counters, health and pools survive; so are the budgets. prev may be nil. Nothing
 // shared with prev changes before [Cluster.Apply]: a cluster that is refused later leaves
 // no trace.
 func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
 	c := &Cluster{ID: id, Name: cfg.Name, Config: cfg}
-	old := map[engine.Addr]*Host{}
+	var old []member
 	if prev != nil {
-		c.Budgets = prev.Budgets
-		for _, h := range prev.Hosts {
-			old[h.Addr] = h
-		}
+		c.Budgets, c.version, c.membership, old = prev.Budgets, prev.version, prev.membership, prev.members
 	} else {
 		for p := range c.Budgets {
 			c.Budgets[p] = NewBudget(cfg.CircuitBreakers.Thresholds(Priority(p)))
 		}
 	}
-	for i := range cfg.Hosts {
-		a, err := engine.ParseAddr(cfg.Hosts[i].Address)
-		if err != nil {
-			return nil, fmt.Errorf("cluster %q: hosts[%d]: %w", cfg.Name, i, err)
-		}
-		hc := &cfg.Hosts[i]
-		m := member{host: old[a], weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
-		if m.host == nil {
-			m.host = newHost(a, m.weight)
-		}
-		c.Hosts, c.members = append(c.Hosts, m.host), append(c.members, m)
-	}
-	if err := c.checkUnique(); err != nil {
-		return nil, err
-	}
-	c.assignSlots(prev)
-	if prev != nil {
-		c.version = prev.version
+	if err := c.setMembers(cfg.Hosts, old); err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
 	}
 	c.Rebuild()
 	return c, nil
 }
 
+// SetHosts replaces the hosts. Those whose address stays are the same ones as before. It reports whether any came or
+// went, or differs; if so the loops have to be told, as after Rebuild. Called on the control goroutine.
+func (c *Cluster) SetHosts(list []HostConfig) (changed bool, err error) {
+	old := c.members
+	if err := c.setMembers(list, old); err != nil {
+		c.members = old
+		return false, err
+	}
+	if slices.EqualFunc(old, c.members, sameMember) {
+		return false, nil
+	}
+	c.Apply()
+	c.Rebuild()
+	return true, nil
+}
+
+// setMembers makes the members of list, with the hosts of old where the address is the same.
+func (c *Cluster) setMembers(list []HostConfig, old []member) error {
+	known := make(map[engine.Addr]*Host, len(old))
+	for i := range old {
+		known[old[i].host.Addr] = old[i].host
+	}
+	c.members = make([]member, 0, len(list))
+	seen := make(map[engine.Addr]bool, len(list))
+	for i := range list {
+		hc := &list[i]
+		a, err := engine.ParseAddr(hc.Address)
+		if err != nil {
+			return fmt.Errorf("hosts[%d]: %w", i, err)
+		}
+		if seen[a] { // they would share pools and counters
+			return fmt.Errorf("hosts[%d]: address %q appears twice", i, a)
+		}
+		seen[a] = true
+		m := member{host: known[a], weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
+		if m.host == nil {
+			m.host = newHost(a, m.weight)
+		}
+		c.members = append(c.members, m)
+	}
+	if !slices.EqualFunc(old, c.members, func(a, b member) bool { return a.host == b.host }) {
+		c.membership++
+	}
+	assignSlots(c.members, old)
+	return nil
+}
+
+// assignSlots gives new hosts the lowest slots that no host of old or of members holds. A slot
+// that a host of old leaves is free one update later, when most loops have let go of it.
+func assignSlots(members, old []member) {
+	used := make(map[uint32]bool, len(old))
+	for i := range old {
+		used[old[i].host.slot] = true
+	}
+	for i := range members {
+		if h := members[i].host; h.slotted {
+			used[h.slot] = true
+		}
+	}
+	next := uint32(0)
+	for i := range members {
+		if h := members[i].host; !h.slotted {
+			for used[next] {
+				next++
+			}
+			h.slot, h.slotted, used[next] = next, true, true
+		}
+	}
+}
+
 // HostSet returns the hosts as they are sorted now.
 func (c *Cluster) HostSet() *HostSet { return c.set.Load() }
+
+// Hosts returns the hosts of now, in the order of their source.
+func (c *Cluster) Hosts() []*Host { return c.HostSet().Hosts }
 
 // Rebuild sorts the hosts by their health now. The loops take the new set up when they are told: see pool.Table.Refresh.
 // Called on the control goroutine.
 func (c *Cluster) Rebuild() {
 	c.version++
 	o := c.Config.setOptions()
-	o.version, o.table = c.version, c.Tables
+	o.version, o.membership, o.table = c.version, c.membership, c.Tables
 	c.set.Store(newHostSet(c.members, &o))
 }
-
-// checkUnique refuses two hosts at one address: they would share pools and counters.
-func (c *Cluster) checkUnique() error {
-	seen := make(map[engine.Addr]bool, len(c.Hosts))
-	for i, h := range c.Hosts {
-		if seen[h.Addr] {
-			return fmt.Errorf("cluster %q: hosts[%d]: address %q appears twice", c.Name, i, h.Name)
-		}
-		seen[h.Addr] = true
-	}
-	return nil
-}
-
-// assignSlots gives new hosts the lowest slots that no host of prev or of c holds. A slot
-// that a host of prev leaves is free one reload later, when the loops have let go of it.
-func (c *Cluster) assignSlots(prev *Cluster) {
-	used := map[uint32]bool{}
-	if prev != nil {
-		for _, h := range prev.Hosts {
-			used[h.slot] = true
-		}
-	}
-	next := uint32(0)
-	for _, h := range c.Hosts {
-		if !h.slotted {
-			for used[next] {
-				next++
-			}
-			h.slot, h.slotted, used[next] = next, true, true
-		}
-		c.slots = max(c.slots, h.slot+1)
-	}
-}
-
-// Slots is one more than the largest slot of a host: the size of a table of pools.
-func (c *Cluster) Slots() int { return int(c.slots) }
 
 // Apply puts what hosts and budgets share with the previous cluster into force: weights and
 // thresholds. Each loop calls it when it takes the cluster up; only the first call changes anything.

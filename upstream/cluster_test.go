@@ -24,25 +24,25 @@ func newTestCluster(t *testing.T, prev *Cluster, ports ...int) *Cluster {
 func TestNewTakesOverHosts(t *testing.T) {
 	t.Parallel()
 	a := newTestCluster(t, nil, 80, 81, 82)
-	a.Hosts[1].RqTotal.Add(5)
+	a.Hosts()[1].RqTotal.Add(5)
 	b := newTestCluster(t, a, 83, 81)
-	if b.Hosts[1] != a.Hosts[1] {
+	if b.Hosts()[1] != a.Hosts()[1] {
 		t.Error("the host that stays is another one")
 	}
 	if b.Budgets != a.Budgets {
 		t.Error("the budgets are others")
 	}
-	for _, h := range a.Hosts {
-		if b.Hosts[0].Slot() == h.Slot() {
+	for _, h := range a.Hosts() {
+		if b.Hosts()[0].Slot() == h.Slot() {
 			t.Errorf("the new host has slot %d, which %s still holds", h.Slot(), h.Name)
 		}
 	}
 	c := newTestCluster(t, b, 83, 81, 84)
-	if got := c.Hosts[2].Slot(); got != 0 {
+	if got := c.Hosts()[2].Slot(); got != 0 {
 		t.Errorf("the next new host has slot %d, want 0, which is free by now", got)
 	}
-	if c.Slots() != 4 {
-		t.Errorf("Slots = %d, want 4", c.Slots())
+	if c.HostSet().Slots() != 4 {
+		t.Errorf("Slots = %d, want 4", c.HostSet().Slots())
 	}
 }
 
@@ -58,11 +58,11 @@ func TestApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w, m := a.Hosts[0].Weight(), a.Budgets[Default].Max(Retries); w != 1 || m != 3 {
+	if w, m := a.Hosts()[0].Weight(), a.Budgets[Default].Max(Retries); w != 1 || m != 3 {
 		t.Errorf("before Apply: weight %d, max_retries %d; want 1, 3", w, m)
 	}
 	b.Apply()
-	if w, m := a.Hosts[0].Weight(), a.Budgets[Default].Max(Retries); w != 9 || m != 77 {
+	if w, m := a.Hosts()[0].Weight(), a.Budgets[Default].Max(Retries); w != 9 || m != 77 {
 		t.Errorf("after Apply: weight %d, max_retries %d; want 9, 77", w, m)
 	}
 }
@@ -88,7 +88,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestHostHealth(t *testing.T) {
 	t.Parallel()
-	h := newTestCluster(t, nil, 80).Hosts[0]
+	h := newTestCluster(t, nil, 80).Hosts()[0]
 	for i, step := range []struct {
 		flag    HealthFlag
 		on      bool
@@ -119,7 +119,7 @@ func TestMembershipStats(t *testing.T) {
 	if s.Total.Load() != 2 || s.Healthy.Load() != 2 || s.Change.Load() != 1 {
 		t.Errorf("after an equal set: total %d, healthy %d, change %d; want 2, 2, 1", s.Total.Load(), s.Healthy.Load(), s.Change.Load())
 	}
-	c.Hosts[0].SetHealth(FailedOutlier, true)
+	c.Hosts()[0].SetHealth(FailedOutlier, true)
 	c.Rebuild()
 	s.Update(c, b)
 	if s.Total.Load() != 1 || s.Healthy.Load() != 0 || s.Change.Load() != 2 {
@@ -129,3 +129,45 @@ func TestMembershipStats(t *testing.T) {
 
 // Each counted resource has a cache line of its own.
 var _ = [1]struct{}{}[64-unsafe.Sizeof(resource{})]
+
+// TestSetHosts: hosts whose address stays are the same ones, slots are free one update later, and what does not differ
+// changes nothing.
+func TestSetHosts(t *testing.T) {
+	t.Parallel()
+	list := func(ports ...int) (list []HostConfig) {
+		for _, p := range ports {
+			list = append(list, HostConfig{Address: fmt.Sprintf("127.0.0.1:%d", p), Weight: 1})
+		}
+		return list
+	}
+	c := newTestCluster(t, nil, 80, 81)
+	before := c.HostSet()
+	if changed, err := c.SetHosts(list(80, 81)); changed || err != nil || c.HostSet() != before {
+		t.Errorf("SetHosts of the same hosts = %t, %v; want no change", changed, err)
+	}
+	if changed, err := c.SetHosts(list(81, 82)); !changed || err != nil {
+		t.Fatalf("SetHosts = %t, %v; want a change", changed, err)
+	}
+	after := c.HostSet()
+	if after.Hosts[0] != before.Hosts[1] || after.Membership == before.Membership || after.Version == before.Version {
+		t.Error("the host that stays is another one, or the set has an old version")
+	}
+	if before.Has(after.Hosts[1]) || !after.Has(after.Hosts[1]) || after.Has(before.Hosts[0]) {
+		t.Error("Has does not tell old hosts from new ones")
+	}
+	if after.Hosts[1].Slot() != 2 {
+		t.Errorf("the new host has slot %d, want 2: the one that is gone may still have pools", after.Hosts[1].Slot())
+	}
+	heavier := list(81, 82)
+	heavier[0].Weight = 7
+	if changed, err := c.SetHosts(heavier); !changed || err != nil || c.HostSet().Membership != after.Membership || c.Hosts()[0].Weight() != 7 {
+		t.Errorf("SetHosts with another weight = %t, %v; want a change of the weight alone", changed, err)
+	}
+	now := c.HostSet()
+	if _, err := c.SetHosts(list(83, 83)); err == nil || c.HostSet() != now {
+		t.Errorf("SetHosts with an address twice = %v; want an error and no change", err)
+	}
+	if changed, err := c.SetHosts(nil); !changed || err != nil || len(c.Hosts()) != 0 {
+		t.Errorf("SetHosts of nothing = %t, %v", changed, err)
+	}
+}

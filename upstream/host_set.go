@@ -5,13 +5,14 @@ package upstream
 type HostSet struct {
 	// Hosts are all of them, in the order of their source.
 	Hosts []*Host
-	// Version differs between any two sets of a cluster.
-	Version uint64
+	// Version differs between any two sets of a cluster, Membership between those with other hosts.
+	Version, Membership uint64
 	// Levels are the priorities, the most wanted first. A priority without hosts is there, but empty.
 	Levels []PriorityLevel
 	// Buckets is how many buckets there are.
 	Buckets int
 
+	slots                       []*Host // by Host.Slot
 	healthy, degraded, excluded int
 	simple                      bool // all requests go to the healthy hosts of Levels[0]
 	failOnPanic                 bool
@@ -54,6 +55,7 @@ func (b *Bucket) Weight(i int) uint32 {
 // setOptions are what a HostSet is made by, besides the hosts.
 type setOptions struct {
 	version          uint64
+	membership       uint64
 	panicPct         float64 // of usable hosts below which a priority panics; 0 is never
 	overprovisioning int     // percent
 	weightedHealth   bool    // shares by weight instead of number
@@ -64,11 +66,16 @@ type setOptions struct {
 
 // newHostSet sorts members by their health now.
 func newHostSet(members []member, o *setOptions) *HostSet {
-	hs := &HostSet{Version: o.version, failOnPanic: o.failOnPanic, Hosts: make([]*Host, len(members))}
-	levels := 0
+	hs := &HostSet{Version: o.version, Membership: o.membership, failOnPanic: o.failOnPanic, Hosts: make([]*Host, len(members))}
+	levels, slots := 0, 0
 	for i := range members {
-		hs.Hosts[i] = members[i].host
-		levels = max(levels, int(members[i].priority)+1)
+		h := members[i].host
+		hs.Hosts[i] = h
+		levels, slots = max(levels, int(members[i].priority)+1), max(slots, h.Slot()+1)
+	}
+	hs.slots = make([]*Host, slots)
+	for _, h := range hs.Hosts {
+		hs.slots[h.slot] = h
 	}
 	hs.Levels = make([]PriorityLevel, levels)
 	sums := make([]levelSum, levels)
@@ -142,6 +149,12 @@ func (hs *HostSet) bucket(members []member, o *setOptions) Bucket {
 	}
 	return b
 }
+
+// Slots is one more than the largest slot of a host: the size of a table of pools.
+func (hs *HostSet) Slots() int { return len(hs.slots) }
+
+// Has reports whether h is one of the hosts.
+func (hs *HostSet) Has(h *Host) bool { return h.Slot() < len(hs.slots) && hs.slots[h.slot] == h }
 
 // Healthy returns how many hosts are neither failed nor degraded.
 func (hs *HostSet) Healthy() int { return hs.healthy }

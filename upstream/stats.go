@@ -162,7 +162,7 @@ func (s *ClusterStats) CountTime(us uint64, internal bool) {
 // Update brings the numbers up to date with c, which replaced prev or nil.
 func (s *MembershipStats) Update(c, prev *Cluster) {
 	s.Refresh(c)
-	if prev == nil || !slices.Equal(c.Hosts, prev.Hosts) {
+	if prev == nil || !slices.Equal(c.Hosts(), prev.Hosts()) {
 		s.Change.Inc()
 	}
 }

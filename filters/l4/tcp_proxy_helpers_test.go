@@ -371,7 +371,7 @@ func (w *tcpWorld) wantGone() {
 		if st.CxActive.Load() != 0 || st.RqActive.Load() != 0 || st.RqPendingActive.Load() != 0 {
 			w.t.Errorf("gauges: cx %d, rq %d, pending %d; want 0", st.CxActive.Load(), st.RqActive.Load(), st.RqPendingActive.Load())
 		}
-		for _, h := range c.Shared().Hosts {
+		for _, h := range c.Shared().Hosts() {
 			if h.CxActive.Load() != 0 || h.RqActive.Load() != 0 {
 				w.t.Errorf("host %s: %d connections, %d requests; want 0", h.Name, h.CxActive.Load(), h.RqActive.Load())
 			}

@@ -536,7 +536,7 @@ func TestTCPProxyHostFails(t *testing.T) {
 		w := newTCPWorld(t, nil, func(c *upstream.Config) { c.CloseConnectionsOnHostHealthFailure = closes })
 		client, server := w.pair()
 		c := w.table.Cluster(0)
-		c.Shared().Hosts[0].SetHealth(upstream.FailedActiveCheck, true)
+		c.Shared().Hosts()[0].SetHealth(upstream.FailedActiveCheck, true)
 		c.Shared().Rebuild()
 		w.table.Refresh(0)
 		if !closes {

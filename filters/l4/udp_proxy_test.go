@@ -44,7 +44,7 @@ func TestUDPProxySession(t *testing.T) {
 		"cluster.c.udp.sess_rx_datagrams":                          3,
 		"listener.127.0.0.1_53.udp.downstream_rx_datagram_dropped": 0,
 	})
-	cl, h := w.table.Cluster(0), w.shared["c"].Hosts[0]
+	cl, h := w.table.Cluster(0), w.shared["c"].Hosts()[0]
 	if cl.Stats.CxRxBytes.Load() != 10 || cl.Stats.CxTxBytes.Load() != 8 {
 		t.Errorf("cluster counts %d bytes in and %d out", cl.Stats.CxRxBytes.Load(), cl.Stats.CxTxBytes.Load())
 	}
@@ -222,7 +222,7 @@ func TestUDPProxyHash(t *testing.T) {
 				w.client("127.0.0.1").say("x")
 			}
 			w.until("datagrams", func() bool { return w.stat("cluster.c.udp.sess_tx_datagrams") == 4 })
-			a, b := w.shared["c"].Hosts[0].CxTotal.Load(), w.shared["c"].Hosts[1].CxTotal.Load()
+			a, b := w.shared["c"].Hosts()[0].CxTotal.Load(), w.shared["c"].Hosts()[1].CxTotal.Load()
 			if a != 0 && b != 0 {
 				t.Errorf("sessions to the hosts: %d and %d, want all to one", a, b)
 			}
@@ -253,7 +253,7 @@ func TestUDPProxyHostGone(t *testing.T) {
 	w.table.Remove(w.ids["c"])
 	asks.say("to nobody")
 	w.until("end", func() bool { return w.proxy.Conns() == 0 || w.stat("udp.dns.downstream_sess_rx_datagrams") > 4 })
-	if h := w.shared["c"].Hosts[0]; h.CxActive.Load() > 1 {
+	if h := w.shared["c"].Hosts()[0]; h.CxActive.Load() > 1 {
 		t.Errorf("%d sessions at the host", h.CxActive.Load())
 	}
 }
@@ -266,7 +266,7 @@ func TestUDPProxyUnhealthy(t *testing.T) {
 	w.start("127.0.0.1:0", nil)
 	client := w.client("127.0.0.1")
 	w.roundTrip(client, two, "ask", "answer") // the balancer begins there
-	hosts := w.shared["c"].Hosts
+	hosts := w.shared["c"].Hosts()
 	hosts[1].SetHealth(upstream.FailedActiveCheck, true)
 	w.shared["c"].Rebuild()
 	w.table.Refresh(0)
@@ -362,7 +362,7 @@ func TestUDPProxyLoopEnd(t *testing.T) {
 	w.roundTrip(w.client("127.0.0.1"), host, "ask", "answer")
 	w.roundTrip(w.client("127.0.0.1"), host, "ask", "answer")
 	w.loop.Close()
-	if w.proxy.Conns() != 0 || w.shared["c"].Hosts[0].CxActive.Load() != 0 {
+	if w.proxy.Conns() != 0 || w.shared["c"].Hosts()[0].CxActive.Load() != 0 {
 		t.Errorf("%d sessions after the end of the loop", w.proxy.Conns())
 	}
 }

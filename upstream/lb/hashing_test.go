@@ -90,7 +90,7 @@ func TestRingSpread(t *testing.T) {
 	c.Rebuild()
 	set, _ := c.HostSet().Choose(0, &upstream.Pick{})
 	got := spread(newPolicy(t, "ring_hash", 3), set, 100_000)
-	for i, h := range c.Hosts {
+	for i, h := range c.Hosts() {
 		want := 100_000 * int(weights[i]) / 10
 		if n := got[h]; n < want*96/100 || n > want*104/100 {
 			t.Errorf("the host of weight %d got %d, want about %d", weights[i], n, want)
@@ -113,7 +113,7 @@ func TestMaglevEntries(t *testing.T) {
 			t.Errorf("the host of weight %d has %d entries, want about %d", weights[i], n, want)
 		}
 	}
-	turned := slices.Clone(c.Hosts)
+	turned := slices.Clone(c.Hosts())
 	slices.Reverse(turned)
 	cfg := upstream.DefaultConfig("c")
 	other := bucketOf(turned, 1)
@@ -144,7 +144,7 @@ func TestMinimalMovement(t *testing.T) {
 		for i := range before {
 			before[i] = hashed(p, set, hash(i))
 		}
-		gone := c.Hosts[17]
+		gone := c.Hosts()[17]
 		gone.SetHealth(upstream.FailedOutlier, true)
 		set = bucket(c, name)
 		moved := 0
@@ -180,7 +180,7 @@ func TestBoundedLoad(t *testing.T) {
 		for range requests {
 			hashed(p, set, 42).RqActive.Add(1)
 		}
-		for i, h := range c.Hosts {
+		for i, h := range c.Hosts() {
 			if most := int64(requests*5/4)*int64(weights[i])/8 + 2; h.RqActive.Load() > most {
 				t.Errorf("%s: the host of weight %d has %d requests, want at most %d", name, weights[i], h.RqActive.Load(), most)
 			}
@@ -210,7 +210,7 @@ func TestPeakEWMA(t *testing.T) {
 	const decay = 10e9
 	c := newCluster(t, 1, 1)
 	p, set := newPolicy(t, "peak_ewma", 1), bucket(c, "peak_ewma")
-	slow, fast := c.Hosts[0], c.Hosts[1]
+	slow, fast := c.Hosts()[0], c.Hosts()[1]
 	count := func(now int64) int {
 		n := 0
 		for range 1000 {

@@ -9,10 +9,10 @@ import (
 func TestLeastRequestAvoidsTheBusy(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, 1, 1, 1)
-	c.Hosts[2].RqActive.Store(50)
+	c.Hosts()[2].RqActive.Store(50)
 	got := spread(newPolicy(t, "least_request", 1), bucket(c, "least_request"), 8000)
 	// Picked only when drawn both times: 1 in 16.
-	if n := got[c.Hosts[2]]; n < 350 || n > 650 {
+	if n := got[c.Hosts()[2]]; n < 350 || n > 650 {
 		t.Errorf("the busy host got %d of 8000 picks, want about 500", n)
 	}
 }
@@ -27,7 +27,7 @@ func TestLeastRequestLevelsByWeight(t *testing.T) {
 	for range picks {
 		b.Pick(hs, &upstream.Pick{}).RqActive.Add(1)
 	}
-	for i, h := range c.Hosts {
+	for i, h := range c.Hosts() {
 		want := picks * int64(weights[i]) / 7
 		if got := h.RqActive.Load(); got < want*95/100 || got > want*105/100 {
 			t.Errorf("host of weight %d has %d active, want about %d", weights[i], got, want)

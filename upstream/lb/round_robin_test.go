@@ -16,8 +16,8 @@ func TestRoundRobinSmooth(t *testing.T) {
 	got := make([]int, len(weights))
 	for n := 1; n <= 10000; n++ {
 		h := b.Pick(hs, &upstream.Pick{})
-		for i := range c.Hosts {
-			if c.Hosts[i] == h {
+		for i := range c.Hosts() {
+			if c.Hosts()[i] == h {
 				got[i]++
 			}
 			want := float64(n) * float64(weights[i]) / 10
@@ -42,7 +42,7 @@ func TestRoundRobinRebase(t *testing.T) {
 	if w.turns[0].at >= rebaseAt {
 		t.Errorf("virtual time is %d after a pick past %d, want it moved back", w.turns[0].at, uint64(rebaseAt))
 	}
-	if n := got[c.Hosts[1]]; n < 2990 || n > 3010 {
+	if n := got[c.Hosts()[1]]; n < 2990 || n > 3010 {
 		t.Errorf("the host of weight 3 got %d of 4000 picks across the rebase, want 3000", n)
 	}
 }

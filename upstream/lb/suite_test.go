@@ -88,7 +88,7 @@ func TestSpread(t *testing.T) {
 				for _, w := range weights {
 					sum += float64(w)
 				}
-				for i, h := range c.Hosts {
+				for i, h := range c.Hosts() {
 					want := picks * float64(weights[i]) / sum
 					if math.Abs(float64(got[h])-want) > 5*math.Sqrt(want)+2 {
 						t.Errorf("host %d of weight %d got %d picks, want about %.0f", i, weights[i], got[h], want)
@@ -111,9 +111,9 @@ func TestNoHost(t *testing.T) {
 func TestUnhealthyHostsAreLeftOut(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
 		c := newCluster(t, 1, 2, 3, 4)
-		c.Hosts[1].SetHealth(upstream.FailedActiveCheck, true)
+		c.Hosts()[1].SetHealth(upstream.FailedActiveCheck, true)
 		got := spread(newPolicy(t, name, 1), bucket(c, name), 1000)
-		if got[c.Hosts[1]] != 0 || len(got) != 3 {
+		if got[c.Hosts()[1]] != 0 || len(got) != 3 {
 			t.Errorf("picks = %v, want the three healthy hosts", got)
 		}
 	})
@@ -126,7 +126,7 @@ func TestChurn(t *testing.T) {
 		c := newCluster(t, 1, 1, 1, 5, 2, 9, 1, 1)
 		b := newPolicy(t, name, 2)
 		for version := range uint64(500) {
-			hosts := slices.Clone(c.Hosts)
+			hosts := slices.Clone(c.Hosts())
 			rng.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
 			hosts = hosts[:rng.IntN(len(hosts)+1)]
 			hs := bucketOf(hosts, version+1)

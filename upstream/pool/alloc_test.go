@@ -136,7 +136,7 @@ func BenchmarkExchange(b *testing.B) {
 // BenchmarkLease is the pool's own share: lease, give back, without a system call.
 func BenchmarkLease(b *testing.B) {
 	y := newCycle(b, get("/"), "", ok)
-	h := y.c.Shared().Hosts[0]
+	h := y.c.Shared().Hosts()[0]
 	b.ReportAllocs()
 	for b.Loop() {
 		if y.c.Lease(h, upstream.Default, &y.o.x, false) != LeaseReady {

@@ -104,7 +104,7 @@ func TestFirstConnectionIsAlwaysAllowed(t *testing.T) {
 	c := w.set(config(thresholds(func(b *upstream.CircuitBreakers) { b.MaxConnections = 0 }), o.addr, o2.addr), nil)
 	x, y := newOwner(), newOwner()
 	w.lease(c, x)
-	w.leaseTo(c, c.Shared().Hosts[1], y, false)
+	w.leaseTo(c, c.Shared().Hosts()[1], y, false)
 	xp, yp := o.accept(), o2.accept()
 	xp.wantHead("GET / HTTP/1.1")
 	yp.wantHead("GET / HTTP/1.1")
@@ -125,7 +125,7 @@ func TestFreshMakesRoom(t *testing.T) {
 	c := w.set(config(thresholds(func(b *upstream.CircuitBreakers) { b.MaxConnections = 1 }), o.addr), nil)
 	old := w.exchange(c, o, nil)
 	a := newOwner()
-	w.leaseTo(c, c.Shared().Hosts[0], a, true)
+	w.leaseTo(c, c.Shared().Hosts()[0], a, true)
 	old.wantClosed()
 	p := o.accept()
 	p.wantHead("GET / HTTP/1.1")
@@ -140,7 +140,7 @@ func TestPrioritiesAreApart(t *testing.T) {
 	w := newWorld(t)
 	o := newOrigin(w)
 	c := w.set(config(thresholds(func(b *upstream.CircuitBreakers) { b.MaxPendingRequests = 0 }), o.addr), nil)
-	h := c.Shared().Hosts[0]
+	h := c.Shared().Hosts()[0]
 	a, b := newOwner(), newOwner()
 	if r := w.lease(c, a); r != LeaseOverflow {
 		t.Errorf("Lease with max_pending_requests 0 = %d, want overflow", r)
@@ -173,7 +173,7 @@ func (c *client) next() {
 		return
 	}
 	c.left--
-	switch c.c.Lease(c.c.Shared().Hosts[0], upstream.Default, &c.x, false) {
+	switch c.c.Lease(c.c.Shared().Hosts()[0], upstream.Default, &c.x, false) {
 	case LeaseReady:
 		c.OnReady()
 	case LeaseOverflow:

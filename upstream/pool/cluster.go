@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"slices"
 	"time"
 
 	"millrace/codec"
@@ -132,12 +131,12 @@ func (c *Cluster) pool(h *upstream.Host, prio upstream.Priority) *Pool {
 func (c *Cluster) addPool(h *upstream.Host, prio upstream.Priority) *Pool {
 	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio), streamsMax: -1}
 	p.breaker.pools++
-	if c.removed || !slices.Contains(c.shared.Hosts, h) {
+	if c.removed || !c.hosts.Has(h) {
 		p.draining = true
 		return p
 	}
 	if c.pools[prio] == nil {
-		c.pools[prio] = make([]*Pool, c.shared.Slots())
+		c.pools[prio] = make([]*Pool, c.hosts.Slots())
 	}
 	c.pools[prio][h.Slot()] = p
 	return p
@@ -171,13 +170,14 @@ func (c *Cluster) set(next *upstream.Cluster) {
 		c.leaveBudgets()
 	}
 	c.settings = newSettings(next.Config)
-	for prio := range c.pools {
-		c.replacePools(prio)
-	}
 	if prev == nil || !next.Config.SamePolicy(prev.Config) {
 		c.balancer = c.table.newBalancer(next)
 	}
-	c.refresh()
+	c.hosts = next.HostSet()
+	for prio := range c.pools {
+		c.replacePools(prio)
+	}
+	c.failTCP()
 	for _, b := range c.breakers {
 		if b != nil {
 			b.retry() // limits may be higher now
@@ -201,15 +201,11 @@ func (c *Cluster) replacePools(prio int) {
 	if old == nil {
 		return
 	}
-	stays := make(map[*upstream.Host]bool, len(c.shared.Hosts))
-	for _, h := range c.shared.Hosts {
-		stays[h] = true
-	}
-	c.pools[prio] = make([]*Pool, c.shared.Slots())
+	c.pools[prio] = make([]*Pool, c.hosts.Slots())
 	for _, p := range old {
 		switch {
 		case p == nil:
-		case stays[p.host]:
+		case c.hosts.Has(p.host):
 			p.settings = c.settings
 			c.pools[prio][p.host.Slot()] = p
 		default:
@@ -230,9 +226,14 @@ func (c *Cluster) drainPools() {
 	}
 }
 
-// refresh takes up the host set of now.
+// refresh takes up the host set of now. Pools of hosts that are gone drain.
 func (c *Cluster) refresh() {
-	c.hosts = c.shared.HostSet()
+	was := c.hosts
+	if c.hosts = c.shared.HostSet(); c.hosts.Membership != was.Membership {
+		for prio := range c.pools {
+			c.replacePools(prio)
+		}
+	}
 	c.failTCP()
 }
 

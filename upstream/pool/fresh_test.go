@@ -16,7 +16,7 @@ func TestFreshIsFresh(t *testing.T) {
 	p := o.accept()
 	p.wantHead("GET / HTTP/1.1")
 	first.onData = func([]byte) { // the end follows at once, while the other connection is still opening
-		if r := leaseNow(c, c.Shared().Hosts[0], second, true); r != LeasePending {
+		if r := leaseNow(c, c.Shared().Hosts()[0], second, true); r != LeasePending {
 			t.Errorf("a fresh lease gives %v, want pending", r)
 		}
 		first.onData = nil

@@ -222,7 +222,7 @@ func newOwner() *owner {
 // lease leases an exchange for o on the first host, sends a GET when ready, and returns the answer.
 func (w *world) lease(c *Cluster, o *owner) LeaseResult {
 	w.t.Helper()
-	return w.leaseTo(c, c.Shared().Hosts[0], o, false)
+	return w.leaseTo(c, c.Shared().Hosts()[0], o, false)
 }
 
 func (w *world) leaseTo(c *Cluster, h *upstream.Host, o *owner, fresh bool) (r LeaseResult) {
@@ -404,7 +404,7 @@ func (w *world) exchange(c *Cluster, o *origin, p *peer) *peer {
 // wantIdle checks that everything counted has been given back, but for idle connections.
 func (w *world) wantIdle(c *Cluster, idle int64) {
 	w.t.Helper()
-	b, h := c.Shared().Budgets[upstream.Default], c.Shared().Hosts
+	b, h := c.Shared().Budgets[upstream.Default], c.Shared().Hosts()
 	for r, want := range map[upstream.Resource]int64{upstream.Connections: idle, upstream.Pending: 0, upstream.Requests: 0} {
 		if got := b.Active(r); got != want {
 			w.t.Errorf("budget %s = %d, want %d", r, got, want)

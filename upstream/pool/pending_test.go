@@ -97,13 +97,13 @@ func TestConnectRefused(t *testing.T) {
 	a, b := newOwner(), newOwner()
 	again := newOwner()
 	a.onReset = func() { // a retry from inside waits for a connection of its own
-		if r := leaseNow(c, c.Shared().Hosts[0], again, true); r != LeasePending {
+		if r := leaseNow(c, c.Shared().Hosts()[0], again, true); r != LeasePending {
 			t.Errorf("Lease from inside OnReset = %d, want pending", r)
 		}
 	}
 	w.do(func() {
-		leaseNow(c, c.Shared().Hosts[0], a, false)
-		leaseNow(c, c.Shared().Hosts[0], b, false)
+		leaseNow(c, c.Shared().Hosts()[0], a, false)
+		leaseNow(c, c.Shared().Hosts()[0], b, false)
 	})
 	w.until("failures", func() bool { return a.done && b.done && again.done })
 	for _, o := range []*owner{a, b, again} {
@@ -114,7 +114,7 @@ func TestConnectRefused(t *testing.T) {
 	}
 	w.settle()
 	w.wantIdle(c, 0)
-	st, h := &c.Stats, c.Shared().Hosts[0]
+	st, h := &c.Stats, c.Shared().Hosts()[0]
 	if st.CxConnectFail.Load() != st.CxTotal.Load() || h.CxConnectFail.Load() != st.CxTotal.Load() || st.RqPendingFailureEject.Load() != 3 {
 		t.Errorf("%d of %d connects failed (host: %d), %d ejected; want all, all, 3",
 			st.CxConnectFail.Load(), st.CxTotal.Load(), h.CxConnectFail.Load(), st.RqPendingFailureEject.Load())
@@ -200,14 +200,14 @@ func TestCancel(t *testing.T) {
 	}{
 		{"free", func(w *world, _ *Cluster, _ *origin, a *owner) { w.do(a.x.Cancel) }, 0},
 		{"pending", func(w *world, c *Cluster, o *origin, a *owner) {
-			w.do(func() { leaseNow(c, c.Shared().Hosts[0], a, false); a.x.Cancel() })
+			w.do(func() { leaseNow(c, c.Shared().Hosts()[0], a, false); a.x.Cancel() })
 			o.accept()
 		}, 1},
 		{"pending behind another", func(w *world, c *Cluster, o *origin, a *owner) {
 			b := newOwner()
 			w.do(func() {
-				leaseNow(c, c.Shared().Hosts[0], a, false)
-				leaseNow(c, c.Shared().Hosts[0], b, false)
+				leaseNow(c, c.Shared().Hosts()[0], a, false)
+				leaseNow(c, c.Shared().Hosts()[0], b, false)
 				a.x.Cancel()
 			})
 			o.accept()
@@ -294,8 +294,8 @@ func TestEndOfLoop(t *testing.T) {
 	w.exchange(c, o, nil)
 	active, waiting := newOwner(), newOwner()
 	w.lease(c, active)
-	w.leaseTo(c, c.Shared().Hosts[1], waiting, false)
-	waiting.onReset = func() { leaseNow(c, c.Shared().Hosts[1], waiting, false) } // to no avail
+	w.leaseTo(c, c.Shared().Hosts()[1], waiting, false)
+	waiting.onReset = func() { leaseNow(c, c.Shared().Hosts()[1], waiting, false) } // to no avail
 	w.loop.Close()
 	w.wantLog(active, "reset local_close")
 	w.wantLog(waiting, "reset local_close")

@@ -309,7 +309,7 @@ func TestStaleIdleConnection(t *testing.T) {
 		if !second.x.Reused() {
 			t.Error("Reused of a second request on a connection = false")
 		}
-		if r := leaseNow(c, c.Shared().Hosts[0], retry, true); r != LeasePending {
+		if r := leaseNow(c, c.Shared().Hosts()[0], retry, true); r != LeasePending {
 			t.Errorf("fresh Lease beside an idle connection = %d, want pending", r)
 		}
 	}
@@ -336,7 +336,7 @@ func TestLeaseFromInsideTheEnd(t *testing.T) {
 	a.onEnd = func() {
 		if again {
 			again = false
-			if r := leaseNow(c, c.Shared().Hosts[0], a, false); r != LeaseReady {
+			if r := leaseNow(c, c.Shared().Hosts()[0], a, false); r != LeaseReady {
 				t.Errorf("Lease from inside the end = %d, want ready", r)
 			}
 		}

@@ -29,7 +29,7 @@ func TestPick(t *testing.T) {
 		t.Errorf("Pick without hosts = %v, counted %d; want nil, 1", h, c.Stats.CxNoneHealthy.Load())
 	}
 	c = w.set(config(nil, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), c.Shared())
-	hosts := c.Shared().Hosts
+	hosts := c.Shared().Hosts()
 	hosts[0].SetHealth(upstream.FailedActiveCheck, true)
 	c.Shared().Rebuild()
 	w.do(func() { w.table.Refresh(0) })
@@ -75,7 +75,7 @@ func TestReplace(t *testing.T) {
 			w := newWorld(t)
 			o, other := newOrigin(w), newOrigin(w)
 			c := w.set(config(nil, o.addr), nil)
-			host := c.Shared().Hosts[0]
+			host := c.Shared().Hosts()[0]
 			var owners [2]*owner
 			var peers [2]*peer
 			for i := range owners {
@@ -110,7 +110,7 @@ func TestReplace(t *testing.T) {
 			if host.CxActive.Load() != 0 || host.RqActive.Load() != 0 {
 				t.Errorf("the old host has %d connections, %d requests; want none", host.CxActive.Load(), host.RqActive.Load())
 			}
-			if len(cfg.Hosts) > 0 && !slices.Contains(c.Shared().Hosts, host) {
+			if len(cfg.Hosts) > 0 && !slices.Contains(c.Shared().Hosts(), host) {
 				w.exchange(c, other, nil)
 			}
 		})
@@ -133,7 +133,7 @@ func TestWaitingSurvivesRemoval(t *testing.T) {
 			w := newWorld(t)
 			o := newOrigin(w)
 			c := w.set(config(one, o.addr), nil)
-			host, budget := c.Shared().Hosts[0], c.Shared().Budgets[upstream.Default]
+			host, budget := c.Shared().Hosts()[0], c.Shared().Budgets[upstream.Default]
 			a, b := newOwner(), newOwner()
 			w.lease(c, a)
 			p := o.accept()

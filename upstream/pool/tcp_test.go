@@ -41,14 +41,14 @@ func (u *tcpUser) OnHostFailed() {
 func (w *world) open(c *Cluster, u *tcpUser) (r TCPResult, text string) {
 	w.t.Helper()
 	u.tcp.Owner = u
-	w.do(func() { r, text = c.OpenTCP(&u.tcp, c.Shared().Hosts[0], upstream.Default, nil, u) })
+	w.do(func() { r, text = c.OpenTCP(&u.tcp, c.Shared().Hosts()[0], upstream.Default, nil, u) })
 	return r, text
 }
 
 // wantNoTCP checks that nothing is left of any connection.
 func (w *world) wantNoTCP(c *Cluster) {
 	w.t.Helper()
-	b, h, st := c.Shared().Budgets[upstream.Default], c.Shared().Hosts[0], &c.Stats
+	b, h, st := c.Shared().Budgets[upstream.Default], c.Shared().Hosts()[0], &c.Stats
 	if b.Active(upstream.Connections) != 0 || b.Active(upstream.Pending) != 0 || h.CxActive.Load() != 0 || h.RqActive.Load() != 0 ||
 		st.CxActive.Load() != 0 || st.RqActive.Load() != 0 || st.RqPendingActive.Load() != 0 || c.tcp != nil {
 		w.t.Errorf("left: budget %d and %d, host %d and %d, gauges %d, %d, %d, list %v; want nothing",
@@ -81,7 +81,7 @@ func TestTCPLife(t *testing.T) {
 		w.do(func() { u.tcp.Conn().Write([]byte("12345")) })
 		p.wantBytes("12345")
 		p.send("123")
-		if u.tcp.ID() == 0 || u.tcp.Host() != c.Shared().Hosts[0] || u.tcp.Cluster() != c || u.tcp.LocalAddr().IsZero() || u.tcp.OpenedAt() == 0 {
+		if u.tcp.ID() == 0 || u.tcp.Host() != c.Shared().Hosts()[0] || u.tcp.Cluster() != c || u.tcp.LocalAddr().IsZero() || u.tcp.OpenedAt() == 0 {
 			t.Errorf("%s: ID %d, host %v, local %v", tt.name, u.tcp.ID(), u.tcp.Host(), u.tcp.LocalAddr())
 		}
 		tt.end(u, p)
@@ -152,7 +152,7 @@ func TestTCPCancel(t *testing.T) {
 		u := &tcpUser{}
 		u.tcp.Owner = u
 		w.do(func() {
-			c.OpenTCP(&u.tcp, c.Shared().Hosts[0], upstream.Default, nil, u)
+			c.OpenTCP(&u.tcp, c.Shared().Hosts()[0], upstream.Default, nil, u)
 			end(u)
 		})
 		w.settle()
@@ -181,7 +181,7 @@ func TestTCPHostFails(t *testing.T) {
 	if users[0].tcp.IsOpen() == false {
 		t.Fatal("closed though the host is well")
 	}
-	c.Shared().Hosts[0].SetHealth(upstream.FailedActiveCheck, true)
+	c.Shared().Hosts()[0].SetHealth(upstream.FailedActiveCheck, true)
 	c.Shared().Rebuild()
 	w.do(func() { w.table.Refresh(0) })
 	for i, want := range []int{1, 0, 1} {
@@ -226,7 +226,7 @@ func TestTCPAllocs(t *testing.T) {
 	c := w.set(config(nil, o.addr), nil)
 	u := &tcpUser{}
 	u.tcp.Owner = u
-	host := c.Shared().Hosts[0]
+	host := c.Shared().Hosts()[0]
 	cycle := func() {
 		c.OpenTCP(&u.tcp, host, upstream.Default, nil, u)
 		u.tcp.Close(false)

@@ -1,8 +1,6 @@
 package pool
 
 import (
-	"slices"
-
 	"millrace/engine"
 	"millrace/engine/stats"
 	"millrace/upstream"
@@ -110,7 +108,7 @@ func (u *UDP) Standing() Standing {
 		return HostStays
 	}
 	switch {
-	case c.removed || !slices.Contains(c.shared.Hosts, u.host):
+	case c.removed || !c.hosts.Has(u.host):
 		return HostGone
 	case !u.host.Healthy():
 		return HostUnhealthy

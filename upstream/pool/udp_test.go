@@ -40,7 +40,7 @@ func TestUDP(t *testing.T) {
 		cfg.CircuitBreakers.MaxConnections = 1
 		cfg.UpstreamBindConfig = &upstream.BindConfig{SourceAddress: "127.0.0.9:0"}
 	}, host.LocalAddr().String()), nil)
-	h := c.shared.Hosts[0]
+	h := c.shared.Hosts()[0]
 	var a, b udpEar
 	if got := c.OpenUDP(&a.udp, h, &engine.PacketDialOptions{}, &a); got != UDPOpen {
 		t.Fatalf("OpenUDP = %d, want UDPOpen", got)
@@ -78,7 +78,7 @@ func TestUDPStanding(t *testing.T) {
 	w, one, two := newWorld(t), udpHost(t).LocalAddr().String(), udpHost(t).LocalAddr().String()
 	c := w.set(config(nil, one), nil)
 	var e udpEar
-	if got := c.OpenUDP(&e.udp, c.shared.Hosts[0], &engine.PacketDialOptions{}, &e); got != UDPOpen {
+	if got := c.OpenUDP(&e.udp, c.shared.Hosts()[0], &engine.PacketDialOptions{}, &e); got != UDPOpen {
 		t.Fatalf("OpenUDP = %d", got)
 	}
 	want := func(what string, s Standing) {
@@ -90,19 +90,19 @@ func TestUDPStanding(t *testing.T) {
 	want("at first", HostStays)
 	w.set(config(nil, two, one), c.shared)
 	want("after a reload that leaves it", HostStays)
-	c.shared.Hosts[1].SetHealth(upstream.FailedActiveCheck, true)
+	c.shared.Hosts()[1].SetHealth(upstream.FailedActiveCheck, true)
 	want("before Refresh", HostStays)
 	c.shared.Rebuild()
 	w.do(func() { w.table.Refresh(0) })
 	want("when it fails", HostUnhealthy)
 	want("when asked again", HostUnhealthy)
-	c.shared.Hosts[1].SetHealth(upstream.FailedActiveCheck, false)
+	c.shared.Hosts()[1].SetHealth(upstream.FailedActiveCheck, false)
 	want("when it is well again", HostStays)
 	w.set(config(nil, two), c.shared)
 	want("after a reload without it", HostGone)
 	w.set(config(nil, one, two), c.shared)
 	e.udp.Close()
-	if got := c.OpenUDP(&e.udp, c.shared.Hosts[0], &engine.PacketDialOptions{}, &e); got != UDPOpen {
+	if got := c.OpenUDP(&e.udp, c.shared.Hosts()[0], &engine.PacketDialOptions{}, &e); got != UDPOpen {
 		t.Fatalf("OpenUDP = %d", got)
 	}
 	w.do(func() { w.table.Remove(0) })

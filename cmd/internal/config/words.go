@@ -24,7 +24,7 @@ var later = map[string]string{
 	// Values.
 	"cluster_provided": "this policy", "eds": "xDS", "http3": "HTTP/3", "logical_dns": "resolving names",
 	"original_dst": "original destinations",
-	"strict_dns": "resolving names",
+	"strict_dns":   "resolving names",
 	// Filters.
 	"compressor": "compression", "ext_authz": "external authorisation", "fault": "fault injection", "grpc_web": "gRPC-Web",
 	"jwt_authn": "JWT authentication", "local_ratelimit": "rate limits", "lua": "Lua", "mongo_proxy": "Mongo sniffing",

@@ -238,12 +238,12 @@ func (c *ClusterChange) Detail() string {
 	if c.Action != Changed {
 		return ""
 	}
-	old := make(map[string]bool, len(c.Old.Hosts))
-	for _, h := range c.Old.Hosts {
+	old := make(map[string]bool, len(c.Old.Hosts()))
+	for _, h := range c.Old.Hosts() {
 		old[h.Name] = true
 	}
 	added := 0
-	for _, h := range c.New.Hosts {
+	for _, h := range c.New.Hosts() {
 		if old[h.Name] {
 			delete(old, h.Name)
 		} else {

@@ -18,9 +18,13 @@ func snapshotOf(t *testing.T, words ...string) *Snapshot {
 	for _, w := range words {
 		f := strings.Fields(w)
 		if f[0] == "c" {
-			c := &upstream.Cluster{Name: f[1]}
+			cfg := upstream.DefaultConfig(f[1])
 			for _, h := range f[3:] {
-				c.Hosts = append(c.Hosts, &upstream.Host{Name: h})
+				cfg.Hosts = append(cfg.Hosts, upstream.HostConfig{Address: h})
+			}
+			c, err := upstream.New(0, &cfg, nil)
+			if err != nil {
+				t.Fatal(err)
 			}
 			s.AddCluster(&Cluster{Cluster: c, Hash: uint64(f[2][0])})
 			continue
@@ -98,8 +102,8 @@ func TestCompare(t *testing.T) {
 		{"order", []string{"c a 1", "c b 1"}, []string{"c b 1", "c a 1"}, "2 unchanged"},
 		{
 			"clusters",
-			[]string{"c same 1", "c settings 1 h1", "c hosts 1 h1 h2", "c gone 1"},
-			[]string{"c new 1", "c same 1", "c settings 2 h1", "c hosts 2 h2 h3 h4"},
+			[]string{"c same 1", "c settings 1 127.0.0.1:1", "c hosts 1 127.0.0.1:1 127.0.0.1:2", "c gone 1"},
+			[]string{"c new 1", "c same 1", "c settings 2 127.0.0.1:1", "c hosts 2 127.0.0.1:2 127.0.0.1:3 127.0.0.1:4"},
 			"added cluster new (); changed cluster settings (settings); changed cluster hosts (hosts: 2 added, 1 removed); removed cluster gone (); 1 unchanged",
 		},
 		{"routes", []string{"l a :80 1 1 1 :1:1"}, []string{"l a :80 1 1 1 :1:2"}, "changed listener a (routes) in place; 1 unchanged"},

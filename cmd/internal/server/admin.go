@@ -144,7 +144,7 @@ func (s *Server) adminClusters(yield func(*admin.Cluster) bool) {
 			Name: c.Name, ObservabilityName: c.Config.StatName(), Hosts: ac.Hosts[:0],
 			Default: thresholds(c.Config, upstream.Default), High: thresholds(c.Config, upstream.High),
 		}
-		for _, h := range c.Hosts {
+		for _, h := range c.Hosts() {
 			ac.Hosts = append(ac.Hosts, adminHost(h))
 		}
 		if !yield(&ac) {
@@ -295,12 +295,12 @@ func (s *Server) ClusterHealth(name string) (healthy, total int, ok bool) {
 	if c == nil {
 		return 0, 0, false
 	}
-	for _, h := range c.Hosts {
+	for _, h := range c.Hosts() {
 		if h.Healthy() {
 			healthy++
 		}
 	}
-	return healthy, len(c.Hosts), true
+	return healthy, len(c.Hosts()), true
 }
 
 // ServiceCluster implements filters.Health.

@@ -87,7 +87,7 @@ func TestListenersInEachState(t *testing.T) {
 
 func TestClustersShowHealth(t *testing.T) {
 	r := start(t, withAdmin(whole(nil, cluster("web", "127.0.0.1:9"))))
-	h := r.snapshot.Load().Cluster("web").Hosts[0]
+	h := r.snapshot.Load().Cluster("web").Hosts()[0]
 	for _, tt := range []struct {
 		flags upstream.HealthFlag
 		want  string

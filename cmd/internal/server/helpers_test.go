@@ -204,7 +204,7 @@ func (r *running) wantNoNewSockets(before map[string]bool) {
 func (r *running) downstreamConns() (n int) {
 	n = r.openConns()
 	for _, c := range r.snapshot.Load().Clusters {
-		for _, h := range c.Hosts {
+		for _, h := range c.Hosts() {
 			n -= int(h.CxActive.Load())
 		}
 	}

@@ -129,18 +129,18 @@ func (w *watcher) host() (*upstream.Host, error) {
 	if c == nil {
 		return nil, fmt.Errorf("unknown cluster %q", w.src.Cluster)
 	}
-	if len(c.Hosts) == 0 {
+	if len(c.Hosts()) == 0 {
 		return nil, errors.New("cluster " + w.src.Cluster + " has no hosts")
 	}
 	first := w.next
 	w.next++
-	for i := range c.Hosts {
-		if h := c.Hosts[(first+i)%len(c.Hosts)]; h.Healthy() {
+	for i := range c.Hosts() {
+		if h := c.Hosts()[(first+i)%len(c.Hosts())]; h.Healthy() {
 			w.next = first + i + 1
 			return h, nil
 		}
 	}
-	return c.Hosts[first%len(c.Hosts)], nil
+	return c.Hosts()[first%len(c.Hosts())], nil
 }
 
 // authority makes a name for the Host field of the name of a cluster.
