@@ -88,8 +88,12 @@ func (x *Client) read() (err error) {
 // usesSystemRoots reports whether the CAs of the system are trusted: if the config says so, or names nothing
 // else to trust.
 func (c *UpstreamConfig) usesSystemRoots() bool {
-	pinned := len(c.VerifyCertificateHash)+len(c.VerifyCertificateSPKI) > 0
-	return c.SystemRootCerts || c.CAFile == "" && !pinned && c.TrustChainVerification != acceptUntrusted
+	return c.SystemRootCerts || c.CAFile == "" && !c.pinned() && c.TrustChainVerification != acceptUntrusted
+}
+
+// pinned reports whether hosts are known by hash. Then no CA is needed.
+func (c *UpstreamConfig) pinned() bool {
+	return len(c.VerifyCertificateHash)+len(c.VerifyCertificateSPKI) > 0
 }
 
 // TLS returns the config of now, with the session cache. It is immutable; a handshake that needs another
@@ -178,5 +182,8 @@ func (c *UpstreamConfig) verifier() (v verifier, err error) {
 	v.leafCRL = c.OnlyVerifyLeafCertCRL
 	trusted := !v.untrusted && (c.CAFile != "" || c.usesSystemRoots())
 	v.sniSAN = c.AutoSANValidation || len(c.VerifySubjectAltNames) == 0 && trusted
+	// A private CA without a name to ask for vouches for its hosts alone, as with Envoy. Public CAs vouch for
+	// anyone, and auto_sni may find an IP address in place of a name.
+	v.sniNeeded = v.sniSAN && (c.usesSystemRoots() || c.AutoSNI || c.AutoSANValidation)
 	return v, nil
 }

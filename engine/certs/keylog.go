@@ -13,13 +13,16 @@ type keyLog struct {
 	users int // guarded by Store.mu
 
 	mu sync.Mutex
-	f  *os.File
+	f  *os.File // nil once closed
 }
 
 // Write appends one line. crypto/tls calls it once for each, from any goroutine.
 func (k *keyLog) Write(line []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.f == nil { // closed: an error would end the handshake of a chain that drains
+		return len(line), nil
+	}
 	return k.f.Write(line)
 }
 
@@ -51,7 +54,8 @@ func (s *Store) closeKeyLog(k *keyLog) {
 		delete(s.keyLogs, k.path)
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.f.Close() // later writes fail; crypto/tls then ends those handshakes
+		k.f.Close()
+		k.f = nil
 	}
 }
 

@@ -116,11 +116,6 @@ func (x *Server) read() (err error) {
 	if x.certs, err = s.certificates(&x.bound, cfg.Certificates); err != nil {
 		return err
 	}
-	for i, c := range x.certs {
-		if err := forServer(c.pair); err != nil {
-			return field(fmt.Sprintf("certificates[%d]", i), err)
-		}
-	}
 	if cfg.ClientCAFile != "" {
 		if x.ca, err = s.need(&x.bound, kindCA, cfg.ClientCAFile); err != nil {
 			return field("client_ca_file", err)
@@ -197,16 +192,23 @@ func (x *Server) Close() {
 
 func (x *Server) base() *bound { return &x.bound }
 
-// rebuild implements renewer.
-func (x *Server) rebuild(now time.Time) error {
+// rebuild implements renewer. An error after the first time leaves the config before, or is of a staple only.
+func (x *Server) rebuild(now time.Time) (soft error) {
 	ix := &index{
 		policy: staplePolicies[x.cfg.OCSPStaplePolicy], scanAll: x.cfg.FullScanCertsOnSNIMismatch, needSNI: x.cfg.RequireSNI,
 		counts: &x.staples, now: x.store.now,
 	}
 	for i, cs := range x.certs {
+		if err := forServer(cs.pair); err != nil {
+			return field(fmt.Sprintf("certificates[%d]", i), err)
+		}
 		e, err := cs.entry()
 		if err != nil {
-			return field(fmt.Sprintf("certificates[%d].ocsp_staple_file", i), err)
+			// A renewed certificate does not wait for its staple, unless it may not be presented without.
+			soft = field(fmt.Sprintf("certificates[%d].ocsp_staple_file", i), err)
+			if x.current.Load() == nil {
+				return soft
+			}
 		}
 		if e.stapled == nil && (e.demanded || ix.policy == stapleMust) {
 			return fmt.Errorf("certificates[%d]: %s must be presented with an OCSP staple; set ocsp_staple_file", i, e.pair.paths[0])
@@ -229,7 +231,7 @@ func (x *Server) rebuild(now time.Time) error {
 		limitSessions(c, timeout, x.store.now)
 	}
 	x.current.Store(&serverState{c, &v})
-	return nil
+	return soft
 }
 
 // entry makes a certificate ready to present.

@@ -37,7 +37,7 @@ type StoreOptions struct {
 // A renewer is a Server or a Client.
 type renewer interface {
 	base() *bound
-	// rebuild makes the tls.Config of now and publishes it.
+	// rebuild makes the tls.Config of now and publishes it. With an error the one before may stay.
 	rebuild(now time.Time) error
 }
 
@@ -157,7 +157,7 @@ func (s *Store) rebuild(c renewer, now time.Time) {
 	err := c.rebuild(now)
 	if err != nil && (b.err == nil || b.err.Error() != err.Error()) {
 		s.counts.Failed++
-		s.log.Warn("TLS context cannot be renewed; the one before stays", "users", b.users, "error", err)
+		s.log.Warn("TLS context cannot be renewed as its files are", "users", b.users, "error", err)
 	}
 	b.err = err
 }

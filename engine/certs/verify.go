@@ -66,6 +66,7 @@ func fail(f Failure, format string, args ...any) error {
 // A verifier decides on the certificates of peers. It is immutable.
 type verifier struct {
 	roots     *x509.CertPool // nil: the chain is not verified
+	memo      *memo          // of chains; nil: each is verified
 	rootCerts []*x509.Certificate
 	usage     x509.ExtKeyUsage
 	own       bool // crypto/tls does not verify the chain: this does
@@ -78,6 +79,7 @@ type verifier struct {
 	leafCRL   bool
 	sans      []sanMatcher
 	sniSAN    bool // the name asked for must be in the certificate
+	sniNeeded bool // a name must have been asked for, so that there is one to verify
 	hashes    map[[sha256.Size]byte]struct{}
 	spkis     map[[sha256.Size]byte]struct{}
 	now       func() time.Time
@@ -111,23 +113,38 @@ func (v *verifier) connection(cs tls.ConnectionState) error {
 
 // chain returns why no chain from the peer's certificate to a CA may be used, or nil.
 func (v *verifier) chain(cs *tls.ConnectionState) error {
-	chains := cs.VerifiedChains
-	if v.own {
-		var err error
-		if chains, err = v.build(cs.PeerCertificates); err != nil {
-			return err
-		}
+	if !v.own {
+		_, err := v.anyOf(cs.VerifiedChains)
+		return err
 	}
+	now := v.now()
+	key := memoKey(cs.PeerCertificates)
+	if v.memo.has(key, now) {
+		return nil
+	}
+	chains, err := v.build(cs.PeerCertificates)
+	if err != nil {
+		return err
+	}
+	good, err := v.anyOf(chains)
+	if err == nil {
+		v.memo.put(key, v.until(good, now))
+	}
+	return err
+}
+
+// anyOf returns the first chain that may be used.
+func (v *verifier) anyOf(chains [][]*x509.Certificate) ([]*x509.Certificate, error) {
 	var last error
 	for _, chain := range chains {
 		if last = v.check(chain); last == nil {
-			return nil
+			return chain, nil
 		}
 	}
 	if last == nil {
 		last = errors.New("no verified chain")
 	}
-	return last
+	return nil, last
 }
 
 // build returns the chains from the first of certs to a CA.
@@ -179,7 +196,11 @@ func (v *verifier) name(leaf *x509.Certificate, asked string) error {
 	if len(v.sans) > 0 && !slices.ContainsFunc(v.sans, func(m sanMatcher) bool { return m.matches(leaf) }) {
 		return fail(FailSAN, "no name of the certificate is one of verify_subject_alt_names: it has %s", describeNames(leaf))
 	}
-	if v.sniSAN && asked != "" {
+	switch {
+	case !v.sniSAN:
+	case asked == "" && v.sniNeeded:
+		return fail(FailSAN, "no name was asked for, so there is none to verify; the certificate has %s", describeNames(leaf))
+	case asked != "":
 		if err := leaf.VerifyHostname(asked); err != nil {
 			return &VerifyError{FailSAN, err}
 		}
@@ -260,6 +281,7 @@ func (v *verifier) looks() bool { return len(v.sans)+len(v.hashes)+len(v.spkis) 
 
 // files sets what comes from files; either may be nil.
 func (v *verifier) files(ca, crl *source) {
+	v.memo = newMemo()
 	if ca != nil {
 		b := ca.value.(*caBundle)
 		v.roots, v.rootCerts = b.pool, b.certs
