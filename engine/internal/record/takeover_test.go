@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	_ "unsafe" // for linkname
 )
 
 // stream is one direction of a wire in memory, without a bound.
@@ -47,40 +48,28 @@ func (s *stream) close() {
 	s.cond.Broadcast()
 }
 
-// read waits for bytes; limit says how many of those that are there to take, at least one.
-func (s *stream) read(p []byte, limit func(b []byte) int) (int, error) {
+// read waits for bytes.
+func (s *stream) read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.b) == 0 {
 		if s.closed {
-			return 0, io.EOF
+			return 0, errWireEnd
 		}
 		s.cond.Wait()
 	}
-	n := copy(p, s.b[:limit(s.b)])
+	n := copy(p, s.b)
 	s.b = s.b[n:]
 	return n, nil
 }
 
-// take returns what is there, without waiting.
-func (s *stream) take() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b := s.b
-	s.b = nil
-	return b
-}
+// errWireEnd is the end of a wire without a close_notify. It is not io.EOF, so that the two can be told apart.
+var errWireEnd = errors.New("end of the wire")
 
-// endpoint is one end of a wire in memory. With whole it gives no more than one record for each two reads, and so never
-// more than a tls.Conn asks for; it keeps all that went through it.
+// endpoint is one end of a wire in memory.
 type endpoint struct {
 	net.Conn
 	in, out *stream
-	whole   bool
-	left    int // of the record that is being read
-	head    []byte
-	read    []byte
-	written []byte
 }
 
 func newWire() (a, b *endpoint) {
@@ -88,35 +77,9 @@ func newWire() (a, b *endpoint) {
 	return &endpoint{in: x, out: y}, &endpoint{in: y, out: x}
 }
 
-func (e *endpoint) Read(p []byte) (int, error) {
-	n, err := e.in.read(p, func(b []byte) int {
-		switch {
-		case !e.whole:
-			return len(b)
-		case e.left > 0:
-			return min(len(b), e.left)
-		default:
-			return min(len(b), HeaderLen-len(e.head))
-		}
-	})
-	if e.whole && e.left > 0 {
-		e.left -= n
-	} else if e.whole {
-		e.head = append(e.head, p[:n]...)
-		if len(e.head) == HeaderLen {
-			e.left, e.head = int(e.head[3])<<8|int(e.head[4]), nil
-		}
-	}
-	if e.whole {
-		e.read = append(e.read, p[:n]...)
-	}
-	return n, err
-}
+func (e *endpoint) Read(p []byte) (int, error) { return e.in.read(p) }
 
 func (e *endpoint) Write(p []byte) (int, error) {
-	if e.whole {
-		e.written = append(e.written, p...)
-	}
 	e.out.write(p)
 	return len(p), nil
 }
@@ -124,6 +87,40 @@ func (e *endpoint) Write(p []byte) (int, error) {
 func (e *endpoint) Close() error {
 	e.out.close()
 	return nil
+}
+
+// tap is a conn that reads no more than the record that a tls.Conn asks for, so that what follows the handshake
+// stays where it is, and keeps all that went through it.
+type tap struct {
+	net.Conn
+	head    []byte // of the record that is being read
+	left    int    // of its body
+	read    []byte
+	written []byte
+}
+
+func (c *tap) Read(p []byte) (int, error) {
+	if c.left > 0 {
+		p = p[:min(len(p), c.left)]
+	} else {
+		p = p[:min(len(p), HeaderLen-len(c.head))]
+	}
+	n, err := c.Conn.Read(p)
+	c.read = append(c.read, p[:n]...)
+	if c.left > 0 {
+		c.left -= n
+		return n, err
+	}
+	c.head = append(c.head, p[:n]...)
+	if len(c.head) == HeaderLen {
+		c.left, c.head = int(c.head[3])<<8|int(c.head[4]), nil
+	}
+	return n, err
+}
+
+func (c *tap) Write(p []byte) (int, error) {
+	c.written = append(c.written, p...)
+	return c.Conn.Write(p)
 }
 
 func (e *endpoint) SetDeadline(time.Time) error      { return nil }
@@ -156,14 +153,14 @@ var certificates = sync.OnceValue(func() (list []tls.Certificate) {
 	return append(list, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: rs})
 })
 
-func tlsConfig(version, suite uint16) *tls.Config {
+func tlsConfig(k kind) *tls.Config {
 	c := &tls.Config{
 		Certificates: certificates(), InsecureSkipVerify: true, ServerName: "localhost",
-		MinVersion: version, MaxVersion: version, CurvePreferences: []tls.CurveID{tls.X25519},
+		MinVersion: k.version, MaxVersion: k.version, CurvePreferences: []tls.CurveID{tls.X25519},
 		ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	}
-	if version == VersionTLS12 {
-		c.CipherSuites = []uint16{suite}
+	if k.version == VersionTLS12 {
+		c.CipherSuites = []uint16{k.suite}
 	}
 	return c
 }
@@ -171,7 +168,7 @@ func tlsConfig(version, suite uint16) *tls.Config {
 // established is a connection whose one side is ours, after the handshake.
 type established struct {
 	c    *Conn
-	end  *endpoint // of c
+	end  net.Conn // of c
 	peer *tls.Conn
 	far  *endpoint // of peer
 	p    Params
@@ -195,41 +192,73 @@ func params(state tls.ConnectionState, log *KeyLog, client bool, fromServer []by
 	return p, nil
 }
 
-// establish makes a handshake, and puts ours in the place of the client or the server.
-func establish(t testing.TB, version, suite uint16, client bool) *established {
-	t.Helper()
-	x := &established{}
-	x.end, x.far = newWire()
-	x.end.whole = true
+// takeOver makes the handshake on conn and continues it as ours.
+func takeOver(conn net.Conn, config *tls.Config, client bool) (x *established, err error) {
+	x = &established{end: conn}
+	wire := &tap{Conn: conn}
 	var log KeyLog
-	mine := tlsConfig(version, suite)
-	mine.KeyLogWriter = &log
-	var own *tls.Conn
+	config.KeyLogWriter = &log
+	own := tls.Server(wire, config)
 	if client {
-		own, x.peer = tls.Client(x.end, mine), tls.Server(x.far, tlsConfig(version, suite))
-	} else {
-		own, x.peer = tls.Server(x.end, mine), tls.Client(x.far, tlsConfig(version, suite))
+		own = tls.Client(wire, config)
 	}
-	done := make(chan error, 1)
-	go func() { done <- x.peer.Handshake() }()
-	if err := errors.Join(own.Handshake(), <-done); err != nil {
-		t.Fatalf("handshake: %v", err)
+	if err := own.Handshake(); err != nil {
+		return nil, err
 	}
-	fromServer := x.end.written
+	fromServer := wire.written
 	if client {
-		fromServer = x.end.read
+		fromServer = wire.read
 	}
-	var err error
 	if x.p, err = params(own.ConnectionState(), &log, client, fromServer); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if x.c, err = New(&x.p); err != nil {
-		t.Fatalf("New: %v", err)
+		return nil, err
 	}
-	if version == VersionTLS13 {
-		if x.tickets, err = x.c.CountWritten(x.end.written, make([]byte, RecordLenMax)); err != nil {
-			t.Fatalf("CountWritten: %v", err)
+	if x.p.Version == VersionTLS13 {
+		x.tickets, err = x.c.CountWritten(wire.written, make([]byte, RecordLenMax))
+	}
+	return x, err
+}
+
+//go:linkname suitesTLS13 crypto/tls.defaultCipherSuitesTLS13
+var suitesTLS13 []uint16
+
+// handshaking makes handshakes one by one: crypto/tls has no setting for the suites of TLS 1.3, other than that variable.
+var handshaking sync.Mutex
+
+// establish makes a handshake between two of crypto/tls, and puts ours in the place of the client or the server.
+func establish(t testing.TB, k kind, client bool) *established {
+	t.Helper()
+	handshaking.Lock()
+	defer handshaking.Unlock()
+	defer func(list []uint16) { suitesTLS13 = list }(suitesTLS13)
+	if k.version == VersionTLS13 {
+		suitesTLS13 = []uint16{k.suite}
+	}
+	end, far := newWire()
+	peer := tls.Server(far, tlsConfig(k))
+	if !client {
+		peer = tls.Client(far, tlsConfig(k))
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := peer.Handshake()
+		if err != nil {
+			far.Close()
 		}
+		done <- err
+	}()
+	x, err := takeOver(end, tlsConfig(k), client)
+	if err != nil {
+		end.Close()
+	}
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatalf("handshake: %v", err)
+	}
+	x.peer, x.far = peer, far
+	if x.p.Suite != k.suite {
+		t.Fatalf("agreed on suite %x, want %x", x.p.Suite, k.suite)
 	}
 	return x
 }
@@ -241,7 +270,7 @@ func (x *established) send(t testing.TB, b []byte) {
 	if err != nil {
 		t.Fatalf("AppendData: %v", err)
 	}
-	x.end.out.write(out)
+	x.end.Write(out)
 }
 
 // pump reads as ours until n bytes of data have come or the end has.
@@ -257,7 +286,7 @@ func (x *established) pump(t testing.TB, n int) ([]byte, error) {
 		if rerr != nil {
 			t.Fatalf("AppendReplies: %v", rerr)
 		}
-		x.end.out.write(out)
+		x.end.Write(out)
 		if err != nil || len(got) >= n {
 			if err == nil && len(held) > 0 {
 				t.Fatalf("%d bytes left behind %d of data", len(held), len(got))
@@ -267,7 +296,7 @@ func (x *established) pump(t testing.TB, n int) ([]byte, error) {
 		if m > 0 {
 			continue // dst may have been full
 		}
-		m, err = x.end.in.read(buf, func(b []byte) int { return len(b) })
+		m, err = x.end.Read(buf)
 		if err != nil {
 			return got, err
 		}
@@ -291,23 +320,13 @@ func kinds() (list []kind) {
 	return list
 }
 
-// handshakeKinds are the kinds that crypto/tls can be made to agree on here: its choice among those of TLS 1.3 cannot be set.
-func handshakeKinds() (list []kind) {
-	for _, k := range kinds() {
-		if k.version == VersionTLS12 {
-			list = append(list, k)
-		}
-	}
-	return append(list, kind{"1.3", VersionTLS13, 0})
-}
-
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
-	for _, k := range handshakeKinds() {
+	for _, k := range kinds() {
 		for _, client := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/client=%t", k.name, client), func(t *testing.T) {
 				t.Parallel()
-				x := establish(t, k.version, k.suite, client)
+				x := establish(t, k, client)
 				if want := 1; k.version == VersionTLS13 && !client && x.tickets != want {
 					t.Errorf("%d records sealed before, want %d", x.tickets, want)
 				}
@@ -339,7 +358,7 @@ func (x *established) talk(t *testing.T) {
 	if err != nil {
 		t.Fatalf("AppendClose: %v", err)
 	}
-	x.end.out.write(out)
+	x.end.Write(out)
 	if err := <-echo; err != nil {
 		t.Errorf("the peer: %v", err)
 	}
