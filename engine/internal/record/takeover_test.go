@@ -230,6 +230,12 @@ var handshaking sync.Mutex
 // establish makes a handshake between two of crypto/tls, and puts ours in the place of the client or the server.
 func establish(t testing.TB, k kind, client bool) *established {
 	t.Helper()
+	return establishWith(t, k, client, tlsConfig(k))
+}
+
+// establishWith is establish with a configuration of the peer.
+func establishWith(t testing.TB, k kind, client bool, config *tls.Config) *established {
+	t.Helper()
 	handshaking.Lock()
 	defer handshaking.Unlock()
 	defer func(list []uint16) { suitesTLS13 = list }(suitesTLS13)
@@ -237,9 +243,9 @@ func establish(t testing.TB, k kind, client bool) *established {
 		suitesTLS13 = []uint16{k.suite}
 	}
 	end, far := newWire()
-	peer := tls.Server(far, tlsConfig(k))
+	peer := tls.Server(far, config)
 	if !client {
-		peer = tls.Client(far, tlsConfig(k))
+		peer = tls.Client(far, config)
 	}
 	done := make(chan error, 1)
 	go func() {
