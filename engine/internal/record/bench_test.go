@@ -131,7 +131,8 @@ func heapOf(n int, make func() any) uint64 {
 	return (after.HeapAlloc - before.HeapAlloc) / uint64(n)
 }
 
-// TestMemory: 10,000 connections take at most 1.75 KiB of heap each, both directions, the list that holds them included.
+// TestMemory: 10,000 connections take at most 1.75 KiB of heap each, both directions, the list that holds them
+// included.
 func TestMemory(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector has its own idea of sizes")

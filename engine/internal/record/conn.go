@@ -11,15 +11,15 @@ const UselessMax = 16
 // A Conn is an established TLS connection, both directions of it.
 //
 //	       close_notify, alert, our own failure
-//	open ──────────────────────────────────────▶ ended: Read returns the same error from now on
+//	open ──────────────────────────────────────▶ ended: Read repeats its error
 //	open ──── AppendClose, AppendReplies with an alert ────▶ shut: nothing more is sealed
 //
 // The two ends are independent: after a close_notify of the peer this side may go on writing, and the other way round.
 type Conn struct {
 	in, out Half
 
-	// skip is what is left of the body of a handshake message whose content does not matter; hand is the beginning of one, its header and of a
-	// KeyUpdate the body too, and handLen how much of it has come.
+	// skip is what is left of the body of a handshake message whose content does not matter; hand is the
+	// beginning of one, its header and of a KeyUpdate the body too, and handLen how much of it has come.
 	skip    uint32
 	hand    [5]byte
 	handLen uint8
@@ -70,16 +70,17 @@ func (c *Conn) In() *Half { return &c.in }
 // Out returns the half that seals what this side sends.
 func (c *Conn) Out() *Half { return &c.out }
 
-// CountWritten finds out how many of the records that were written before c was made were sealed with its keys, and goes on
-// behind them. written holds whole records from the beginning on; scratch has room for the longest of them.
+// CountWritten finds out how many of the records that were written before c was made were sealed with its keys,
+// and goes on behind them. written holds whole records from the beginning on; scratch has room for the longest
+// of them.
 //
 // Precondition: Params.OutSeq was 0, and nothing was sealed.
 func (c *Conn) CountWritten(written, scratch []byte) (count int, err error) {
 	return c.out.CountOpened(written, scratch)
 }
 
-// Err returns how reading ended: nil while it has not, io.EOF after a close_notify, a RemoteError after another alert of
-// the peer, an *Error after a failure of our own finding.
+// Err returns how reading ended: nil while it has not, io.EOF after a close_notify, a RemoteError after another
+// alert of the peer, an *Error after a failure of our own finding.
 func (c *Conn) Err() error { return c.end.err(c.code) }
 
 // Shut reports whether this side has sealed its last record.
@@ -87,8 +88,8 @@ func (c *Conn) Shut() bool { return c.flags&flagShut != 0 }
 
 var errNoParams = errors.New("record: this connection cannot be handed over")
 
-// Params returns from what another Conn goes on where c is. It is an error with TLS 1.2, whose secrets are not kept, after an end, and
-// while a message or a reply is under way.
+// Params returns from what another Conn goes on where c is. It is an error with TLS 1.2, whose secrets are not
+// kept, after an end, and while a message or a reply is under way.
 func (c *Conn) Params() (*Params, error) {
 	if !c.in.tls13 || c.end != endNone || c.flags&flagShut != 0 || c.midMessage() || c.HasReplies() {
 		return nil, errNoParams

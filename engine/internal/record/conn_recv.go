@@ -16,10 +16,11 @@ const (
 	keyUpdateRequested    = 1
 )
 
-// Read opens the whole records at the beginning of src into dst, as many as there are and dst has room for, and returns how much of each it
-// used. Alerts and handshake messages are dealt with; what has to be sent for them AppendReplies gives. io.ErrShortBuffer
-// tells that dst has no room for the first record, for which Next is: nothing was used. Another error is the end, and may come with data.
-// Without data or error it needs more of src.
+// Read opens the whole records at the beginning of src into dst, as many as there are and dst has room for, and
+// returns how much of each it used. Alerts and handshake messages are dealt with; what has to be sent for them
+// AppendReplies gives. io.ErrShortBuffer tells that dst has no room for the first record, for which Next is:
+// nothing was used. Another error is the end, and may come with data. Without data or error it needs more of
+// src.
 //
 // Precondition: dst and src do not overlap.
 func (c *Conn) Read(dst, src []byte) (n, used int, err error) {
@@ -51,7 +52,8 @@ func (c *Conn) Read(dst, src []byte) (n, used int, err error) {
 	return n, used, c.Err()
 }
 
-// Next opens the records at the beginning of src in their own place, up to the first with data, which it returns. Otherwise it is as Read.
+// Next opens the records at the beginning of src in their own place, up to the first with data, which it
+// returns. Otherwise it is as Read.
 func (c *Conn) Next(src []byte) (data []byte, used int, err error) {
 	for c.end == endNone {
 		rec := src[used:]
@@ -178,7 +180,8 @@ func (c *Conn) expects(msg byte) {
 	}
 }
 
-// handleMessageHeader looks at the length of a message. Of a ticket the rest is skipped; the body of a KeyUpdate is one byte, the fifth of hand.
+// handleMessageHeader looks at the length of a message. Of a ticket the rest is skipped; the body of a
+// KeyUpdate is one byte, the fifth of hand.
 func (c *Conn) handleMessageHeader() {
 	n := uint32(c.hand[1])<<16 | uint32(c.hand[2])<<8 | uint32(c.hand[3])
 	switch {

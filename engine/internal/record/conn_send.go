@@ -22,8 +22,8 @@ func (c *Conn) rekeyDue() bool {
 	return c.in.tls13 && (c.out.seq >= RekeyRecords || c.in.seq >= RekeyRecords && c.flags&flagAsked == 0)
 }
 
-// AppendReplies appends to dst what HasReplies tells of: an alert, after which nothing more is sealed, or one KeyUpdate, however
-// many the peer asked for. RFC 8446 section 4.6.3
+// AppendReplies appends to dst what HasReplies tells of: an alert, after which nothing more is sealed, or one
+// KeyUpdate, however many the peer asked for. RFC 8446 section 4.6.3
 func (c *Conn) AppendReplies(dst []byte) ([]byte, error) {
 	switch {
 	case !c.HasReplies():
@@ -77,9 +77,10 @@ func (c *Conn) AppendData(dst, data []byte) ([]byte, error) {
 	return dst, err
 }
 
-// SealData makes a record of the n bytes of data at buf[Out().Prefix():] and returns its length, Prefix+n+Suffix, which buf has room for. n is at
-// most MaxPlaintext. ErrReplyDue tells that the peer has asked for a KeyUpdate: "the receiver MUST send a KeyUpdate of its own with
-// request_update set to "update_not_requested" prior to sending its next Application Data record". RFC 8446 section 4.6.3
+// SealData makes a record of the n bytes of data at buf[Out().Prefix():] and returns its length,
+// Prefix+n+Suffix, which buf has room for. n is at most MaxPlaintext. ErrReplyDue tells that the peer has asked
+// for a KeyUpdate: "the receiver MUST send a KeyUpdate of its own with request_update set to
+// "update_not_requested" prior to sending its next Application Data record". RFC 8446 section 4.6.3
 func (c *Conn) SealData(buf []byte, n int) (size int, err error) {
 	switch {
 	case c.flags&flagShut != 0:

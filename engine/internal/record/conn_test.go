@@ -15,8 +15,8 @@ import (
 // A Conn has a size class of Go to itself; with the keys of AES-GCM, 768 bytes each, it is 1,728 bytes.
 var _ [192 - unsafe.Sizeof(Conn{})]byte
 
-// collect reads a stream that comes in the given pieces, and says what came of it: data, error, and replies by their effect
-// on another.
+// collect reads a stream that comes in the given pieces, and says what came of it: data, error, and replies by
+// their effect on another.
 func collect(c *Conn, dst []byte, pieces ...[]byte) (data []byte, left int, err error) {
 	var held []byte
 	for _, p := range pieces {

@@ -146,7 +146,8 @@ func FuzzReadRaw(f *testing.F) {
 	})
 }
 
-// FuzzCryptoTLS: crypto/tls as a server and ours read the same ciphertext and get the same data, and the same kind of end.
+// FuzzCryptoTLS: crypto/tls as a server and ours read the same ciphertext and get the same data, and the same
+// kind of end.
 func FuzzCryptoTLS(f *testing.F) {
 	addPlans(f)
 	f.Fuzz(func(t *testing.T, suite uint8, _ uint16, in []byte) {
@@ -186,8 +187,9 @@ func (e endless) Read(b []byte) (int, error) {
 func compare(twin *Conn, ours, theirs []byte, ourErr, theirErr error) string {
 	switch twin.end {
 	case endInnerType, endType, endNoType:
-		// crypto/tls ignores change_cipher_spec in TLS 1.3, even an encrypted one, takes a record of TLS 1.3 without a type for empty
-		// data, and looks at types when a record is whole. RFC 8446 sections 5, 5.1 and 5.4 have it our way.
+		// crypto/tls ignores change_cipher_spec in TLS 1.3, even an encrypted one, takes a record of TLS 1.3
+		// without a type for empty data, and looks at types when a record is whole. RFC 8446 sections 5, 5.1
+		// and 5.4 have it our way.
 	case endHandshake, endRenegotiation, endKeyUpdate:
 		// We refuse a message by its header. crypto/tls does when it is whole; until then anything may come.
 	default:

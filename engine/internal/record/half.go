@@ -38,11 +38,12 @@ const (
 const (
 	// RekeyRecords is after how many records TLS 1.3 takes the next key. AES-GCM would allow 2^24.5 records of full size.
 	RekeyRecords = 1 << 23
-	// sealRecordsMax is that bound: "up to 2^24.5 full-size records (about 24 million) may be encrypted on a given connection".
-	// RFC 8446 section 5.5
+	// sealRecordsMax is that bound: "up to 2^24.5 full-size records (about 24 million) may be encrypted on a
+	// given connection". RFC 8446 section 5.5
 	sealRecordsMax = 23_726_566
-	// SealedBytesMax is how much data TLS 1.2 seals with AES-GCM, which has no next key: fewer than 2^24.5 records of full size.
-	// Smaller records do not count as full ones: they would end a connection that has done little.
+	// SealedBytesMax is how much data TLS 1.2 seals with AES-GCM, which has no next key: fewer than 2^24.5
+	// records of full size. Smaller records do not count as full ones: they would end a connection that has
+	// done little.
 	SealedBytesMax = 1 << 38
 )
 
@@ -105,13 +106,15 @@ func (h *Half) next() error {
 // Seq returns the sequence number of the next record.
 func (h *Half) Seq() uint64 { return h.seq }
 
-// Prefix returns how many bytes stand before the data of a record: the header, and the explicit nonce with AES-GCM of TLS 1.2.
+// Prefix returns how many bytes stand before the data of a record: the header, and the explicit nonce with
+// AES-GCM of TLS 1.2.
 func (h *Half) Prefix() int { return int(h.prefix) }
 
 // Suffix returns how many bytes stand behind the data of a record that Seal makes.
 func (h *Half) Suffix() int { return int(h.suffix) }
 
-// RecordLen returns the length of the record that b begins with, its header included, or 0 if b is shorter than a header.
+// RecordLen returns the length of the record that b begins with, its header included, or 0 if b is shorter than
+// a header.
 func (h *Half) RecordLen(b []byte) (n int, err error) {
 	n, end := h.recordLen(b)
 	return n, end.err(0)
@@ -127,8 +130,8 @@ func (h *Half) recordLen(b []byte) (int, ending) {
 	n := int(b[3])<<8 | int(b[4])
 	typ := ContentType(b[0])
 	if h.tls13 {
-		// "If a change_cipher_spec record is received before the first ClientHello message or after the peer's Finished
-		// message, it MUST be treated as an unexpected record type". RFC 8446 section 5
+		// "If an implementation detects a change_cipher_spec record received before the first ClientHello message or
+		// after the peer's Finished message, it MUST be treated as an unexpected record type". RFC 8446 section 5
 		if typ != TypeApplicationData {
 			return 0, endType
 		}
@@ -149,8 +152,9 @@ func (h *Half) recordLen(b []byte) (int, ending) {
 // room is how much of dst Open needs for a record of the given length: with TLS 1.3 the type and the padding too.
 func (h *Half) room(size int) int { return max(0, size-int(h.prefix)-tagLen) }
 
-// Open opens one whole record into dst, which must not overlap it and has room for what is encrypted: with TLS 1.3 one byte more
-// than the data, and the padding. It returns the length of the data and their type. io.ErrShortBuffer changes nothing.
+// Open opens one whole record into dst, which must not overlap it and has room for what is encrypted: with TLS
+// 1.3 one byte more than the data, and the padding. It returns the length of the data and their type.
+// io.ErrShortBuffer changes nothing.
 //
 // Precondition: RecordLen(record) is len(record).
 func (h *Half) Open(dst, record []byte) (n int, typ ContentType, err error) {
@@ -180,7 +184,9 @@ func (h *Half) open(dst, record []byte) (n int, typ ContentType, end ending) {
 	if len(record) < int(h.prefix)+tagLen {
 		return 0, 0, endMAC
 	}
-	if h.seq == math.MaxUint64 { // "Sequence numbers MUST NOT wrap." RFC 8446 section 5.3, by analogy RFC 5246 section 6.1
+	// "If a TLS implementation would need to wrap a sequence number, it MUST either rekey (Section 4.6.3) or terminate
+	// the connection." RFC 8446 section 5.3
+	if h.seq == math.MaxUint64 {
 		return 0, 0, endSequence
 	}
 	body := record[h.prefix:]
@@ -207,8 +213,8 @@ func inner(b []byte) (n int, typ ContentType, end ending) {
 			return n, ContentType(b[n]), endNone
 		}
 	}
-	// "If a receiving implementation does not find a non-zero octet in the cleartext, it MUST terminate the connection with an
-	// "unexpected_message" alert." RFC 8446 section 5.4
+	// "If a receiving implementation does not find a non-zero octet in the cleartext, it MUST terminate the
+	// connection with an "unexpected_message" alert." RFC 8446 section 5.4
 	return 0, 0, endNoType
 }
 
@@ -248,9 +254,9 @@ func (h *Half) additional(typ ContentType, n int) []byte {
 	return b
 }
 
-// CountOpened tells how many of the last records in b were sealed with the keys of h, beginning with its next record, and goes on
-// behind them. It is for a Half that takes over from another sealer, whose records b are, from the first one. scratch has
-// room for the longest of them.
+// CountOpened tells how many of the last records in b were sealed with the keys of h, beginning with its next
+// record, and goes on behind them. It is for a Half that takes over from another sealer, whose records b are,
+// from the first one. scratch has room for the longest of them.
 func (h *Half) CountOpened(b, scratch []byte) (count int, err error) {
 	for len(b) >= HeaderLen {
 		n := HeaderLen + (int(b[3])<<8 | int(b[4]))

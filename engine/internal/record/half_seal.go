@@ -26,7 +26,8 @@ func (h *Half) Seal(dst []byte, typ ContentType, data []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// SealInPlace makes a record of the n bytes at buf[Prefix():] and returns its length, Prefix()+n+Suffix(), which buf has room for.
+// SealInPlace makes a record of the n bytes at buf[Prefix():] and returns its length, Prefix()+n+Suffix(),
+// which buf has room for.
 func (h *Half) SealInPlace(buf []byte, typ ContentType, n int) (size int, err error) {
 	at := int(h.prefix)
 	size = at + n + int(h.suffix)

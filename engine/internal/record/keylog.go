@@ -5,8 +5,8 @@ import (
 	"encoding/hex"
 )
 
-// A KeyLog takes the lines that crypto/tls writes to Config.KeyLogWriter during one handshake, and keeps the secrets of the established
-// connection. It is an io.Writer.
+// A KeyLog takes the lines that crypto/tls writes to Config.KeyLogWriter during one handshake, and keeps the
+// secrets of the established connection. It is an io.Writer.
 type KeyLog struct {
 	random [randomLen]byte
 	server secret
@@ -47,12 +47,12 @@ func (k *KeyLog) Write(line []byte) (int, error) {
 	return n, nil
 }
 
-// Established reports whether the secrets of the established connection have come: with TLS 1.3 before the client's Finished, with TLS 1.2
-// before either.
+// Established reports whether the secrets of the established connection have come: with TLS 1.3 before the
+// client's Finished, with TLS 1.2 before either.
 func (k *KeyLog) Established() bool { return k.client.n > 0 && k.server.n > 0 || k.master.n > 0 }
 
-// Fill puts the secrets into p by its version and role. Those of TLS 1.2 need the server's random too: see ServerRandom. They are
-// valid until Wipe. It reports whether k had them.
+// Fill puts the secrets into p by its version and role. Those of TLS 1.2 need the server's random too: see
+// ServerRandom. They are valid until Wipe. It reports whether k had them.
 func (k *KeyLog) Fill(p *Params) bool {
 	if p.Version == VersionTLS12 {
 		p.Master, p.ClientRandom = k.master.bytes(), k.random[:]
@@ -68,7 +68,8 @@ func (k *KeyLog) Fill(p *Params) bool {
 // Wipe forgets the secrets.
 func (k *KeyLog) Wipe() { *k = KeyLog{} }
 
-// ServerRandom returns the random of the ServerHello that written, what a server has sent, begins with. It points into written.
+// ServerRandom returns the random of the ServerHello that written, what a server has sent, begins with. It
+// points into written.
 func ServerRandom(written []byte) (random []byte, ok bool) {
 	const (
 		msgServerHello = 2

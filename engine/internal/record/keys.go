@@ -80,8 +80,8 @@ const (
 	randomLen = 32
 )
 
-// keys12 cuts the key block of TLS 1.2: no MAC keys with an AEAD, then the client's key and the server's, then their IVs.
-// RFC 5246 section 6.3
+// keys12 cuts the key block of TLS 1.2: no MAC keys with an AEAD, then the client's key and the server's, then
+// their IVs. RFC 5246 section 6.3
 func (p *Params) keys12(s *suite) (in, out Keys, err error) {
 	if len(p.Master) != masterLen || len(p.ClientRandom) != randomLen || len(p.ServerRandom) != randomLen {
 		return in, out, errSecret

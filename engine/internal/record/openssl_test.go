@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// opensslSuites are the suites by the names of OpenSSL; those of an RSA key exchange it has switched off in some builds.
+// opensslSuites are the suites by the names of OpenSSL; those of an RSA key exchange it has switched off in
+// some builds.
 var opensslSuites = []struct {
 	kind
 	args []string

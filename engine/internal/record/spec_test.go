@@ -203,7 +203,8 @@ func TestEnds(t *testing.T) {
 	}{
 		{"close_notify", tls13aes, false, func(t *testing.T, c *Conn) []byte { return seal(t, c, TypeAlert, 1, 0) }, io.EOF},
 		{"close_notify 1.2", tls12aes, false, func(t *testing.T, c *Conn) []byte { return seal(t, c, TypeAlert, 1, 0) }, io.EOF},
-		// "all error alerts are fatal, whatever the level": RFC 8446 section 6
+		// "All the alerts listed in Section 6.2 MUST be sent with AlertLevel=fatal and MUST be treated as error alerts
+		// when received regardless of the AlertLevel in the message." RFC 8446 section 6
 		{"alert", tls13aes, false, func(t *testing.T, c *Conn) []byte { return seal(t, c, TypeAlert, 1, 40) }, RemoteError(40)},
 		{"alert 1.2", tls12aes, false, func(t *testing.T, c *Conn) []byte { return seal(t, c, TypeAlert, 2, 40) }, RemoteError(40)},
 		{"alert of a strange level", tls12aes, false, func(t *testing.T, c *Conn) []byte { return seal(t, c, TypeAlert, 3, 40) }, failures[endAlert]},
@@ -282,7 +283,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// "Sequence numbers MUST NOT wrap": the last one is never used.
+// "If a TLS implementation would need to wrap a sequence number, it MUST either rekey (Section 4.6.3) or terminate the
+// connection": the last one is never used.
 func TestRFC8446_5_3_Sequence(t *testing.T) {
 	t.Parallel()
 	for _, k := range []kind{tls13aes, tls12aes, tls12chacha} {
@@ -369,7 +371,7 @@ func TestUselessInARow(t *testing.T) {
 	}
 }
 
-// "The implementation MAY add padding": any amount of it, also to control records.
+// "All encrypted TLS records can be padded to inflate the size of the TLSCiphertext.": by any amount.
 func TestRFC8446_5_4_Padding(t *testing.T) {
 	t.Parallel()
 	for _, k := range []kind{tls13aes, tls13chacha} {

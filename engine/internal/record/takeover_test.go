@@ -224,7 +224,8 @@ func takeOver(conn net.Conn, config *tls.Config, client bool) (x *established, e
 //go:linkname suitesTLS13 crypto/tls.defaultCipherSuitesTLS13
 var suitesTLS13 []uint16
 
-// handshaking makes handshakes one by one: crypto/tls has no setting for the suites of TLS 1.3, other than that variable.
+// handshaking makes handshakes one by one: crypto/tls has no setting for the suites of TLS 1.3, other than that
+// variable.
 var handshaking sync.Mutex
 
 // establish makes a handshake between two of crypto/tls, and puts ours in the place of the client or the server.
