@@ -84,9 +84,10 @@ func newFixture() *fixture {
 			return Info{Version: "1.0", Commit: "0000ff12", Started: time.Now().Add(-90 * time.Second), Concurrency: 2, ConfigPath: "edge.json",
 				DrainTime: 600 * time.Second, CommandLine: []string{"run", "-c", "edge.json"}, Node: Node{ID: "n1", Cluster: "edge", Zone: "a"}}
 		},
-		State:     func() State { return f.state.Load().(State) },
-		Listeners: f.listeners,
-		Clusters:  f.clusters,
+		State:        func() State { return f.state.Load().(State) },
+		Listeners:    f.listeners,
+		Clusters:     f.clusters,
+		Certificates: func() []Certificates { return testCertificates },
 		ConfigDump: func() (ConfigDump, error) {
 			return ConfigDump{"abc", epoch, "edge.json", []byte(testConfig)}, f.failing
 		},
@@ -127,6 +128,21 @@ var refusedReport = Report{Errors: []string{`edge.json:3:1: clusters[0].nme: unk
 
 var appliedReport = Report{Applied: true, Hash: "def", Took: 12 * time.Millisecond, Unchanged: 10, Warnings: []string{"edge.json:4:4: odd"}, Changes: []Change{
 	{"added", "cluster", "api", ""}, {"changed", "listener", "ht\ntps", "address"}, {"removed", "cluster", "old", ""}}}
+
+// testCertificates have expired, so that the days they are good for do not depend on the day of the test.
+var testCertificates = []Certificates{
+	{
+		Chain: []Certificate{
+			{
+				Path: "shop.crt", Serial: "1a2b", Subject: "CN=shop.example.com", NotBefore: epoch, NotAfter: epoch.Add(24 * time.Hour), OCSPFrom: epoch, OCSPUntil: epoch.Add(time.Hour),
+				Names: []AltName{{"dns", "shop.example.com"}, {"ip_address", "192.0.2.1"}, {"uri", "spiffe://a/b"}},
+			},
+			{Path: "shop.crt", Serial: "02", NotBefore: epoch, NotAfter: epoch.Add(48 * time.Hour)},
+		},
+		LastError: "shop.key: the key is not that of shop.crt", LastErrorAt: epoch.Add(time.Minute),
+	},
+	{CA: []Certificate{{Path: "clients\n.crt", Serial: "3", Subject: "CN=a\"CA", NotBefore: epoch, NotAfter: epoch}}},
+}
 
 func (f *fixture) listeners() []Listener {
 	return []Listener{
@@ -240,6 +256,7 @@ func TestPages(t *testing.T) {
 		{"stats.prom", "/stats/prometheus"},
 		{"stats_used.prom", "/stats?format=prometheus&usedonly&type=Counters&filter=^(cluster|http)"},
 		{"stats_text.prom", "/stats/prometheus?text_readouts&filter=^server"},
+		{"certs.json", "/certs"},
 		{"clusters.txt", "/clusters"},
 		{"clusters.json", "/clusters?format=json"},
 		{"listeners.txt", "/listeners"},

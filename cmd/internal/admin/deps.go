@@ -34,6 +34,8 @@ type Deps struct {
 	Listeners func() []Listener
 	// Clusters yields the clusters; the value yielded may be used again for the next.
 	Clusters func(yield func(*Cluster) bool)
+	// Certificates returns the certificates of all TLS contexts, each file once.
+	Certificates func() []Certificates
 	// ConfigDump returns the running configuration as JSON. Secrets are taken out here too.
 	ConfigDump func() (ConfigDump, error)
 	// ConfigStatus tells how the last loads of the configuration went.
@@ -120,6 +122,31 @@ type Outlier struct {
 
 // Thresholds are the circuit breakers of one priority.
 type Thresholds struct{ MaxConnections, MaxPendingRequests, MaxRequests, MaxRetries uint64 }
+
+// Certificates are those of one pair of files, or of one file of certificate authorities.
+type Certificates struct {
+	CA, Chain []Certificate
+	// LastError says why a later content of the files was not taken, "" if the last one was; LastErrorAt is when.
+	LastError   string
+	LastErrorAt time.Time
+}
+
+// Certificate is one certificate of a file.
+type Certificate struct {
+	Path                string
+	Serial              string // in hexadecimal digits
+	Subject             string // as RFC 2253 has it
+	Names               []AltName
+	NotBefore, NotAfter time.Time
+	// OCSPFrom and OCSPUntil are when the stapled answer is valid; zero without one.
+	OCSPFrom, OCSPUntil time.Time
+}
+
+// AltName is a name that a certificate is for.
+type AltName struct {
+	Kind  string // "dns", "uri", "ip_address" or "email"
+	Value string
+}
 
 // Host is one endpoint of a cluster, summed over the loops.
 type Host struct {

@@ -46,6 +46,7 @@ func endpoints() []endpoint {
 	usedOnly := param{"usedonly", "leave out what is zero or was never recorded", onOff}
 	return []endpoint{
 		{"/", get, "this page", nil, (*Server).index, nil, false},
+		{"/certs", get, "certificates, and the days they are good for", nil, (*Server).certs, func(d *Deps) bool { return d.Certificates != nil }, false},
 		{"/clusters", get, "clusters and their hosts", []param{formatParam, filter}, (*Server).clusters, func(d *Deps) bool { return d.Clusters != nil }, false},
 		{"/config_dump", get, "the running configuration, without secrets", []param{
 			{"resource", "only this member of the configuration, such as clusters", nil},

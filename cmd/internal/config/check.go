@@ -40,6 +40,27 @@ func (s *source) check(reg *Registry, plan *typePlan, v reflect.Value) {
 	w.value(plan, v)
 }
 
+// inspect shows the structs of a tree that have rules to f, but those in which there are problems already.
+func (s *source) inspect(c *Config, reg *Registry, f Inspector) {
+	w := walker{reg: reg, wants: func(t *typePlan) bool { return t.validates }}
+	found := slices.Clone(s.errs)
+	report := func(path, text, hint string) { s.reportUnbroken(joinPath(w.at(), path), problem{text, hint}) }
+	w.visit = func(ptr any) {
+		if _, ok := ptr.(validator); !ok {
+			return
+		}
+		if len(found) > 0 {
+			at := w.at()
+			if s.isBroken(at) || slices.ContainsFunc(found, func(e *Error) bool { return !e.Warning && within(e.Path, at) }) {
+				return
+			}
+		}
+		f(ptr, report)
+	}
+	v := reflect.ValueOf(c).Elem()
+	w.value(planOf(v.Type()), v)
+}
+
 // reportUnbroken adds a problem of the value at a path, unless that is the
 // echo of a problem already reported. It returns nil if it was one.
 func (s *source) reportUnbroken(path string, p problem) *Error {

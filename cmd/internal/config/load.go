@@ -11,6 +11,16 @@ import (
 // run across it, and brings short forms into the long one. The tree is nil if
 // any of the problems is fatal. File is the name the problems carry.
 func Load(file string, text []byte, reg *Registry) (*Config, Errors) {
+	return LoadInspected(file, text, reg, nil)
+}
+
+// An Inspector looks at what a config struct names outside the file, such as certificates, and reports what it finds
+// as Validate does. Part is a pointer to the struct.
+type Inspector func(part any, report func(path, problem, hint string))
+
+// LoadInspected is Load that also shows each struct with rules of its own in which no problem has been found so far to
+// inspect, which may be nil. Load itself opens nothing.
+func LoadInspected(file string, text []byte, reg *Registry, inspect Inspector) (*Config, Errors) {
 	if reg == nil {
 		reg = NewRegistry()
 	}
@@ -19,6 +29,9 @@ func Load(file string, text []byte, reg *Registry) (*Config, Errors) {
 	if decoded {
 		src.checkListeners(c, reg)
 		src.checkClusters(c, reg)
+		if inspect != nil {
+			src.inspect(c, reg, inspect)
+		}
 	}
 	errs := src.finish()
 	if errs.Fatal() {
