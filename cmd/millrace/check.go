@@ -12,8 +12,8 @@ import (
 var checkCommand = command{
 	name: "check", args: "-c FILE",
 	short: "check a configuration file",
-	long: `Checks a configuration file without touching a socket or a running proxy. Every
-problem is printed with its place, file:line:col, and the exit code is 1.
+	long: `Checks a configuration file, and the certificates that it names, without touching
+a socket or a running proxy. Every problem is printed with its place, file:line:col, and the exit code is 1.
 
   millrace check -c edge.json
   generate | millrace check -c -`,
@@ -34,7 +34,7 @@ func runCheck(e *env, c *command, args []string) int {
 		fmt.Fprintln(e.stderr, err)
 		return exitRefused
 	}
-	cfg, errs := config.Load(name, text, server.Registry())
+	cfg, errs := server.Load(name, text, server.Registry())
 	for _, problem := range errs {
 		fmt.Fprintln(e.stderr, problem)
 	}

@@ -129,17 +129,16 @@ var refusedReport = Report{Errors: []string{`edge.json:3:1: clusters[0].nme: unk
 var appliedReport = Report{Applied: true, Hash: "def", Took: 12 * time.Millisecond, Unchanged: 10, Warnings: []string{"edge.json:4:4: odd"}, Changes: []Change{
 	{"added", "cluster", "api", ""}, {"changed", "listener", "ht\ntps", "address"}, {"removed", "cluster", "old", ""}}}
 
-// testCertificates have expired, so that the days they are good for do not depend on the day of the test.
 var testCertificates = []Certificates{
 	{
 		Chain: []Certificate{
 			{
-				Path: "shop.crt", Serial: "1a2b", Subject: "CN=shop.example.com", NotBefore: epoch, NotAfter: epoch.Add(24 * time.Hour), OCSPFrom: epoch, OCSPUntil: epoch.Add(time.Hour),
+				Path: "shop.crt", Serial: "1a2b", Subject: "CN=shop.example.com", NotBefore: epoch, NotAfter: epoch.Add(24 * time.Hour), DaysLeft: 12, OCSPFrom: epoch, OCSPUntil: epoch.Add(time.Hour),
 				Names: []AltName{{"dns", "shop.example.com"}, {"ip_address", "192.0.2.1"}, {"uri", "spiffe://a/b"}},
 			},
 			{Path: "shop.crt", Serial: "02", NotBefore: epoch, NotAfter: epoch.Add(48 * time.Hour)},
 		},
-		LastError: "shop.key: the key is not that of shop.crt", LastErrorAt: epoch.Add(time.Minute),
+		LastError: "shop.key: the key is not that of shop.crt", Users: []string{"listener edge"},
 	},
 	{CA: []Certificate{{Path: "clients\n.crt", Serial: "3", Subject: "CN=a\"CA", NotBefore: epoch, NotAfter: epoch}}},
 }

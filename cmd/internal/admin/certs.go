@@ -3,25 +3,23 @@ package admin
 import (
 	"net/http"
 	"strconv"
-	"time"
 )
 
-// certs is /certs: envoy.admin.v3.Certificates as JSON, with the subject of each certificate and what was wrong with a
-// file the last time besides.
+// certs is /certs: envoy.admin.v3.Certificates as JSON, with the subject of each certificate, who uses it, and what is
+// wrong with the files as they are now besides.
 func (s *Server) certs(w http.ResponseWriter, r *http.Request) {
-	now := time.Now()
 	j := newJSON(w, r, indented)
 	defer j.done()
 	j.object("")
 	j.array("certificates")
 	for _, c := range s.deps.Certificates() {
 		j.object("")
-		j.certificates("ca_cert", c.CA, now)
-		j.certificates("cert_chain", c.Chain, now)
-		if c.LastError != "" {
-			j.str("last_error", c.LastError)
-			j.time("last_error_time", c.LastErrorAt)
+		j.certificates("ca_cert", c.CA)
+		j.certificates("cert_chain", c.Chain)
+		if len(c.Users) > 0 {
+			j.strings("used_by", c.Users)
 		}
+		j.optional("last_error", c.LastError)
 		j.end()
 		j.spill()
 	}
@@ -30,7 +28,7 @@ func (s *Server) certs(w http.ResponseWriter, r *http.Request) {
 }
 
 // certificates writes the certificates of one file.
-func (j *jsonPage) certificates(key string, list []Certificate, now time.Time) {
+func (j *jsonPage) certificates(key string, list []Certificate) {
 	j.array(key)
 	for i := range list {
 		c := &list[i]
@@ -46,7 +44,7 @@ func (j *jsonPage) certificates(key string, list []Certificate, now time.Time) {
 		}
 		j.end()
 		// Envoy's are numbers of 64 bits, which JSON has as strings.
-		j.str("days_until_expiration", strconv.FormatInt(daysUntil(c.NotAfter, now), 10))
+		j.str("days_until_expiration", strconv.FormatInt(c.DaysLeft, 10))
 		j.time("valid_from", c.NotBefore)
 		j.time("expiration_time", c.NotAfter)
 		if !c.OCSPUntil.IsZero() {
@@ -59,6 +57,3 @@ func (j *jsonPage) certificates(key string, list []Certificate, now time.Time) {
 	}
 	j.end()
 }
-
-// daysUntil returns the whole days until t, 0 if it has passed.
-func daysUntil(t, now time.Time) int64 { return max(0, int64(t.Sub(now)/(24*time.Hour))) }

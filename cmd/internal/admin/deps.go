@@ -126,9 +126,9 @@ type Thresholds struct{ MaxConnections, MaxPendingRequests, MaxRequests, MaxRetr
 // Certificates are those of one pair of files, or of one file of certificate authorities.
 type Certificates struct {
 	CA, Chain []Certificate
-	// LastError says why a later content of the files was not taken, "" if the last one was; LastErrorAt is when.
-	LastError   string
-	LastErrorAt time.Time
+	Users     []string // what uses them, such as "listener edge"
+	// LastError says why what the files hold now is not used, "" if it is.
+	LastError string
 }
 
 // Certificate is one certificate of a file.
@@ -138,6 +138,7 @@ type Certificate struct {
 	Subject             string // as RFC 2253 has it
 	Names               []AltName
 	NotBefore, NotAfter time.Time
+	DaysLeft            int64 // whole days until NotAfter, 0 once it is past
 	// OCSPFrom and OCSPUntil are when the stapled answer is valid; zero without one.
 	OCSPFrom, OCSPUntil time.Time
 }

@@ -60,6 +60,10 @@ var statScopes = map[string]string{
 	"cmd/internal/admin.serverStats":     "http.admin.",
 	"cmd/internal/server.acceptStats":    "listener.<address>.",
 
+	"cmd/internal/server.certificateStats": "listener.<address>.ssl.certificate.<path>.",
+	"engine/transport.Stats":               "listener.<address>.ssl., cluster.<name>.ssl.",
+	"engine/transport.handshakesSet":       "tls.",
+
 	"filters/l4.Stats":                       "listener.<address>.",
 	"filters/l4.clientSSLAuthListStats":      "auth.clientssl.<stat_prefix>.",
 	"filters/l4.clientSSLAuthStats":          "auth.clientssl.<stat_prefix>.",
@@ -192,6 +196,11 @@ func docRow(name, kind string, tag reflect.StructTag) docStat {
 		kind = "Gauge"
 	case "Enum":
 		name, kind = name+"<rule>", "Counter"
+	case "numbers":
+		name, kind = name+"<name>", "Counter"
+	case "handshakeEvents":
+		name, kind, help = "handshakes_started, handshakes_shed, handshakes_timeouts, handshakes_panics", "Counter",
+			"TLS handshakes begun, refused because there were too many, that took too long, and that ended in a bug"
 	case "Codes":
 		name, kind = name+"<code>, "+name+"<n>xx, "+name+"completed", "Counter"
 	}
@@ -298,7 +307,7 @@ func (s *docSets) page() []byte {
 		if about := s.about[scope]; about != "" {
 			fmt.Fprintf(&b, "\n## %s\n\n%s\n", scope, about)
 		} else {
-			fmt.Fprintf(&b, "\n## `%s`\n", scope)
+			fmt.Fprintf(&b, "\n## `%s`\n", strings.ReplaceAll(scope, ", ", "`, `"))
 		}
 		b.WriteString("\n| name | type | what |\n|---|---|---|\n")
 		rows := s.scopes[scope]

@@ -40,22 +40,19 @@ func (s *source) check(reg *Registry, plan *typePlan, v reflect.Value) {
 	w.value(plan, v)
 }
 
-// inspect shows the structs of a tree that have rules to f, but those in which there are problems already.
+// inspect shows the TLS contexts of a tree to f, but those in which there are problems already.
 func (s *source) inspect(c *Config, reg *Registry, f Inspector) {
-	w := walker{reg: reg, wants: func(t *typePlan) bool { return t.validates }}
+	w := walker{reg: reg, wants: func(t *typePlan) bool { return t.tls }}
 	found := slices.Clone(s.errs)
 	report := func(path, text, hint string) { s.reportUnbroken(joinPath(w.at(), path), problem{text, hint}) }
 	w.visit = func(ptr any) {
-		if _, ok := ptr.(validator); !ok {
+		if !isTLS(reflect.TypeOf(ptr).Elem()) {
 			return
 		}
-		if len(found) > 0 {
-			at := w.at()
-			if s.isBroken(at) || slices.ContainsFunc(found, func(e *Error) bool { return !e.Warning && within(e.Path, at) }) {
-				return
-			}
+		at := w.at()
+		if !s.isBroken(at) && !slices.ContainsFunc(found, func(e *Error) bool { return !e.Warning && within(e.Path, at) }) {
+			f(ptr, report)
 		}
-		f(ptr, report)
 	}
 	v := reflect.ValueOf(c).Elem()
 	w.value(planOf(v.Type()), v)

@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"millrace/engine/certs"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/filters/l4"
@@ -33,6 +34,8 @@ type Listener struct {
 
 	// Filters is the short form of one entry in filter_chains, without a match.
 	Filters []filters.Config `json:"filters" filter:"network" max:"64" v3:"filter_chains[0].filters"`
+	// TLS makes connections speak TLS, beside filters. Left out, what they send is taken as it is.
+	TLS *certs.DownstreamConfig `json:"tls" v3:"filter_chains[0].transport_socket"`
 	// FilterChains are chains of network filters, of which each connection gets the one that matches it best.
 	FilterChains []FilterChain `json:"filter_chains" max:"10000"`
 	// DefaultFilterChain is for connections that no entry of filter_chains matches. Left out, they are closed.
@@ -121,6 +124,8 @@ type FilterChain struct {
 	Name string `json:"name"`
 	// Match says which connections the chain takes. Left out, it takes those that no other chain matches better.
 	Match *l4.MatchConfig `json:"match" v3:"filter_chain_match"`
+	// TLS makes connections of the chain speak TLS. Left out, what they send is taken as it is.
+	TLS *certs.DownstreamConfig `json:"tls" v3:"transport_socket"`
 	// Filters of the chain, in order. The last one must end the chain, as http_connection_manager and tcp_proxy do.
 	Filters []filters.Config `json:"filters" filter:"network" required:"true" max:"64"`
 }

@@ -3,12 +3,15 @@ package config
 import (
 	"encoding/base64"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"millrace/engine"
+	"millrace/engine/certs"
 	"millrace/filters"
+	"millrace/filters/httpconn"
 	"millrace/filters/l4"
 )
 
@@ -29,6 +32,10 @@ func (l *Listener) Validate(report func(path, problem, hint string)) {
 	case l.FilterChains != nil && len(l.FilterChains) == 0 && l.DefaultFilterChain == nil:
 		report("filter_chains", "listener has no filters", "")
 	}
+	if l.TLS != nil && l.Filters == nil {
+		report("tls", "stands beside filter_chains", `give "tls" in those of them that speak it`)
+	}
+	checkProtocols(report, l.TLS, l.Filters)
 	l.checkChains(report)
 	if l.IsUDP() {
 		l.checkUDP(report)
@@ -104,9 +111,13 @@ func (l *Listener) checkUDP(report reporter) {
 	if len(l.FilterChains) > 1 {
 		report("filter_chains[1]", "a listener with protocol \"udp\" has one filter chain", "")
 	}
-	chain, path := l.Filters, "filters[1]"
+	chain, path, tls, tlsPath := l.Filters, "filters[1]", l.TLS, "tls"
 	if len(l.FilterChains) > 0 {
-		chain, path = l.FilterChains[0].Filters, "filter_chains[0].filters[1]"
+		c := &l.FilterChains[0]
+		chain, path, tls, tlsPath = c.Filters, "filter_chains[0].filters[1]", c.TLS, "filter_chains[0].tls"
+	}
+	if tls != nil {
+		report(tlsPath, "a listener with protocol \"udp\" has no TLS: DTLS and QUIC are not spoken", "leave it out")
 	}
 	if len(chain) > 1 {
 		report(path, "a listener with protocol \"udp\" has one filter", "")
@@ -196,6 +207,27 @@ func (l *Listener) movesDestination() bool {
 func (c *FilterChain) Validate(report func(path, problem, hint string)) {
 	if len(c.Filters) == 0 {
 		report("filters", "filter chain has no filters", "")
+	}
+	if c.TLS != nil && c.Match != nil && c.Match.TransportProtocol == filters.TransportRaw {
+		report("tls", "is never spoken: the chain takes connections only that do not begin with TLS",
+			`leave it out, or write "transport_protocol": "tls" in its match`)
+	}
+	checkProtocols(report, c.TLS, c.Filters)
+}
+
+// checkProtocols reports protocols that the handshake offers and the connection manager would not speak.
+func checkProtocols(report reporter, tls *certs.DownstreamConfig, list []filters.Config) {
+	if tls == nil || len(list) == 0 {
+		return
+	}
+	cfg, ok := list[len(list)-1].Config.(*httpconn.Config)
+	if !ok {
+		return
+	}
+	other := map[string]string{"http1": "h2", "http2": "http/1.1"}[cfg.CodecType]
+	if i := slices.Index(tls.ALPN, other); other != "" && i >= 0 {
+		report(joinIndex("tls.alpn", i), quote(other)+" is not spoken here: the codec_type of the connection manager is "+quote(cfg.CodecType),
+			`write "codec_type": "auto"`)
 	}
 }
 

@@ -14,12 +14,12 @@ func Load(file string, text []byte, reg *Registry) (*Config, Errors) {
 	return LoadInspected(file, text, reg, nil)
 }
 
-// An Inspector looks at what a config struct names outside the file, such as certificates, and reports what it finds
-// as Validate does. Part is a pointer to the struct.
-type Inspector func(part any, report func(path, problem, hint string))
+// An Inspector looks at a TLS context, a *certs.DownstreamConfig or *certs.UpstreamConfig, and reports what is wrong with
+// the files that it names, as Validate does.
+type Inspector func(context any, report func(path, problem, hint string))
 
-// LoadInspected is Load that also shows each struct with rules of its own in which no problem has been found so far to
-// inspect, which may be nil. Load itself opens nothing.
+// LoadInspected is Load that also shows each TLS context in which no problem has been found so far to inspect, which may
+// be nil. Load itself opens no other file.
 func LoadInspected(file string, text []byte, reg *Registry, inspect Inspector) (*Config, Errors) {
 	if reg == nil {
 		reg = NewRegistry()
@@ -49,9 +49,9 @@ func (c *Config) normalize(reg *Registry) {
 			l.Name = l.defaultName()
 		}
 		if l.Filters != nil {
-			l.FilterChains = []FilterChain{{Filters: l.Filters}}
+			l.FilterChains = []FilterChain{{Filters: l.Filters, TLS: l.TLS}}
 		}
-		l.Filters = nil
+		l.Filters, l.TLS = nil, nil
 		for _, name := range l.impliedFilters() {
 			at := len(l.ListenerFilters)
 			if name == originalDst {

@@ -73,9 +73,9 @@ func TestLoadErrors(t *testing.T) {
 		{"keepalive", `{"listeners": [{"address": ":80", "tcp_keepalive": {"keepalive_time": "1500ms", "keepalive_interval": "10h"}, ` + hcmFilters + `}]}`, `
 			edge.json:1:71: listeners[0].tcp_keepalive.keepalive_time: 1.5s is not a number of whole seconds
 			edge.json:1:103: listeners[0].tcp_keepalive.keepalive_interval: "10h" is out of range 0s to 9h`},
-		{"what is not there yet", `{"runtime": {}, "listeners": [{"address": ":80", "tls": {}, ` + hcmFilters + `}]}`, `
+		{"what is not there yet", `{"runtime": {}, "listeners": [{"address": ":80", "tracing": {}, ` + hcmFilters + `}]}`, `
 			edge.json:1:2: runtime: unknown field; not supported yet: runtime values
-			edge.json:1:50: listeners[0].tls: unknown field; not supported yet: TLS`},
+			edge.json:1:50: listeners[0].tracing: unknown field; not supported yet: tracing`},
 		{"everything at once", `{
   // Six mistakes, one run.
   "listners": 1,

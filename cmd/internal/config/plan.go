@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"millrace/engine/certs"
 	"millrace/filters"
 )
 
@@ -57,6 +58,7 @@ type typePlan struct {
 	marked    bool
 	validates bool // values hold a validator, or filters, which may be
 	refers    bool // values hold a referrer, or filters
+	tls       bool // values hold a TLS context, or filters
 }
 
 // A fieldPlan is one field of a struct.
@@ -142,28 +144,39 @@ func (r *planner) unlock() {
 func (r *planner) mark() {
 	for _, p := range r.plans {
 		if !p.marked {
-			p.validates = p.reaches(reflect.TypeFor[validator](), map[*typePlan]bool{})
-			p.refers = p.reaches(reflect.TypeFor[referrer](), map[*typePlan]bool{})
+			p.validates = p.reaches(implements[validator], map[*typePlan]bool{})
+			p.refers = p.reaches(implements[referrer], map[*typePlan]bool{})
+			p.tls = p.reaches(isTLS, map[*typePlan]bool{})
 			p.marked = true
 		}
 	}
 }
 
-// reaches reports whether values of t may hold structs that implement an
-// interface. Types in seen have been looked at: types may contain themselves.
-func (t *typePlan) reaches(iface reflect.Type, seen map[*typePlan]bool) bool {
+// implements reports whether pointers to t implement an interface.
+func implements[I any](t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[I]())
+}
+
+// isTLS reports whether t is a TLS context, which names files.
+func isTLS(t reflect.Type) bool {
+	return t == reflect.TypeFor[certs.DownstreamConfig]() || t == reflect.TypeFor[certs.UpstreamConfig]()
+}
+
+// reaches reports whether values of t may hold structs that are wanted. Types in seen have been looked at: types may
+// contain themselves.
+func (t *typePlan) reaches(wanted func(reflect.Type) bool, seen map[*typePlan]bool) bool {
 	if seen[t] {
 		return false
 	}
 	seen[t] = true
 	switch {
-	case t.kind == kindFilters, t.kind == kindByFilter, t.kind == kindStruct && reflect.PointerTo(t.typ).Implements(iface):
+	case t.kind == kindFilters, t.kind == kindByFilter, t.kind == kindStruct && wanted(t.typ):
 		return true
 	case t.elem != nil:
-		return t.elem.reaches(iface, seen)
+		return t.elem.reaches(wanted, seen)
 	}
 	for i := range t.fields {
-		if t.fields[i].typ.reaches(iface, seen) {
+		if t.fields[i].typ.reaches(wanted, seen) {
 			return true
 		}
 	}

@@ -63,6 +63,21 @@ type Overload struct {
 	// accepted and closed at once (downstream_global_cx_overflow). Those of listeners with ignore_global_conn_limit do
 	// not count. 0 means no limit.
 	MaxActiveDownstreamConnections int `json:"max_active_downstream_connections" min:"0" max:"1073741824" v3:"resource_monitors.downstream_connections.max_active_downstream_connections"`
+	// TLSHandshakes are limits of TLS handshakes, over all listeners and clusters. Connections whose handshake is complete are never
+	// affected. They change with a restart.
+	TLSHandshakes TLSHandshakes `json:"tls_handshakes"`
+}
+
+// TLSHandshakes is what TLS handshakes may take of the process.
+type TLSHandshakes struct {
+	// MaxActive is the most handshakes that have begun and are not complete, those included that wait for their turn or for the
+	// peer; one more is shed: its connection is closed (tls.handshakes_shed). A client that has not sent a whole ClientHello does not count.
+	MaxActive int `json:"max_active" default:"4096" min:"1" max:"1048576"`
+	// MaxQueued is the most handshakes that wait for a processor before they begin; one more is shed.
+	MaxQueued int `json:"max_queued" default:"1024" min:"1" max:"1048576"`
+	// MaxComputing is the most handshakes that compute at once. 0 means as many as there are processors beyond those of
+	// the loops, at least one.
+	MaxComputing int `json:"max_computing" min:"0" max:"1024"`
 }
 
 // Validate reports what tags cannot say of the admin port.

@@ -19,8 +19,8 @@ var later = map[string]string{
 	"locality": "localities of hosts", "outlier_detection": "outlier detection",
 	"parent_shutdown_time": "hot restart",
 	"rate_limits":          "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
-	"slow_start_config": "slow start", "stats_sinks": "stats sinks", "tls": "TLS", "tls_context": "TLS",
-	"tracing": "tracing", "transport_socket": "TLS", "transport_socket_matches": "TLS",
+	"slow_start_config": "slow start", "stats_sinks": "stats sinks",
+	"tracing": "tracing", "transport_socket_matches": "a TLS context for each host",
 	// Values.
 	"cluster_provided": "this policy", "eds": "xDS", "http3": "HTTP/3", "logical_dns": "resolving names",
 	"original_dst": "original destinations",
@@ -49,7 +49,9 @@ var aliases = map[string][]string{
 	"max_conns": {"max_connections"}, "nbthread": {"concurrency"}, "proxy_connect_timeout": {"connect_timeout"},
 	"proxy_pass": {"route"}, "proxy_read_timeout": {"timeout"}, "proxy_set_header": {"request_headers_to_add"},
 	"return": {"direct_response"}, "rewrite": {"prefix_rewrite"}, "server": {"listeners", "hosts"}, "server_name": {"domains"},
-	"servers": {"listeners", "hosts"}, "threads": {"concurrency"}, "upstream": {"clusters", "cluster"}, "upstreams": {"clusters"},
+	"servers": {"listeners", "hosts"}, "ssl": {"tls"}, "ssl_certificate": {"cert_file", "certificates"}, "ssl_certificate_key": {"key_file"},
+	"ssl_ciphers": {"cipher_suites"}, "ssl_client_certificate": {"client_ca_file"}, "ssl_ecdh_curve": {"ecdh_curves"},
+	"ssl_protocols": {"min_version"}, "ssl_session_ticket_key": {"session_ticket_key_files"}, "threads": {"concurrency"}, "upstream": {"clusters", "cluster"}, "upstreams": {"clusters"}, "tls_context": {"tls"},
 	"worker_connections": {"connection_limit"}, "worker_processes": {"concurrency"},
 	// Values.
 	"least_conn": {"least_request"}, "leastconn": {"least_request"}, "rr": {"round_robin"},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"millrace/engine"
+	"millrace/engine/certs"
 	"millrace/filters/accesslog"
 	"millrace/filters/httpconn"
 	"millrace/filters/l4"
@@ -129,7 +130,10 @@ type Chain struct {
 	HTTP   *httpconn.Config
 	Routes *Routes
 	Logs   []*accesslog.Log
-	// Held is what Filters and Logs keep open.
+	// TLS is what its connections speak, nil if they are plain. All loops share it, and so do chains of later snapshots
+	// that differ in their routes only.
+	TLS *certs.Server
+	// Held is what Filters, Logs and TLS keep open.
 	Held *Resources
 }
 

@@ -22,7 +22,7 @@ func (s *Server) startAdmin(cfg *config.Config) error {
 	}
 	s.admin = admin.New(admin.Deps{
 		Stats: s.registry, Info: s.info, State: s.state,
-		Listeners: s.adminListeners, Clusters: s.adminClusters,
+		Listeners: s.adminListeners, Clusters: s.adminClusters, Certificates: s.adminCertificates,
 		ConfigDump: s.configDump, ConfigStatus: s.configStatus, Regions: s.regions,
 		Reload: s.Reload, Drain: s.drainListeners, Quit: s.Quit, SetHealthy: s.setHealthy,
 		ReopenLogs: s.ReopenLogs, LogLevel: s.logLevel, SetLogLevel: s.setLogLevel, Log: s.log,

@@ -161,6 +161,9 @@ func (s *Server) restartNeeded(cfg *config.Config) (warnings []string) {
 	if was, now := adminRest(was), adminRest(cfg); was != now {
 		warn("admin", was, now)
 	}
+	if was, now := was.Overload.TLSHandshakes, cfg.Overload.TLSHandshakes; was != now {
+		warn("overload.tls_handshakes", fmt.Sprintf("%+v", was), fmt.Sprintf("%+v", now))
+	}
 	if s.opt.Concurrency == 0 && was.Concurrency != cfg.Concurrency {
 		warn("concurrency", was.Concurrency, cfg.Concurrency)
 	}

@@ -9,6 +9,7 @@ import (
 	"millrace/cmd/internal/config"
 	"millrace/cmd/internal/control"
 	"millrace/engine"
+	"millrace/engine/certs"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/filters/httpconn"
@@ -112,8 +113,9 @@ type matchPart struct {
 
 // chainPart is what makes the filters of a chain, besides the routes of the connection manager.
 type chainPart struct {
-	Name    string           `json:"name"`
-	Filters []filters.Config `json:"filters" filter:"network"`
+	Name    string                  `json:"name"`
+	Filters []filters.Config        `json:"filters" filter:"network"`
+	TLS     *certs.DownstreamConfig `json:"tls"`
 }
 
 // sameListener reports whether a listener stays as it is.
@@ -150,7 +152,7 @@ func (b *building) chains(l, old *control.Listener, cfg *config.Listener) error 
 	}
 	for i := range cfg.FilterChains {
 		c := &cfg.FilterChains[i]
-		chain, err := b.chain(c, chainKey(c), old)
+		chain, err := b.chain(l, c, chainKey(c), old)
 		if err != nil {
 			return inChain(c, err)
 		}
@@ -161,7 +163,7 @@ func (b *building) chains(l, old *control.Listener, cfg *config.Listener) error 
 		if c.Name == "" {
 			key = "default filter chain"
 		}
-		chain, err := b.chain(c, key, old)
+		chain, err := b.chain(l, c, key, old)
 		if err != nil {
 			return inChain(c, err)
 		}
@@ -189,8 +191,8 @@ func chainKey(c *config.FilterChain) string {
 	return "filter chain " + string(config.Marshal(c.Match))
 }
 
-// chain makes a filter chain, or takes the one with the key from the old listener, which may be nil.
-func (b *building) chain(cfg *config.FilterChain, key string, from *control.Listener) (*control.Chain, error) {
+// chain makes a filter chain of l, or takes the one with the key from the old listener, which may be nil.
+func (b *building) chain(l *control.Listener, cfg *config.FilterChain, key string, from *control.Listener) (*control.Chain, error) {
 	c := &control.Chain{Key: key, Name: cfg.Name}
 	last := &cfg.Filters[len(cfg.Filters)-1]
 	c.HTTP, _ = last.Config.(*httpconn.Config)
@@ -210,11 +212,14 @@ func (b *building) chain(cfg *config.FilterChain, key string, from *control.List
 		return nil, err
 	}
 	if same {
-		c.Filters, c.Logs, c.Held = old.Filters, old.Logs, old.Held
+		c.Filters, c.Logs, c.TLS, c.Held = old.Filters, old.Logs, old.TLS, old.Held
 		return c, nil
 	}
 	c.Held = b.hold()
 	var err error
+	if c.TLS, err = b.server.serveTLS(l, cfg.TLS, c.Held); err != nil {
+		return nil, err
+	}
 	if c.HTTP != nil {
 		if c.Logs, err = b.openLogs(c.HTTP.AccessLog, c.Held); err != nil {
 			return nil, err
@@ -226,7 +231,7 @@ func (b *building) chain(cfg *config.FilterChain, key string, from *control.List
 
 // chainHash hashes what makes the filters of a chain, but not its routes.
 func chainHash(cfg *config.FilterChain, http *httpconn.Config) uint64 {
-	part := chainPart{cfg.Name, cfg.Filters}
+	part := chainPart{cfg.Name, cfg.Filters, cfg.TLS}
 	if http == nil {
 		return config.Hash(&part)
 	}

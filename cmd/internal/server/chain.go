@@ -85,9 +85,14 @@ func (w *worker) buildChain(ch *chain) error {
 	if err != nil {
 		return err
 	}
-	ch.l4, err = l4.NewChain(ch.of.Name, named, terminal)
+	if ch.l4, err = l4.NewChain(ch.of.Name, named, terminal); err != nil {
+		return err
+	}
 	ch.ends = ch.l4
-	return err
+	if ch.of.TLS != nil {
+		w.setTLS(ch)
+	}
+	return nil
 }
 
 // terminal builds the last filter of a chain.

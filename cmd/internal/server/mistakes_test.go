@@ -40,7 +40,11 @@ func TestMistakes(t *testing.T) {
 		{"a port", listener(`"address": "8080"`), []string{`listeners[0].address: address "8080" is a port alone; write ":8080"`}},
 		{"a number", listener(`"address": 8080`), []string{`listeners[0].address: want a string, got 8080; put it in quotes`}},
 		{"nginx's listen", listener(`"listen": ":80"`), []string{`listeners[0].listen: unknown field; it is called "address" here`}},
-		{"tls", listener(`"address": ":80", "tls": {}`), []string{`listeners[0].tls: unknown field; not supported yet: TLS`}},
+		{"tls_context", listener(`"address": ":80", "tls_context": {}`), []string{`listeners[0].tls_context: unknown field; it is called "tls" here`}},
+		{"transport_socket", listener(`"address": ":80", "transport_socket": {}`), []string{`listeners[0].transport_socket: unknown field; it is called "tls" here`}},
+		{"ssl_certificate", listener(`"address": ":80", "tls": {"ssl_certificate": "a.crt"}`), []string{
+			"listeners[0].tls.certificates: no certificate is given; give at least one, such as {\"cert_file\": \"web.crt\", \"key_file\": \"web.key\"}",
+			`listeners[0].tls.ssl_certificate: unknown field; it is called "certificates" here`}},
 		{"typed_config", `{"listeners": [{"address": ":80", "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {}}]}]}`, []string{
 			`listeners[0].filters[0].name: unknown network filter "envoy.filters.network.http_connection_manager"; it is called "http_connection_manager" here`,
 			`listeners[0].filters[0].typed_config: unknown field; write its fields, without "@type", in "config"`}},

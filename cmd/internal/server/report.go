@@ -30,7 +30,7 @@ func (s *Server) noteLoad(r admin.Report) {
 	st.Hash, st.LoadedAt = r.Hash, s.snapshot.Load().LoadedAt
 }
 
-// Reload loads the file again. A file that is refused changes nothing.
+// Reload loads the file again, and reads the files of certificates again. A file that is refused changes nothing.
 func (s *Server) Reload(ctx context.Context) admin.Report {
 	var report admin.Report
 	err := s.control.Do(ctx, func() error {
@@ -46,6 +46,7 @@ func (s *Server) Reload(ctx context.Context) admin.Report {
 
 func (s *Server) reload() admin.Report {
 	cfg, warnings, err := s.load()
+	unusable := s.reloadCertificates() // also if the file is refused: they are swapped by themselves as well
 	var report admin.Report
 	if err == nil {
 		report, err = s.apply(cfg)
@@ -58,7 +59,7 @@ func (s *Server) reload() admin.Report {
 		s.log.Error("reload refused, nothing changed", "errors", len(report.Errors))
 		return report
 	}
-	report.Warnings = append(warnings, s.restartNeeded(cfg)...)
+	report.Warnings = append(append(warnings, unusable...), s.restartNeeded(cfg)...)
 	s.logReport(&report)
 	return report
 }

@@ -49,6 +49,7 @@ type Server struct {
 	filters  map[string]filters.Spec            // of HTTP
 	network  map[networkKey]filters.NetworkSpec // listener and network filters
 	logs     *accesslog.Files
+	tls      *tlsSide
 	control  *control.Goroutine
 	stop     context.CancelFunc // ends the control goroutine
 	workers  []*worker
@@ -109,6 +110,7 @@ func Start(opt Options) (*Server, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.logs = accesslog.NewFiles(s.registry)
+	s.tls = newTLSSide(s.log)
 	if err := s.start(); err != nil {
 		s.Close()
 		return nil, err
@@ -125,10 +127,11 @@ func (s *Server) start() error {
 	for _, w := range warnings {
 		s.log.Warn("config", "warning", w)
 	}
-	s.first = config.Config{Admin: cfg.Admin, Concurrency: cfg.Concurrency, Node: cfg.Node}
+	s.first = config.Config{Admin: cfg.Admin, Concurrency: cfg.Concurrency, Node: cfg.Node, Overload: config.Overload{TLSHandshakes: cfg.Overload.TLSHandshakes}}
 	if err := s.startLoops(s.concurrency(cfg)); err != nil {
 		return err
 	}
+	s.tls.start(s.handshakeLimits(cfg))
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.control = control.Start(ctx, s.log)
@@ -197,7 +200,7 @@ func (s *Server) load() (cfg *config.Config, warnings []string, err error) {
 			return nil, nil, err
 		}
 	}
-	cfg, errs := config.Load(name, text, s.schema)
+	cfg, errs := Load(name, text, s.schema)
 	if errs.Fatal() {
 		return nil, nil, &ErrRefused{errs}
 	}
@@ -286,6 +289,7 @@ func (s *Server) Close() {
 	}
 	s.dropAll()
 	s.closers.Wait()
+	s.tls.close()
 	if err := s.logs.Close(closeMax); err != nil {
 		s.log.Error("closing access logs", "error", err)
 	}

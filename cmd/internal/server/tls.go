@@ -1,0 +1,156 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+
+	"millrace/cmd/internal/config"
+	"millrace/cmd/internal/control"
+	"millrace/engine"
+	"millrace/engine/certs"
+	"millrace/engine/stats"
+	"millrace/engine/transport"
+	"millrace/filters"
+)
+
+// tlsSide is what TLS needs once in the process: certificates that follow their files, and the bounds of handshakes.
+type tlsSide struct {
+	// Immutable after start.
+	certs      *certs.Store
+	handshakes *transport.Handshakes // nil before start
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	cache   certsCache
+}
+
+func newTLSSide(log *slog.Logger) *tlsSide {
+	return &tlsSide{certs: certs.NewStore(certs.StoreOptions{Log: log})}
+}
+
+// start begins to watch files, and allows handshakes.
+func (t *tlsSide) start(limits transport.Limits) {
+	t.handshakes = transport.NewHandshakes(limits)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.stop = cancel
+	t.running.Go(func() { t.certs.Run(ctx) })
+}
+
+// close ends what start began. The loops have ended, and all contexts are closed.
+func (t *tlsSide) close() {
+	if t.stop == nil {
+		return
+	}
+	t.stop()
+	t.running.Wait()
+	t.handshakes.Close()
+}
+
+// handshakeLimits returns the bounds of a configuration. The loops have started: GOMAXPROCS is set.
+func (s *Server) handshakeLimits(cfg *config.Config) transport.Limits {
+	limits, c := transport.DefaultLimits(len(s.workers)), &cfg.Overload.TLSHandshakes
+	limits.MaxUnderWay, limits.MaxQueued = c.MaxActive, c.MaxQueued
+	if c.MaxComputing > 0 {
+		limits.MaxComputing = c.MaxComputing
+	}
+	return limits
+}
+
+// serveTLS makes the context of a filter chain of a listener, nil without a configuration; held closes it.
+func (s *Server) serveTLS(l *control.Listener, cfg *certs.DownstreamConfig, held *control.Resources) (*certs.Server, error) {
+	if cfg == nil {
+		return nil, nil
+	}
+	x, err := s.tls.certs.Server(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	held.Close = append(held.Close, x.Close)
+	x.UsedBy("listener " + l.Name)
+	s.registerCertificates(l.StatName, x, held)
+	return x, nil
+}
+
+// plainReply is what a client gets that speaks HTTP where TLS is spoken.
+const plainReply = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 48\r\nConnection: close\r\n\r\n" +
+	"plain HTTP was sent to a port that speaks HTTPS\n"
+
+// setTLS makes the connections of a chain speak TLS.
+func (w *worker) setTLS(ch *chain) {
+	register := w.registrar(&ch.sets)
+	scope := stats.ListenerScope(ch.serving.listener.StatName).Name("ssl")
+	opt := transport.AcceptorOptions{}
+	if ch.of.HTTP != nil {
+		opt.PlainReply = []byte(plainReply)
+	}
+	a := transport.NewAcceptor(w.loop, w.server.tls.handshakes, ch.of.TLS, stats.Register[transport.Stats](register, scope), opt)
+	ch.l4.SetTransport(func(c *filters.Connection) engine.Transport {
+		if o, ok := any(c).(transport.Owner); ok {
+			return a.Transport(o)
+		}
+		return a.Transport(nobodyAsks{})
+	})
+}
+
+// nobodyAsks forgets sessions.
+type nobodyAsks struct{}
+
+// OnSession implements transport.Owner.
+func (nobodyAsks) OnSession(*transport.Session) {}
+
+// Load is config.Load that also reads the files of certificates, which it closes again. Nothing else is touched.
+func Load(file string, text []byte, reg *config.Registry) (*config.Config, config.Errors) {
+	in := inspector{certs: certs.NewStore(certs.StoreOptions{})}
+	defer in.close()
+	return config.LoadInspected(file, text, reg, in.inspect)
+}
+
+// An inspector tries the TLS contexts of a configuration, on files as they are now: a store that runs may still have
+// what they were before. What chains share is read once.
+type inspector struct {
+	certs  *certs.Store
+	opened []interface{ Close() }
+}
+
+func (in *inspector) inspect(part any, report func(path, problem, hint string)) {
+	var x interface{ Close() }
+	var err error
+	switch cfg := part.(type) {
+	case *certs.DownstreamConfig:
+		x, err = in.certs.Server(cfg)
+	case *certs.UpstreamConfig:
+		x, err = in.certs.Client(cfg)
+	default:
+		return
+	}
+	if err == nil {
+		in.opened = append(in.opened, x)
+		return
+	}
+	for line := range strings.Lines(err.Error()) {
+		path, problem := cutPath(strings.TrimSuffix(line, "\n"))
+		report(path, problem, "")
+	}
+}
+
+func (in *inspector) close() {
+	for _, x := range in.opened {
+		x.Close()
+	}
+}
+
+// fieldPath is how errors of package certs begin: with the field of the configuration.
+var fieldPath = regexp.MustCompile(`^[a-z_]+(\[\d+\])?(\.[a-z_]+(\[\d+\])?)*$`)
+
+// cutPath parts an error into the path of a field and what is wrong with it.
+func cutPath(text string) (path, problem string) {
+	path, problem, ok := strings.Cut(text, ": ")
+	if !ok || !fieldPath.MatchString(path) {
+		return "", text
+	}
+	return path, problem
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"millrace/cmd/internal/admin"
+	"millrace/cmd/internal/control"
+	"millrace/engine/certs"
+	"millrace/engine/stats"
+)
+
+// registerTLS registers what the control side knows of TLS: certificates and handshakes of the whole process.
+func (s *Server) registerTLS() {
+	t := s.tls
+	gauge := func(name string, f func() int64, help string) { s.registry.Func(name, stats.KindGauge, f, help) }
+	counter := func(name string, f func() int64, help string) {
+		s.registry.Func(name, stats.KindCounter, f, help)
+	}
+	gauge("server.days_until_first_cert_expiring", func() int64 { return t.read().DaysUntilFirstCertExpiring },
+		"whole days until the first certificate or CA in use expires, 0 if one has, 4294967295 without any")
+	gauge("certs.in_error", func() int64 { return t.read().InError }, "files, and contexts made of them, that cannot be used as they are now; what was before goes on")
+	counter("certs.swapped", func() int64 { return int64(t.read().Swapped) }, "changed files that were taken into use")
+	counter("certs.refused", func() int64 { return int64(t.read().Failed) }, "changed files, and contexts made of them, that could not be used")
+	s.registry.Add(stats.Root("tls"), t.handshakes.StatsSet())
+}
+
+// certsMaxAge is how old numbers of certificates may be that a page shows: one page asks for several of them.
+const certsMaxAge = 100 * time.Millisecond
+
+// certsCache asks the store when a page asks, but not for every number of it.
+type certsCache struct {
+	mu      sync.Mutex
+	at      time.Time
+	last    certs.Stats
+	expires map[string]int64 // of certificates, by the path of the file
+}
+
+// read returns the numbers of now, or of just before.
+func (t *tlsSide) read() certs.Stats {
+	c := &t.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.refresh(c)
+	return c.last
+}
+
+// expires returns when the certificate of a file ends, 0 if there is none any more.
+func (t *tlsSide) expires(path string) int64 {
+	c := &t.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.refresh(c)
+	return c.expires[path]
+}
+
+// refresh asks the store again if the answer is old. Precondition: c.mu is held.
+func (t *tlsSide) refresh(c *certsCache) {
+	now := time.Now()
+	if now.Sub(c.at) <= certsMaxAge {
+		return
+	}
+	c.last, c.at, c.expires = t.certs.Stats(), now, map[string]int64{}
+	for _, in := range t.certs.List() {
+		if in.Role == "certificate" {
+			c.expires[in.Path] = in.NotAfter.Unix()
+		}
+	}
+}
+
+// certificateStats is the gauge of a certificate that a listener shows.
+type certificateStats struct {
+	Expiration stats.GaugeFunc `stat:"expiration_unix_time_seconds" help:"when the certificate expires, in seconds since 1970"`
+}
+
+// registerCertificates makes the gauges of a context's certificates known until held is let go of.
+func (s *Server) registerCertificates(statName string, x *certs.Server, held *control.Resources) {
+	scope := stats.ListenerScope(statName).Name("ssl").Name("certificate")
+	for _, c := range x.Config().Certificates {
+		path := c.CertFile
+		s.registerShared(scope.Tag("envoy_tls_certificate", path), &certificateStats{func() int64 { return s.tls.expires(path) }}, held)
+	}
+}
+
+// adminCertificates returns the certificates of all contexts, each file once.
+func (s *Server) adminCertificates() (list []admin.Certificates) {
+	last := ""
+	for _, in := range s.tls.certs.List() {
+		c := admin.Certificate{
+			Path: in.Path, Serial: in.Serial, Subject: in.Subject, NotBefore: in.NotBefore, NotAfter: in.NotAfter, DaysLeft: in.DaysLeft,
+		}
+		for _, n := range in.SANs {
+			c.Names = append(c.Names, admin.AltName{Kind: n.Type, Value: n.Name})
+		}
+		if o := in.OCSP; o != nil {
+			c.OCSPFrom, c.OCSPUntil = o.From, o.Until
+		}
+		// Those of one file follow each other.
+		if key := in.Role + in.Path + "\x00" + in.KeyPath; key != last {
+			list = append(list, admin.Certificates{Users: in.Users, LastError: in.LastError})
+			last = key
+		}
+		at := &list[len(list)-1]
+		if in.Role == "ca" {
+			at.CA = append(at.CA, c)
+		} else {
+			at.Chain = append(at.Chain, c)
+		}
+	}
+	return list
+}
+
+// reloadCertificates reads the files of certificates again. What cannot be used is returned, one problem a line; the log
+// has it too.
+func (s *Server) reloadCertificates() []string {
+	if err := s.tls.certs.Reload(); err != nil {
+		return strings.Split(err.Error(), "\n")
+	}
+	return nil
+}
