@@ -21,16 +21,16 @@ func (s *Store) Run(ctx context.Context) {
 	defer poll.Stop()
 	var settled <-chan time.Time // running while changed files may still change
 	var first time.Time          // the event that began it
-	s.watch(w)
+	s.follow(w)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
-			s.watch(w)
+			s.follow(w)
 		case <-poll.C:
 			s.Check()
-			s.watch(w)
+			s.follow(w)
 		case <-w.errors: // the queue of the kernel ran over: something changed
 			settled, first = settle(settled, first)
 		case <-w.events:
@@ -38,7 +38,7 @@ func (s *Store) Run(ctx context.Context) {
 		case <-settled:
 			settled = nil
 			s.Check()
-			s.watch(w)
+			s.follow(w)
 		}
 	}
 }
@@ -61,11 +61,23 @@ type watcher struct {
 	failed map[string]bool // directories that cannot be watched, said once
 }
 
-// watch makes w watch the directories of all files, no more and no less. A directory that was removed and made
-// again is no longer in the list of w, so it is added anew.
-func (s *Store) watch(w *watcher) {
+// follow makes w watch what is there now. A file may have changed between its reading and the watching of its
+// directory, and a link may then lead elsewhere; so it looks again until nothing is new.
+func (s *Store) follow(w *watcher) {
+	const roundsMax = 4 // links that go on changing are for the next event
+	for range roundsMax {
+		if !s.watch(w) {
+			return
+		}
+		s.Check()
+	}
+}
+
+// watch makes w watch the directories of all files, no more and no less, and reports whether it added some. A
+// directory that was removed and made again is no longer in the list of w, so it is added anew.
+func (s *Store) watch(w *watcher) (added bool) {
 	if w.fs == nil {
-		return
+		return false
 	}
 	want := s.directories()
 	for _, dir := range w.fs.WatchList() {
@@ -80,7 +92,9 @@ func (s *Store) watch(w *watcher) {
 			s.log.Warn("directory of certificates is looked at by the clock only", "directory", dir, "every", pollEvery, "error", err)
 		}
 		w.failed[dir] = err != nil
+		added = added || err == nil
 	}
+	return added
 }
 
 // directories returns those in which a change may concern a file: where it is, and where links lead.
