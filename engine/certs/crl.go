@@ -87,18 +87,25 @@ func (s *crlSet) add(der []byte, n int) error {
 
 func serialKey(n *big.Int) string { return string(n.Bytes()) }
 
-// expired returns the issuers whose lists are all out of date.
-func (s *crlSet) expired(now time.Time) (issuers []string) {
+// end returns when the first of the lists is out of date, zero if none ever is. Of several lists of one issuer the
+// latest counts.
+func (s *crlSet) end() (end time.Time) {
 	for _, lists := range s.lists {
-		current := false
-		for _, c := range lists {
-			current = current || c.isCurrent(now)
+		var latest time.Time
+		for _, l := range lists {
+			if l.list.NextUpdate.IsZero() {
+				latest = time.Time{}
+				break
+			}
+			if l.list.NextUpdate.After(latest) {
+				latest = l.list.NextUpdate
+			}
 		}
-		if !current {
-			issuers = append(issuers, lists[0].list.Issuer.String())
+		if !latest.IsZero() && (end.IsZero() || latest.Before(end)) {
+			end = latest
 		}
 	}
-	return issuers
+	return end
 }
 
 // isCurrent reports whether the list is in force. One without nextUpdate always is.

@@ -110,6 +110,31 @@ func TestExpiryIsLogged(t *testing.T) {
 	}
 }
 
+// TestExpiryIsLoggedOnce: each step is said once, while the process runs.
+func TestExpiryIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := newAuthority(t, "root")
+	c := ca.issue(dir, "a", "ecdsa", nil, nil)
+	crl := crlFile(t, filepath.Join(dir, "a.crl"), time.Now().Add(24*time.Hour), nil, ca)
+	log, now := newLogbook(), clock{}
+	s := NewStore(StoreOptions{Log: log.logger(), Now: now.now})
+	if _, err := s.Server(&DownstreamConfig{Certificates: []CertificateConfig{c.CertificateConfig}, ClientCAFile: ca.file(dir, "ca.crt"), CRLFile: crl}); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		now.advance(24 * time.Hour)
+		s.Check()
+	}
+	for _, what := range []string{
+		`"certificate expires soon"`, `"certificate has expired"`, `"CA bundle expires soon"`, `"CA bundle has expired"`, `"CRL has expired"`,
+	} {
+		if n := log.count(what); n != 1 {
+			t.Errorf("%s was logged %d times, want once", what, n)
+		}
+	}
+}
+
 func TestKeyLog(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

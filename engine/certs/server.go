@@ -82,6 +82,7 @@ func (p *params) config() *tls.Config {
 func (s *Store) Server(cfg *DownstreamConfig) (*Server, error) {
 	x := &Server{cfg: cfg}
 	x.store = s
+	x.turns = len(cfg.SessionTicketKeyFiles) == 0 && !cfg.DisableStatelessSessionResumption
 	var err error
 	if x.params, err = newParams(cfg.MinVersion, cfg.MaxVersion, cfg.CipherSuites, cfg.ECDHCurves); err != nil {
 		return nil, err

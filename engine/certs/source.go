@@ -49,6 +49,7 @@ type source struct {
 	err     error             // why the files of now are not value, or nil
 	sum     [sha256.Size]byte // of the contents tried last
 	stamps  []stamp
+	warned  expiryStep // the last that was logged
 }
 
 // A stamp tells one content of a file from another without reading it.

@@ -44,6 +44,7 @@ type renewer interface {
 // bound is what Server and Client share: what they are made of.
 type bound struct {
 	store *Store
+	turns bool // is made of the ticket keys of the process
 	needs []*source
 
 	// Guarded by Store.mu.
@@ -55,7 +56,9 @@ type bound struct {
 
 // versions changes when a source of the context or the ticket keys were swapped.
 func (b *bound) versions() (sum uint64) {
-	sum = b.store.keys.version
+	if b.turns {
+		sum = b.store.keys.version
+	}
 	for _, s := range b.needs {
 		sum += s.version
 	}
@@ -117,6 +120,7 @@ func (s *Store) check() {
 		if src.stale() {
 			s.refresh(src, now)
 		}
+		s.warnExpiry(src, now)
 	}
 	if s.keys.turn(now) || s.dirty {
 		s.renew(now)
@@ -147,6 +151,7 @@ func (s *Store) refresh(src *source, now time.Time) {
 	s.counts.Swapped++
 	s.dirty = true
 	s.log.Info(what+" swapped", "files", src.paths)
+	src.warned = expiryFar
 	s.warnExpiry(src, now)
 }
 
@@ -229,21 +234,63 @@ func (s *Store) drop(b *bound) {
 	b.needs = nil
 }
 
-// warnExpiry logs certificates that have expired or soon will.
+// warnExpiry logs what has expired or soon will, once for each step. Precondition: mu is held.
 func (s *Store) warnExpiry(src *source, now time.Time) {
-	p, ok := src.value.(*pair)
-	if !ok {
+	step, end := src.expiry(now)
+	if step == src.warned {
 		return
 	}
-	left := p.leaf.NotAfter.Sub(now)
-	switch {
-	case left <= 0:
-		s.log.Warn("certificate has expired", "file", src.paths[0], "not_after", p.leaf.NotAfter)
-	case now.Before(p.leaf.NotBefore):
-		s.log.Warn("certificate is not valid yet", "file", src.paths[0], "not_before", p.leaf.NotBefore)
-	case left < expirySoon:
-		s.log.Warn("certificate expires soon", "file", src.paths[0], "not_after", p.leaf.NotAfter, "days", int(left.Hours()/24))
+	src.warned = step
+	what := kinds[src.kind].name
+	switch step {
+	case expiryPast:
+		s.log.Warn(what+" has expired", "file", src.paths[0], "not_after", end)
+	case expiryFuture:
+		s.log.Warn(what+" is not valid yet", "file", src.paths[0])
+	case expiryNear:
+		s.log.Warn(what+" expires soon", "file", src.paths[0], "not_after", end, "days", daysLeft(end, now))
 	}
+}
+
+// expiryStep is where a file is in its life.
+type expiryStep uint8
+
+const (
+	expiryFar    expiryStep = iota // nothing to say
+	expiryNear                     // within expirySoon of its end
+	expiryPast                     //
+	expiryFuture                   // not yet valid
+)
+
+// expiry returns where the value of a source is in its life, and its end.
+func (src *source) expiry(now time.Time) (expiryStep, time.Time) {
+	var from, end time.Time
+	near := expirySoon
+	switch v := src.value.(type) {
+	case *pair:
+		from, end = v.leaf.NotBefore, v.leaf.NotAfter
+	case *caBundle: // the CA that ends last: old ones are often left in the file
+		for _, c := range v.certs {
+			if c.NotAfter.After(end) {
+				end = c.NotAfter
+			}
+		}
+	case *crlSet: // the list that ends first: each is needed
+		end, near = v.end(), 0
+	case *staple:
+		end, near = v.response.NextUpdate, 0
+	}
+	switch {
+	case end.IsZero():
+		return expiryFar, end
+	case !now.Before(end):
+		return expiryPast, end
+	case now.Before(from):
+		return expiryFuture, end
+	case end.Sub(now) < near:
+		return expiryNear, end
+	}
+	return expiryFar, end
 }
 
 func compareText(a, b string) int {
