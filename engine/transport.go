@@ -31,7 +31,8 @@ type Transport interface {
 	// ends the conn; Read is not called again.
 	Read(w *Wire, dst []byte) (n int, err error)
 	// Write encrypts the pieces of v, in order, as the one stretch of bytes that they are. It never
-	// would block: what the socket does not take is queued. v and its bytes are valid during the call.
+	// would block: what the socket does not take is queued. v and its bytes are valid during the call. What is
+	// written before the handshake is complete leaves after it.
 	Write(w *Wire, v [][]byte) error
 	// CloseWrite writes the transport's own end of data to the wire (close_notify).
 	CloseWrite(w *Wire)
@@ -208,6 +209,9 @@ func (w *Wire) Established() {
 	}
 	w.more = true
 	c.loop.markReady(c)
+	if c.flags&(flagShut|flagShutDone) == flagShut && c.out == nil {
+		c.flushed()
+	}
 }
 
 // ReadAgain makes Transport.Read be called again, in the same turn unless the handler has paused, although the socket
@@ -369,6 +373,9 @@ func (c *Conn) shutWire() (wait bool) {
 	w := c.wire
 	if w == nil || w.shut {
 		return false
+	}
+	if !w.ready && w.err == nil && c.flags&(flagLinger|flagConnecting) == 0 {
+		return true // Established comes back: what was written before has to leave first
 	}
 	w.shut = true
 	if !w.ready || w.err != nil {

@@ -28,8 +28,9 @@ type AcceptorOptions struct {
 
 // An Acceptor makes the transports of one filter chain on one loop.
 type Acceptor struct {
-	side side
-	ctx  *certs.Server
+	side  side
+	ctx   *certs.Server
+	extra func(*tls.Config) // tests: changes the config of a handshake
 }
 
 // NewAcceptor makes the Acceptor of l. stats is that of the listener on this loop.
@@ -41,16 +42,29 @@ func NewAcceptor(l *engine.Loop, h *Handshakes, ctx *certs.Server, stats *Stats,
 }
 
 // Transport returns the transport of one accepted connection, for Conn.SetTransport. o hears of the session.
-func (a *Acceptor) Transport(o Owner) engine.Transport { return a.side.newConn(o, a.config) }
+func (a *Acceptor) Transport(o Owner) engine.Transport {
+	if extra := a.extra; extra != nil {
+		return a.side.newConn(o, func(s *shake) *tls.Config {
+			cfg := a.config(s)
+			extra(cfg)
+			return cfg
+		})
+	}
+	return a.side.newConn(o, a.config)
+}
 
 // config is the configuration of one handshake. It is called on the goroutine of the handshake.
 func (a *Acceptor) config(s *shake) *tls.Config {
-	cfg := a.ctx.TLS().Clone()
+	base := a.ctx.TLS()
+	cfg := base.Clone()
 	cfg.DynamicRecordSizingDisabled = true
 	also := a.ctx.KeyLog()
 	switch {
 	case s.side.own:
 		cfg.KeyLogWriter = keyWriter{&s.keys, also}
+		if cfg.MinVersion <= tls.VersionTLS12 && !cfg.SessionTicketsDisabled {
+			s.remember(cfg, base)
+		}
 	case also != nil:
 		cfg.KeyLogWriter = also
 	}

@@ -13,6 +13,9 @@ import (
 	"millrace/engine/timer"
 )
 
+// earlyBytesMax bounds what may be written before the end of the handshake.
+const earlyBytesMax = 64 << 10
+
 // alertLinger is how long a connection that has failed stays for its peer to read the alert.
 const alertLinger = 2 * time.Second
 
@@ -57,6 +60,7 @@ type opening struct {
 	begun  time.Time
 	hello  held   // a part of the ClientHello
 	shake  *shake // nil before a whole one
+	early  []byte // written before the end of the handshake
 	failed bool
 }
 
@@ -183,6 +187,7 @@ func (c *conn) start(in []byte) error {
 	s := &shake{
 		side: c.side, hs: c.side.hs, loop: c.side.loop, conn: c, config: o.config,
 		local: io.LocalAddr(), remote: io.RemoteAddr(), wake: make(chan struct{}, 1), begun: o.begun, in: in,
+		random: clientRandom(in),
 	}
 	if !c.side.hs.start(s) {
 		return ErrShed
@@ -259,6 +264,12 @@ func (c *conn) shaken(s *shake) {
 	}
 	c.side.stats.established(s.session)
 	o.owner.OnSession(s.session)
+	if len(o.early) > 0 {
+		if err := c.Write(c.wire, [][]byte{o.early}); err != nil {
+			c.wire.Fail(err)
+			return
+		}
+	}
 	c.wire.Established()
 }
 
@@ -312,7 +323,21 @@ func (c *conn) Write(w *engine.Wire, v [][]byte) error {
 	if c.rec != nil {
 		return c.writeRecords(w, v)
 	}
+	if o := c.opening; o != nil {
+		return o.keep(v)
+	}
 	return c.writeTLS(v)
+}
+
+// keep stores what is written during the handshake.
+func (o *opening) keep(v [][]byte) error {
+	for _, b := range v {
+		if len(o.early)+len(b) > earlyBytesMax {
+			return ErrEarly
+		}
+		o.early = append(o.early, b...)
+	}
+	return nil
 }
 
 // CloseWrite implements engine.Transport.

@@ -21,5 +21,8 @@ var (
 	// ErrNoMemory: no block of the arena was left.
 	ErrNoMemory = errors.New("tls: no memory for a block")
 
+	// ErrEarly: too much was written before the end of the handshake.
+	ErrEarly = errors.New("tls: too much was written before the end of the handshake")
+
 	errClosed = errors.New("tls: the connection is gone")
 )

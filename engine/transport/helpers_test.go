@@ -164,9 +164,14 @@ func (e *testEnd) OnSession(s *Session) {
 }
 
 // newRunner starts a loop that accepts TLS. What handle returns handles the connections; nil is an echo.
-func newRunner(t testing.TB, cfg *certs.DownstreamConfig, limits Limits, opt AcceptorOptions, handle func(*engine.Conn, *testEnd) engine.Handler) *runner {
+func newRunner(t testing.TB, cfg *certs.DownstreamConfig, limits Limits, opt AcceptorOptions, handle func(*engine.Conn, *testEnd) engine.Handler,
+	change ...func(*engine.LoopConfig)) *runner {
 	t.Helper()
-	l, err := engine.NewLoop(0, engine.DefaultLoopConfig())
+	lc := engine.DefaultLoopConfig()
+	for _, f := range change {
+		f(&lc)
+	}
+	l, err := engine.NewLoop(0, lc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,8 @@ type shake struct {
 	// Owned by the goroutine until it posts finish, then by the loop.
 	cut     cutter
 	keys    record.KeyLog
+	random  []byte // of the ClientHello
+	master  []byte // of a resumed TLS 1.2 session
 	leaf    *x509.Certificate
 	tls     *tls.Conn
 	net     *netConn
@@ -79,6 +81,7 @@ func (s *shake) compute() (err error) {
 		s.session.ID = sessionID(s.written)
 		if s.side.own {
 			s.takeOver()
+			s.keys.Wipe()
 		}
 	}
 	return nil
@@ -87,22 +90,40 @@ func (s *shake) compute() (err error) {
 // takeOver makes the own record layer for the connection, if it can.
 func (s *shake) takeOver() {
 	p := record.Params{Version: s.session.Version, Suite: s.session.Suite}
-	if !record.Supported(p.Version, p.Suite) || !s.keys.Fill(&p) || s.cut.mid() {
+	if !record.Supported(p.Version, p.Suite) || s.cut.mid() {
 		return
 	}
-	if p.Version == record.VersionTLS12 { // each side has sealed its Finished
-		p.InSeq, p.OutSeq = 1, 1
+	known := s.keys.Fill(&p)
+	if p.Version == record.VersionTLS12 {
+		p.InSeq = 1 // the client's Finished
 		p.ServerRandom, _ = record.ServerRandom(s.written)
+		if !known && s.session.Resumed {
+			p.Master, p.ClientRandom = s.master, s.random
+			known = true // CountWritten finds out whether it is right
+		}
+	}
+	if !known {
+		return
 	}
 	rec, err := record.New(&p)
-	if err == nil && p.Version == record.VersionTLS13 {
-		_, err = rec.CountWritten(s.written, make([]byte, record.RecordLenMax))
-	}
-	s.keys.Wipe()
 	if err != nil {
 		return
 	}
+	// What was sealed with the keys of the connection: the Finished of TLS 1.2, tickets of TLS 1.3.
+	n, err := rec.CountWritten(s.written, make([]byte, longestRecord(s.written)))
+	if err != nil || p.Version == record.VersionTLS12 && n != 1 {
+		return
+	}
 	s.rec, s.session.Own = rec, true
+}
+
+// longestRecord returns the length of the longest of the whole records in b.
+func longestRecord(b []byte) (longest int) {
+	for len(b) >= record.HeaderLen {
+		n := min(len(b), record.HeaderLen+int(binary.BigEndian.Uint16(b[3:])))
+		longest, b = max(longest, n), b[n:]
+	}
+	return longest
 }
 
 // read gives the goroutine input, at most to the end of the record that is being read: what follows the handshake stays ours.

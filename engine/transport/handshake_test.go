@@ -1,0 +1,355 @@
+package transport
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"millrace/engine"
+	"millrace/engine/certs"
+	"millrace/engine/enginetest"
+)
+
+// TestHandshakeTimeout: a client that says nothing, or half a ClientHello, or nothing after our flight, is let go.
+func TestHandshakeTimeout(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, serverConfig(func(c *certs.DownstreamConfig) { c.HandshakeTimeout = 50 * time.Millisecond }), Limits{}, AcceptorOptions{}, nil)
+	hello := clientHello(t)
+	for _, sent := range [][]byte{nil, hello[:1], hello[:len(hello)-1], hello} {
+		c := r.dialPlain()
+		c.Write(sent)
+		io.Copy(io.Discard, c)
+		e := wait(t, r.ends)
+		if err := wait(t, e.closed); err != ErrHandshakeTimeout || e.reason != engine.CloseTransport {
+			t.Errorf("%d bytes: closed with %v, %v", len(sent), e.reason, err)
+		}
+	}
+	r.on(func() {
+		if n := r.stats.HandshakeTimeout.Load(); n != 4 {
+			t.Errorf("handshake_timeout = %d", n)
+		}
+	})
+	r.idle()
+	if s := r.hs.Snapshot(); s.Timeouts != 4 || s.Started != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// idle waits until no handshake is under way.
+func (r *runner) idle() {
+	r.t.Helper()
+	for end := time.Now().Add(waitMax); ; time.Sleep(time.Millisecond) {
+		s := r.hs.Snapshot()
+		if s.UnderWay == 0 && s.Computing == 0 && s.Queued == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("handshakes do not end: %+v", s)
+		}
+	}
+}
+
+func TestPlainRequest(t *testing.T) {
+	t.Parallel()
+	const reply = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+	r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{PlainReply: []byte(reply)}, nil)
+	c := r.dialPlain()
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 100000))
+	got, err := io.ReadAll(c)
+	if string(got) != reply || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+	e := wait(t, r.ends)
+	if err := wait(t, e.closed); err != ErrPlain {
+		t.Errorf("closed with %v", err)
+	}
+	r.on(func() {
+		if n := r.stats.PlainRequests.Load(); n != 1 {
+			t.Errorf("plain_requests = %d", n)
+		}
+	})
+}
+
+func TestHelloRefused(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{}, nil)
+	for in, alert := range map[string]byte{"\x80\x2e\x01\x03\x01": 70, "\x00\x01": 10, "\x16\x03\x01\xff\xff": 22, "\x16\x03\x01\x00\x04\x01\x7f\x00\x00": 50} {
+		c := r.dialPlain()
+		io.WriteString(c, in)
+		got, err := io.ReadAll(c)
+		if string(got) != "\x15\x03\x01\x00\x02\x02"+string([]byte{alert}) || err != nil {
+			t.Errorf("%x was answered with %x, %v", in, got, err)
+		}
+		if err := wait(t, wait(t, r.ends).closed); err != ErrHello {
+			t.Errorf("closed with %v", err)
+		}
+	}
+	// What crypto/tls refuses has its alert too: no version in common.
+	_, err := tls.Dial("tcp", r.addr, dialConfig(tls.VersionTLS11))
+	if err == nil || !strings.Contains(err.Error(), "protocol version") {
+		t.Errorf("TLS 1.1: %v", err)
+	}
+	e := wait(t, r.ends)
+	if err := wait(t, e.closed); err == nil || e.reason != engine.CloseTransport {
+		t.Errorf("closed with %v, %v", e.reason, err)
+	}
+	r.on(func() {
+		if n := r.stats.ConnectionError.Load(); n != 5 {
+			t.Errorf("connection_error = %d", n)
+		}
+	})
+}
+
+// TestPanic: a panic during a handshake ends that connection alone.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	panics := make(chan any, 1)
+	r := newRunner(t, serverConfig(), Limits{OnPanic: func(v any, _ []byte) { panics <- v }}, AcceptorOptions{}, nil)
+	r.on(func() {
+		r.acc.extra = func(cfg *tls.Config) {
+			cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { panic("no certificate today") }
+		}
+	})
+	if _, err := tls.Dial("tcp", r.addr, dialConfig(tls.VersionTLS13)); err == nil {
+		t.Error("the handshake went well")
+	}
+	if err := wait(t, wait(t, r.ends).closed); err != ErrPanic {
+		t.Errorf("closed with %v", err)
+	}
+	if v := wait(t, panics); v != "no certificate today" {
+		t.Errorf("panic with %v", v)
+	}
+	r.on(func() { r.acc.extra = nil })
+	r.dial(dialConfig(tls.VersionTLS13))
+	r.idle()
+}
+
+// gate holds handshakes back in the choice of a certificate.
+func (r *runner) gate() (arrived <-chan struct{}, open func()) {
+	in, out := make(chan struct{}, 100), make(chan struct{})
+	r.on(func() {
+		r.acc.extra = func(cfg *tls.Config) {
+			cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				in <- struct{}{}
+				<-out
+				return nil, nil
+			}
+		}
+	})
+	return in, func() { close(out) }
+}
+
+// TestShed: handshakes beyond the limits are refused, queued ones come to their turn, and who is established is not disturbed.
+func TestShed(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, serverConfig(), Limits{MaxComputing: 1, MaxQueued: 2}, AcceptorOptions{}, nil)
+	old := r.dial(dialConfig(tls.VersionTLS13))
+	wait(t, r.ends)
+	arrived, open := r.gate()
+	results := make(chan error, 10)
+	dial := func() {
+		c, err := tls.Dial("tcp", r.addr, dialConfig(tls.VersionTLS13))
+		if err == nil {
+			defer c.Close()
+		}
+		results <- err
+	}
+	go dial()
+	wait(t, arrived)
+	for queued := 1; queued <= 2; queued++ {
+		go dial()
+		for r.hs.Snapshot().Queued != queued {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for range 3 {
+		go dial()
+		if err := wait(t, results); err == nil {
+			t.Error("a handshake over the limit went well")
+		}
+	}
+	old.Write([]byte("still here"))
+	if n, err := io.ReadFull(old, make([]byte, 10)); err != nil {
+		t.Errorf("established connection: %d, %v", n, err)
+	}
+	open()
+	for range 3 {
+		if err := wait(t, results); err != nil {
+			t.Error(err)
+		}
+	}
+	r.idle()
+	if s := r.hs.Snapshot(); s.Shed != 3 || s.Started != 4 {
+		t.Errorf("%+v", s)
+	}
+	r.on(func() {
+		if n := r.stats.HandshakeShed.Load(); n != 3 {
+			t.Errorf("handshake_shed = %d", n)
+		}
+	})
+}
+
+// TestMaxUnderWay: those that wait for their clients count.
+func TestMaxUnderWay(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, serverConfig(), Limits{MaxUnderWay: 2}, AcceptorOptions{}, nil)
+	hello := clientHello(t)
+	var held []net.Conn
+	for range 2 {
+		c := r.dialPlain()
+		c.Write(hello)
+		held = append(held, c)
+		io.ReadFull(c, make([]byte, 100)) // of our flight
+	}
+	if _, err := tls.Dial("tcp", r.addr, dialConfig(tls.VersionTLS13)); err == nil {
+		t.Error("a third handshake went well")
+	}
+	held[0].Close()
+	for r.hs.Snapshot().UnderWay != 1 {
+		time.Sleep(time.Millisecond)
+	}
+	r.dial(dialConfig(tls.VersionTLS13))
+}
+
+// TestAbandoned: clients that go away, whenever they do, leave neither goroutines nor memory behind.
+func TestAbandoned(t *testing.T) {
+	r := newRunner(t, serverConfig(), Limits{MaxComputing: 2}, AcceptorOptions{}, nil) // not parallel: it counts goroutines
+	running := goleak.IgnoreCurrent()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for limit := 0; limit < 500; limit += 1 + limit/8 {
+			for _, reset := range []bool{false, true} {
+				c := r.dialPlain()
+				if reset {
+					c.SetLinger(0)
+				}
+				cut := &cutConn{TCPConn: c, left: limit}
+				tc := tls.Client(cut, dialConfig(version))
+				if tc.Handshake() == nil {
+					tc.Write([]byte("x"))
+				}
+				c.Close()
+				e := wait(t, r.ends)
+				select {
+				case err := <-e.closed:
+					if err == nil {
+						t.Errorf("cut after %d: closed with %v and no error", limit, e.reason)
+					}
+				case <-time.After(waitMax):
+					t.Fatalf("cut after %d: not closed", limit)
+				}
+			}
+		}
+	}
+	r.idle()
+	r.hs.Close()
+	goleak.VerifyNone(t, running)
+	r.on(func() {
+		if n := r.loop.Arena().Leased(); n > 256<<10 {
+			t.Errorf("%d bytes leased", n)
+		}
+	})
+}
+
+// cutConn passes left bytes, and then nothing.
+type cutConn struct {
+	*net.TCPConn
+	left int
+}
+
+var errCut = errors.New("cut")
+
+func (c *cutConn) Write(b []byte) (int, error) {
+	n := min(len(b), c.left)
+	c.left -= n
+	if _, err := c.TCPConn.Write(b[:n]); err != nil {
+		return 0, err
+	}
+	if n < len(b) {
+		return n, errCut
+	}
+	return n, nil
+}
+
+// dribble writes byte by byte.
+type dribble struct{ net.Conn }
+
+func (c dribble) Write(b []byte) (int, error) {
+	for i := range b {
+		if n, err := c.Conn.Write(b[i : i+1]); err != nil {
+			return i + n, err
+		}
+	}
+	return len(b), nil
+}
+
+// TestDribble: handshake and records arrive byte by byte, and the socket takes and gives little at a time.
+func TestDribble(t *testing.T) {
+	t.Parallel()
+	eachMode(t, func(t *testing.T, version uint16, mode Established) {
+		for _, f := range []enginetest.Faults{{}, {ReadChunk: 1}, {WriteChunk: 7}, {ReadChunk: 3, WriteChunk: 100, EAGAIN: true}} {
+			faults := f
+			r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{Established: mode}, nil, func(c *engine.LoopConfig) { c.Faults = &faults })
+			raw := r.dialPlain()
+			raw.SetNoDelay(true)
+			c := tls.Client(dribble{raw}, dialConfig(version))
+			in := strings.Repeat("abcdefg", 700)
+			go func() {
+				for at := 0; at < len(in); at += 100 {
+					io.WriteString(c, in[at:at+100])
+				}
+				c.CloseWrite()
+			}()
+			out, err := io.ReadAll(c)
+			if string(out) != in || err != nil {
+				t.Errorf("%+v: echo of %d bytes gave %d, %v", f, len(in), len(out), err)
+			}
+		}
+	})
+}
+
+// TestHalfOpen: 10,000 clients that do not go on hold bounded memory, and others are served.
+func TestHalfOpen(t *testing.T) {
+	clients := 10_000
+	if raceEnabled || testing.Short() {
+		clients = 500
+	}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	clients = min(clients, int(files.Cur)/2-100)                        // both ends are ours
+	r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{}, nil) // not parallel: it measures
+	hello := clientHello(t)
+	before := memory(r)
+	for i := range clients {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatalf("after %d clients: %v", i, err)
+		}
+		defer c.Close()
+		c.Write(hello[:len(hello)/2])
+	}
+	for n := 0; n < clients; {
+		r.on(func() { n = r.loop.Conns() })
+	}
+	if s := r.hs.Snapshot(); s.Started != 0 {
+		t.Errorf("%+v", s)
+	}
+	each := (memory(r) - before) / int64(clients)
+	t.Logf("%d bytes for each half-open client", each)
+	if each > 6<<10 && !raceEnabled {
+		t.Errorf("%d bytes for each half-open client", each)
+	}
+	c := r.dial(dialConfig(tls.VersionTLS13))
+	io.WriteString(c, "served")
+	if _, err := io.ReadFull(c, make([]byte, 6)); err != nil {
+		t.Error(err)
+	}
+}
