@@ -101,6 +101,7 @@ func TestSuites(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := wait(t, r.ends)
+			wait(t, e.made)
 			if s := e.session; s.Suite != tt.suite || s.Own != tt.own {
 				t.Errorf("session %+v", s)
 			}
