@@ -18,9 +18,9 @@ const (
 
 // Read opens the whole records at the beginning of src into dst, as many as there are and dst has room for, and
 // returns how much of each it used. Alerts and handshake messages are dealt with; what has to be sent for them
-// AppendReplies gives. io.ErrShortBuffer tells that dst has no room for the first record, for which Next is:
-// nothing was used. Another error is the end, and may come with data. Without data or error it needs more of
-// src.
+// AppendReplies gives. io.ErrShortBuffer tells that dst has no room for the record behind used, for which Next
+// is; it comes without data. Another error is the end, and may come with data. Without data or error it needs
+// more of src.
 //
 // Precondition: dst and src do not overlap.
 func (c *Conn) Read(dst, src []byte) (n, used int, err error) {
