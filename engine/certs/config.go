@@ -79,7 +79,7 @@ type DownstreamConfig struct {
 // the name is verified, unless trust_chain_verification is "accept_untrusted".
 type UpstreamConfig struct {
 	// SNI is the name asked for. It is verified unless verify_subject_alt_names is given. Default: none is sent.
-	SNI string `json:"sni" max:"255"`
+	SNI string `json:"sni"`
 	// AutoSNI asks for the host name of the request in place of sni, unless it is an IP address. Default false.
 	AutoSNI bool `json:"auto_sni" default:"false" v3:"upstream_http_protocol_options.auto_sni"`
 	// AutoSANValidation verifies the name that was asked for, besides verify_subject_alt_names. Default false.

@@ -75,6 +75,9 @@ func (c *UpstreamConfig) Validate(report func(path, problem, hint string)) {
 	}
 }
 
+// sniBytesMax bounds a host name, as DNS does.
+const sniBytesMax = 253
+
 // checkSNI returns what is wrong with a name to ask for.
 func checkSNI(name string) *problem {
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
@@ -83,6 +86,9 @@ func checkSNI(name string) *problem {
 	}
 	if name == "" {
 		return nil
+	}
+	if len(name) > sniBytesMax {
+		return &problem{fmt.Sprintf("name of %d bytes exceeds %d", len(name), sniBytesMax), ""}
 	}
 	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
 		if label == "" || len(label) > 63 || strings.ContainsAny(label, "*:/ \t") {

@@ -84,6 +84,7 @@ func TestValidateUpstream(t *testing.T) {
 		{UpstreamConfig{SNI: "[::1]"}, `sni: "[::1]" is an IP address, which TLS cannot ask for; leave it out; an address is verified by verify_subject_alt_names`},
 		{UpstreamConfig{SNI: "*.example.com"}, `sni: "*.example.com" is no host name; want one such as "web.example.com"`},
 		{UpstreamConfig{SNI: "a.example:443"}, `sni: "a.example:443" is no host name; want one such as "web.example.com"`},
+		{UpstreamConfig{SNI: strings.Repeat("a.", 130)}, "sni: name of 260 bytes exceeds 253; "},
 		{UpstreamConfig{SNI: "a", OnlyVerifyLeafCertCRL: true}, "only_verify_leaf_cert_crl: has no effect without crl_file; "},
 	} {
 		if got := problems(tt.cfg.Validate); strings.TrimSuffix(got, "\n") != tt.want {
