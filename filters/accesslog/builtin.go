@@ -1,5 +1,7 @@
 package accesslog
 
+import "millrace/engine/certs"
+
 // A definition is one line of the table of operators.
 type definition struct {
 	name     string
@@ -31,7 +33,7 @@ var definitions = []definition{
 	{name: "RESPONSE_TX_DURATION", operator: between(pointUpstreamFirstRx, pointDownstreamLastTx)},
 	{name: "UPSTREAM_CONNECTION_POOL_READY_DURATION", operator: between(pointStart, pointUpstreamReady)},
 	{name: "ROUNDTRIP_DURATION", operator: absent()},
-	{name: "DOWNSTREAM_HANDSHAKE_DURATION", operator: absent()},
+	{name: "DOWNSTREAM_HANDSHAKE_DURATION", operator: operator{number: handshakeDuration}},
 	{
 		name: "COMMON_DURATION", operator: operator{number: duration},
 		parse: parseDuration, needsArg: true, usage: "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%",
@@ -287,6 +289,12 @@ var definitions = []definition{
 		operator: operator{str: func(_ *operator, r *Record) string { return r.JA3 }},
 	},
 	{
+		name: "TLS_JA4_FINGERPRINT",
+		operator: operator{str: func(_ *operator, r *Record) string {
+			return r.Metadata["envoy.filters.listener.tls_inspector"]["ja4"]
+		}},
+	},
+	{
 		name: "DYNAMIC_METADATA", operator: operator{str: metadata},
 		parse: parseMetadata, needsArg: true, usage: "%DYNAMIC_METADATA(NAMESPACE:KEY)%",
 	},
@@ -300,6 +308,48 @@ var definitions = []definition{
 	},
 	{name: "STREAM_ID", operator: operator{build: streamID}},
 
+	// TLS sessions and certificates.
+	{name: "DOWNSTREAM_TLS_VERSION", operator: operator{str: tlsVersion, tls: downstreamSession}},
+	{name: "DOWNSTREAM_TLS_CIPHER", operator: operator{str: tlsCipher, tls: downstreamSession}},
+	{name: "DOWNSTREAM_TLS_SESSION_ID", operator: operator{build: tlsSessionID, tls: downstreamSession}},
+	{name: "DOWNSTREAM_PEER_SUBJECT", operator: certificateText(downstreamSession, subject)},
+	{name: "DOWNSTREAM_PEER_ISSUER", operator: certificateText(downstreamSession, issuer)},
+	{name: "DOWNSTREAM_LOCAL_SUBJECT", operator: certificateText(downstreamOwn, subject)},
+	{name: "DOWNSTREAM_PEER_SERIAL", operator: certificateText(downstreamSession, certs.AppendSerial)},
+	{name: "DOWNSTREAM_PEER_FINGERPRINT_256", operator: certificateText(downstreamSession, appendSHA256)},
+	{name: "DOWNSTREAM_PEER_FINGERPRINT_1", operator: certificateText(downstreamSession, appendSHA1)},
+	{name: "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", operator: chainText(appendSHA256)},
+	{name: "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", operator: chainText(appendSHA1)},
+	{name: "DOWNSTREAM_PEER_CHAIN_SERIALS", operator: chainText(certs.AppendSerial)},
+	{name: "DOWNSTREAM_PEER_CERT", operator: certificateText(downstreamSession, certs.AppendEscapedPEM)},
+	{name: "DOWNSTREAM_PEER_CERT_V_START", operator: operator{build: validFrom, tls: downstreamSession}, parse: parseTime, usage: validityUsage},
+	{name: "DOWNSTREAM_PEER_CERT_V_END", operator: operator{build: validTo, tls: downstreamSession}, parse: parseTime, usage: validityUsage},
+	{name: "DOWNSTREAM_PEER_URI_SAN", operator: altNames(downstreamSession, certs.NameURI)},
+	{name: "DOWNSTREAM_LOCAL_URI_SAN", operator: altNames(downstreamOwn, certs.NameURI)},
+	{name: "DOWNSTREAM_PEER_DNS_SAN", operator: altNames(downstreamSession, certs.NameDNS)},
+	{name: "DOWNSTREAM_LOCAL_DNS_SAN", operator: altNames(downstreamOwn, certs.NameDNS)},
+	{name: "DOWNSTREAM_PEER_IP_SAN", operator: altNames(downstreamSession, certs.NameIP)},
+	{name: "DOWNSTREAM_LOCAL_IP_SAN", operator: altNames(downstreamOwn, certs.NameIP)},
+	{name: "DOWNSTREAM_PEER_EMAIL_SAN", operator: altNames(downstreamSession, certs.NameEmail)},
+	{name: "DOWNSTREAM_LOCAL_EMAIL_SAN", operator: altNames(downstreamOwn, certs.NameEmail)},
+	{name: "DOWNSTREAM_PEER_OTHERNAME_SAN", operator: altNames(downstreamSession, certs.NameOther)},
+	{name: "DOWNSTREAM_LOCAL_OTHERNAME_SAN", operator: altNames(downstreamOwn, certs.NameOther)},
+
+	{name: "UPSTREAM_TLS_VERSION", operator: operator{str: tlsVersion, tls: upstreamSession}},
+	{name: "UPSTREAM_TLS_CIPHER", operator: operator{str: tlsCipher, tls: upstreamSession}},
+	{name: "UPSTREAM_TLS_SESSION_ID", operator: operator{build: tlsSessionID, tls: upstreamSession}},
+	{name: "UPSTREAM_PEER_SUBJECT", operator: certificateText(upstreamSession, subject)},
+	{name: "UPSTREAM_PEER_ISSUER", operator: certificateText(upstreamSession, issuer)},
+	{name: "UPSTREAM_PEER_CERT", operator: certificateText(upstreamSession, certs.AppendEscapedPEM)},
+	{name: "UPSTREAM_PEER_CERT_V_START", operator: operator{build: validFrom, tls: upstreamSession}, parse: parseTime, usage: validityUsage},
+	{name: "UPSTREAM_PEER_CERT_V_END", operator: operator{build: validTo, tls: upstreamSession}, parse: parseTime, usage: validityUsage},
+	{name: "UPSTREAM_PEER_URI_SAN", operator: altNames(upstreamSession, certs.NameURI)},
+	{name: "UPSTREAM_LOCAL_URI_SAN", operator: altNames(upstreamOwn, certs.NameURI)},
+	{name: "UPSTREAM_PEER_DNS_SAN", operator: altNames(upstreamSession, certs.NameDNS)},
+	{name: "UPSTREAM_LOCAL_DNS_SAN", operator: altNames(upstreamOwn, certs.NameDNS)},
+	{name: "UPSTREAM_PEER_IP_SAN", operator: altNames(upstreamSession, certs.NameIP)},
+	{name: "UPSTREAM_LOCAL_IP_SAN", operator: altNames(upstreamOwn, certs.NameIP)},
+
 	// Process.
 	{name: "HOSTNAME", operator: operator{str: constant}, parse: parseHostname},
 	{
@@ -309,29 +359,7 @@ var definitions = []definition{
 	{name: "UNIQUE_ID", operator: operator{build: uniqueID}},
 }
 
-// tlsOperators are those on the certificates and sessions of TLS connections. There is no value as long as
-// connections are not TLS.
-var tlsOperators = []string{
-	"DOWNSTREAM_TLS_SESSION_ID", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
-	"DOWNSTREAM_LOCAL_SUBJECT", "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER",
-	"DOWNSTREAM_LOCAL_URI_SAN", "DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_LOCAL_DNS_SAN", "DOWNSTREAM_PEER_DNS_SAN",
-	"DOWNSTREAM_LOCAL_IP_SAN", "DOWNSTREAM_PEER_IP_SAN", "DOWNSTREAM_LOCAL_EMAIL_SAN", "DOWNSTREAM_PEER_EMAIL_SAN",
-	"DOWNSTREAM_LOCAL_OTHERNAME_SAN", "DOWNSTREAM_PEER_OTHERNAME_SAN",
-	"DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_PEER_SERIAL",
-	"DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START", "DOWNSTREAM_PEER_CERT_V_END",
-	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", "DOWNSTREAM_PEER_CHAIN_SERIALS",
-	"TLS_JA4_FINGERPRINT",
-	"UPSTREAM_TLS_SESSION_ID", "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION",
-	"UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_ISSUER", "UPSTREAM_PEER_CERT",
-	"UPSTREAM_PEER_CERT_V_START", "UPSTREAM_PEER_CERT_V_END",
-	"UPSTREAM_PEER_URI_SAN", "UPSTREAM_PEER_DNS_SAN", "UPSTREAM_PEER_IP_SAN",
-	"UPSTREAM_LOCAL_URI_SAN", "UPSTREAM_LOCAL_DNS_SAN", "UPSTREAM_LOCAL_IP_SAN",
-}
-
-// tlsDefinitions are what those names mean. The ones on the validity of a certificate take the format of a time.
-var tlsDefinitions = struct{ text, time definition }{
-	definition{operator: absent()}, definition{operator: absent(), parse: parseTime, usage: "%NAME% or %NAME(%Y-%m-%d)%"},
-}
+const validityUsage = "the name alone, or with a format of strftime such as (%Y-%m-%d)"
 
 // envoyOnly lists Envoy's operators that nothing here can fill, so that the message about
 // one can say so.

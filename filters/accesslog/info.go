@@ -3,6 +3,7 @@ package accesslog
 import (
 	"millrace/codec"
 	"millrace/engine"
+	"millrace/engine/transport"
 )
 
 // Info is what a stream remembers for its line in the log while it lives. It is plain data:
@@ -18,6 +19,8 @@ type Info struct {
 	UpstreamConnect int64
 	// UpstreamReady is when a connection to the host was there for the request.
 	UpstreamReady int64
+	// UpstreamHandshake is when its TLS handshake was complete, 0 if it had none for this request.
+	UpstreamHandshake int64
 	// UpstreamFirstTx and UpstreamLastTx are the first and the last byte of the request sent upstream.
 	UpstreamFirstTx, UpstreamLastTx int64
 	// UpstreamFirstRx and UpstreamLastRx are the first and the last byte of the response read.
@@ -89,6 +92,8 @@ type Record struct {
 	FilterChain string
 	// RequestedServerName is the SNI of a TLS downstream.
 	RequestedServerName string
+	// TLS is the session of the downstream connection, UpstreamTLS that of the last attempt's; nil without TLS.
+	TLS, UpstreamTLS *transport.Session
 	// JA3 is the fingerprint of the client's ClientHello.
 	JA3 string
 	// ConnectionDetails tells why a network filter ended the downstream connection.
@@ -124,6 +129,8 @@ type Record struct {
 	ConnID, UpstreamConnID uint64
 	// StreamID is a number drawn for the stream: Stream.Random.
 	StreamID uint64
+
+	scratch []byte // for the text of one value
 }
 
 // An Attempt is one try to reach a host.
@@ -180,4 +187,4 @@ var closeNames = [...]string{CloseUnknown: "", CloseNormal: "Normal", CloseLocal
 func (c CloseType) String() string { return closeNames[c] }
 
 // Reset empties r for the next stream.
-func (r *Record) Reset() { *r = Record{} }
+func (r *Record) Reset() { *r = Record{scratch: r.scratch[:0]} }

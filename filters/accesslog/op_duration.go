@@ -29,7 +29,7 @@ const (
 )
 
 // pointNames are the names COMMON_DURATION takes. A connection from the pool is there at once: the end of connecting
-// is known and its beginning did not come. Nor does the end of a handshake, as long as upstream connections have none.
+// is known and its beginning did not come. Nor does the end of a handshake.
 var pointNames = [pointCount]string{
 	pointStart:             "DS_RX_BEG",
 	pointRequestEnd:        "DS_RX_END",
@@ -57,7 +57,7 @@ func (p point) at(r *Record) int64 {
 	case pointUpstreamReady:
 		return r.UpstreamReady
 	case pointUpstreamHandshake:
-		return 0
+		return r.UpstreamHandshake
 	case pointUpstreamFirstTx:
 		return r.UpstreamFirstTx
 	case pointUpstreamLastTx:

@@ -21,7 +21,10 @@ func emitTime(dst []byte, o *operator, r *Record) []byte {
 // appendTime appends a wall time, nanoseconds since 1970. The default form is
 // ISO 8601 with milliseconds.
 func (o *operator) appendTime(dst []byte, unix int64) []byte {
-	t := time.Unix(0, unix)
+	return o.appendMoment(dst, time.Unix(0, unix))
+}
+
+func (o *operator) appendMoment(dst []byte, t time.Time) []byte {
 	if !o.local {
 		t = t.UTC()
 	}

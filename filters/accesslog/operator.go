@@ -2,9 +2,7 @@ package accesslog
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 )
 
 // An operator is one %OPERATOR% of a format with its argument. It gets its value in exactly one of
@@ -30,6 +28,7 @@ type operator struct {
 	to      point         //
 	unit    int64         // of durations, in nanoseconds
 	addr    addressChoice // of addresses
+	tls     sessionChoice // of sessions and certificates
 	attempt attemptChoice // of attempts
 	space   string        // of metadata: the namespace; text is the key
 	noQuery bool          // of paths: without the query
@@ -155,13 +154,7 @@ func definitionOf(name string) *definition {
 			return &definitions[i]
 		}
 	}
-	switch {
-	case !slices.Contains(tlsOperators, name):
-		return nil
-	case strings.Contains(name, "_CERT_V_"):
-		return &tlsDefinitions.time
-	}
-	return &tlsDefinitions.text
+	return nil
 }
 
 // unknownOperator explains a name that is not in the table.
