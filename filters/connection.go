@@ -2,6 +2,7 @@ package filters
 
 import (
 	"millrace/engine"
+	"millrace/engine/transport"
 	"millrace/filters/accesslog"
 )
 
@@ -40,10 +41,9 @@ type Connection struct {
 	// Metadata are values by namespace and key, or nil.
 	Metadata map[string]map[string]string
 
-	// TLS says that a handshake of ours is complete, not that somebody else's passes by.
-	TLS bool
-	// Peer is the certificate that the client has shown in that handshake, nil for none.
-	Peer *PeerCertificate
+	// Session is that of our handshake with the client, not of somebody else's that passes by; nil before it is
+	// complete, and without TLS.
+	Session *transport.Session
 
 	// Decided by network filters.
 
@@ -56,6 +56,8 @@ type Connection struct {
 
 	// For the access log.
 
+	// TransportFailure is why TLS ended the connection.
+	TransportFailure transport.Reason
 	// Flags and Details say why a filter ended the connection.
 	Flags   accesslog.Flags
 	Details string
@@ -63,6 +65,7 @@ type Connection struct {
 	ChainName string
 
 	slots []any
+	peer  *PeerCertificate // nil until somebody asks
 	ended bool
 }
 
@@ -76,15 +79,6 @@ const (
 type TLV struct {
 	Type  uint8
 	Value []byte
-}
-
-// A PeerCertificate is what filters ask of the certificate of a client.
-type PeerCertificate struct {
-	// Digest is the SHA-256 of the certificate in DER.
-	Digest [32]byte
-	// Principals are the names that it vouches for: its URI SANs, or if there are none its DNS SANs, or if there
-	// are none of them either its subject (RFC 2253).
-	Principals []string
 }
 
 // A ConnectionChain runs the network filters of a connection.

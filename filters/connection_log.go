@@ -11,6 +11,7 @@ func (c *Connection) Describe(r *accesslog.Record) {
 	r.Remote, r.Local = c.IO.RemoteAddr(), c.IO.LocalAddr()
 	r.FilterChain = c.ChainName
 	r.RequestedServerName, r.JA3 = c.ServerName, c.JA3
+	r.TLS, r.TransportFailure = c.Session, c.TransportFailure.String()
 	r.Metadata = c.Metadata
 	r.Flags |= c.Flags
 	r.ConnectionDetails = c.Details

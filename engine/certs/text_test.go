@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -200,22 +199,6 @@ func TestAppendEscapedPEM(t *testing.T) {
 		if got := string(AppendEscapedPEM(nil, c)); got != want {
 			t.Fatalf("AppendEscapedPEM = %s; want %s", got, want)
 		}
-	}
-}
-
-// TestCipherName: every suite has a name, and OpenSSL knows those of TLS 1.2 that it has.
-func TestCipherName(t *testing.T) {
-	t.Parallel()
-	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		if CipherName(s.ID) == "" {
-			t.Errorf("CipherName(%s) is empty", s.Name)
-		}
-	}
-	if got := CipherName(tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256); got != "ECDHE-RSA-AES128-GCM-SHA256" {
-		t.Errorf("CipherName = %q", got)
-	}
-	if a, b := VersionName(tls.VersionTLS12), VersionName(tls.VersionTLS13); a != "TLSv1.2" || b != "TLSv1.3" {
-		t.Errorf("VersionName = %q, %q", a, b)
 	}
 }
 

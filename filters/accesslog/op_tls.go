@@ -42,14 +42,14 @@ func (o *operator) certificate(r *Record) *x509.Certificate {
 
 func tlsVersion(o *operator, r *Record) string {
 	if s := o.session(r); s != nil {
-		return certs.VersionName(s.Version)
+		return transport.VersionName(s.Version)
 	}
 	return ""
 }
 
 func tlsCipher(o *operator, r *Record) string {
 	if s := o.session(r); s != nil {
-		return certs.CipherName(s.Suite)
+		return transport.SuiteName(s.Suite)
 	}
 	return ""
 }

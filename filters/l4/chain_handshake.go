@@ -1,7 +1,11 @@
 package l4
 
 import (
+	"errors"
+
 	"millrace/engine"
+	"millrace/engine/transport"
+	"millrace/filters/accesslog"
 )
 
 // setTransport puts what decrypts, and what read and write filters need, between the connection and its
@@ -52,5 +56,30 @@ func (c *conn) established() {
 	c.step()
 	if c.flags&connHeld != 0 {
 		c.pauseRead()
+	}
+}
+
+// noteTransportError keeps why TLS has ended the connection, for its log.
+func (c *conn) noteTransportError() {
+	if c.chain == nil || c.chain.transport == nil {
+		return
+	}
+	err := c.IO.TransportError()
+	if errors.Is(err, errFilterClosed) || errors.Is(err, errHoldMemory) {
+		return // a filter has, and its words are in Details
+	}
+	c.TransportFailure = transport.ReasonOf(err)
+	switch c.TransportFailure {
+	case transport.ReasonNone:
+		return
+	case transport.ReasonClosed, transport.ReasonReset, transport.ReasonTruncated:
+		c.Flags |= accesslog.FlagDownstreamConnectionTermination
+	case transport.ReasonShed, transport.ReasonMemory:
+		c.Flags |= accesslog.FlagOverloadManager
+	default:
+		c.Flags |= accesslog.FlagDownstreamProtocolError
+	}
+	if c.phase == phaseHandshake && c.Details == "" {
+		c.Details = "tls_handshake_failed"
 	}
 }

@@ -195,7 +195,7 @@ func newClientSSLAuth(cfg *ClientSSLAuthConfig, list *clientSSLAuthList, env *fi
 
 // OnEstablished implements filters.EstablishedFilter.
 func (f *clientSSLAuth) OnEstablished(c *filters.Connection) filters.NetworkVerdict {
-	if !c.TLS {
+	if c.Session == nil {
 		f.stats.NoSSL.Inc()
 		return filters.NetworkContinue
 	}
@@ -203,7 +203,7 @@ func (f *clientSSLAuth) OnEstablished(c *filters.Connection) filters.NetworkVerd
 		f.stats.IPAllowlist.Inc()
 		return filters.NetworkContinue
 	}
-	if c.Peer != nil && f.list.has(&c.Peer.Digest) {
+	if p := c.Peer(); p != nil && f.list.has(&p.Digest) {
 		f.stats.DigestMatch.Inc()
 		return filters.NetworkContinue
 	}

@@ -3,6 +3,7 @@ package l4
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"millrace/engine/enginetest"
+	"millrace/engine/transport"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 )
@@ -54,9 +56,11 @@ func TestClientSSLAuth(t *testing.T) {
 		io, _ := p.loop.Pair(enginetest.NewRecorder())
 		io.SetRemoteAddr(mustAddr(t, remote))
 		c := newFakeConnection(io)
-		c.TLS = tls
+		if tls {
+			c.OnSession(&transport.Session{})
+		}
 		if certificate != "" {
-			c.Peer = &filters.PeerCertificate{Digest: sha256.Sum256([]byte(certificate))}
+			c.Session.Peer = &x509.Certificate{Raw: []byte(certificate)}
 		}
 		return c, f.OnEstablished(c) == filters.NetworkContinue
 	}

@@ -160,7 +160,10 @@ func (l *Listener) log(c *conn) {
 	}
 	r := &l.record
 	filters.DescribeConnection(r, accesslog.TypeNotSet, l.opt.Loop, c.IO, &c.Connection, c.Start)
-	r.Info.Details, r.Cluster, r.ConnID = c.noChain, c.Cluster, c.id
+	r.Cluster, r.ConnID = c.Cluster, c.id
+	if c.flags&connNoChain != 0 {
+		r.Info.Details = "filter_chain_not_found"
+	}
 	l.opt.Log.Log(r)
 	r.Reset() // it must not keep what the connection had
 }

@@ -28,7 +28,6 @@ type conn struct {
 
 	handler engine.Handler   // of the terminal filter
 	data    *filterTransport // the read and write filters, or nil
-	noChain string           // the detail of a connection without a chain
 
 	list       *connList
 	prev, next *conn
@@ -57,6 +56,7 @@ const (
 	connPaused                        // reading is paused, because bytes came while it was held
 	connClosing                       // Close was called in phaseTerminal, and the handler will hear of it
 	connHanded                        // another listener had it before
+	connNoChain                       // no chain takes it
 )
 
 // start begins with the first listener filter, and returns the handler to begin with, nil if the connection is over.
@@ -147,7 +147,7 @@ func (c *conn) OnClose(why engine.CloseReason) {
 	if c.phase == phaseListen && why != engine.CloseLoopEnd {
 		c.l.opt.Stats.ListenerFilterError.Inc()
 	}
-	c.end()
+	c.left() // not Close: the last word of the transport may still be on its way
 }
 
 // peek runs listener filters over b, and returns how much of it they consumed. When all are done the
@@ -241,7 +241,7 @@ func (c *conn) pickChain() bool {
 	if c.chain == nil {
 		c.l.opt.Stats.NoFilterChainMatch.Inc()
 		c.Flags |= accesslog.FlagNoRoute
-		c.noChain = "filter_chain_not_found"
+		c.flags |= connNoChain
 		c.end()
 		return false
 	}
@@ -369,6 +369,14 @@ func (c *conn) end() {
 		return
 	}
 	c.IO.Close()
+	c.left()
+}
+
+// left is end for a connection that is closed already.
+func (c *conn) left() {
+	if c.phase == phaseOver {
+		return
+	}
 	c.over()
 	if c.gate != nil {
 		c.gate.Left(c.IO, &c.Connection)
@@ -381,6 +389,7 @@ func (c *conn) over() {
 		return
 	}
 	terminal := c.phase == phaseTerminal
+	c.noteTransportError()
 	c.phase = phaseOver
 	c.leaveListener()
 	if c.list != nil {

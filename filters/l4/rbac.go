@@ -35,6 +35,7 @@ type rbac struct {
 	delay       time.Duration
 	rules       *rbacRules // nil: all pass
 	shadow      *rbacRules // may be nil
+	names       bool       // some rule asks for names in certificates
 	stats       *rbacStats
 	shadowStats *rbacShadowStats
 	perRule     []*rbacRuleStats // by policy; nil without track_per_rule_stats
@@ -78,6 +79,7 @@ func newRBAC(cfg *RBACConfig, shared *rbacShared, env *filters.NetworkEnv) (any,
 		keyPolicy:   cfg.ShadowRulesStatPrefix + "shadow_effective_policy_id",
 		keyResult:   cfg.ShadowRulesStatPrefix + "shadow_engine_result",
 	}
+	f.names = shared.rules.asksNames() || shared.shadow.asksNames()
 	if cfg.TrackPerRuleStats {
 		f.perRule = rbacRegister(shared.rules, env.Stats, scope)
 		f.perShadow = rbacRegister(shared.shadow, env.Stats, shadowScope)
@@ -110,10 +112,12 @@ func (f *rbac) check(c *filters.Connection) filters.NetworkVerdict {
 	}
 	in := rbacInput{
 		remote: c.IO.RemoteAddr(), directRemote: c.DirectRemote, local: c.IO.LocalAddr(),
-		serverName: c.ServerName, tls: c.TLS, metadata: c.Metadata,
+		serverName: c.ServerName, tls: c.Session != nil, metadata: c.Metadata,
 	}
-	if c.Peer != nil {
-		in.principals = c.Peer.Principals
+	if f.names {
+		if p := c.Peer(); p != nil {
+			in.principals = p.Principals
+		}
 	}
 	if f.shadow != nil {
 		f.checkShadow(c, &in)

@@ -91,7 +91,7 @@ type RBACPrincipal struct {
 	OrIDs []RBACPrincipal `json:"or_ids" max:"1024" v3:"or_ids.ids"`
 	// NotID matches if it does not.
 	NotID *RBACPrincipal `json:"not_id"`
-	// Authenticated is a client that has shown a certificate.
+	// Authenticated is a client with TLS, and a name in its certificate if one is asked for.
 	Authenticated *RBACAuthenticated `json:"authenticated"`
 	// SourceIP is remote_ip under its old name.
 	SourceIP string `json:"source_ip"`
@@ -114,7 +114,8 @@ type RBACPortRange struct {
 // RBACAuthenticated is a client that TLS knows.
 type RBACAuthenticated struct {
 	// PrincipalName is what one of the names in its certificate must match: its URI SANs, or without them its DNS
-	// SANs, or without them its subject. Default: any connection with TLS.
+	// SANs, or without them its subject (RFC 2253). Names are worth what the tls of the filter chain verifies: without
+	// client_ca_file clients make them up. Default: any connection with TLS.
 	PrincipalName *RBACStringMatch `json:"principal_name"`
 }
 

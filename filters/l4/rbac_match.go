@@ -2,6 +2,7 @@ package l4
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"millrace/engine"
@@ -60,6 +61,16 @@ func (r *rbacRules) decide(in *rbacInput) (pass bool, policy int) {
 	default:
 		return true, policy
 	}
+}
+
+// asksNames reports whether a rule asks for the names in the peer's certificate. r may be nil.
+func (r *rbacRules) asksNames() bool {
+	return r != nil && slices.ContainsFunc(r.policies, func(p rbacPolicy) bool { return p.principals.asksNames() })
+}
+
+func (n *rbacNode) asksNames() bool {
+	return n.op == rbacAuthenticated && n.text != nil ||
+		slices.ContainsFunc(n.kids, func(kid rbacNode) bool { return kid.asksNames() })
 }
 
 // rbacOp is what a node of a rule asks.

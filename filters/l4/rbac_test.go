@@ -1,6 +1,9 @@
 package l4
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"maps"
 	"slices"
 	"strings"
@@ -8,6 +11,7 @@ import (
 	"time"
 
 	"millrace/engine/enginetest"
+	"millrace/engine/transport"
 	"millrace/filters"
 )
 
@@ -257,13 +261,17 @@ func TestRBACPeer(t *testing.T) {
 			{Metadata: &RBACMetadataMatch{Filter: "pp", Key: "k", Value: rbacExactly("v")}}}},
 		RBACPrincipal{AndIDs: []RBACPrincipal{{Authenticated: &RBACAuthenticated{rbacExactly("anna")}}, {DirectRemoteIP: "192.0.2.1"}}})}).(filters.EstablishedFilter)
 	c := rbacConn(t, p, "10.0.0.1:1")
-	c.ServerName, c.TLS, c.DirectRemote = "db", true, mustAddr(t, "192.0.2.1:7")
-	c.Peer = &filters.PeerCertificate{Principals: []string{"anna"}}
+	c.ServerName, c.DirectRemote = "db", mustAddr(t, "192.0.2.1:7")
+	anna := &x509.Certificate{Extensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: []byte("\x30\x06\x82\x04anna")}}}
+	c.OnSession(&transport.Session{Peer: anna})
 	c.SetMetadata("pp", "k", "v")
 	if v := f.OnEstablished(c); v != filters.NetworkContinue {
 		t.Errorf("verdict %v", v)
 	}
-	c.Peer = nil
+	c = rbacConn(t, p, "10.0.0.1:1")
+	c.ServerName, c.DirectRemote = "db", mustAddr(t, "192.0.2.1:7")
+	c.SetMetadata("pp", "k", "v")
+	c.OnSession(&transport.Session{})
 	if v := f.OnEstablished(c); v != filters.NetworkClose {
 		t.Errorf("verdict %v without a certificate", v)
 	}
