@@ -114,7 +114,7 @@ func (f *rbac) check(c *filters.Connection) filters.NetworkVerdict {
 		remote: c.IO.RemoteAddr(), directRemote: c.DirectRemote, local: c.IO.LocalAddr(),
 		serverName: c.ServerName, tls: c.Session != nil, metadata: c.Metadata,
 	}
-	if f.names {
+	if f.names && c.Session != nil && c.Session.Verified {
 		if p := c.Peer(); p != nil {
 			in.principals = p.Principals
 		}

@@ -114,8 +114,8 @@ type RBACPortRange struct {
 // RBACAuthenticated is a client that TLS knows.
 type RBACAuthenticated struct {
 	// PrincipalName is what one of the names in its certificate must match: its URI SANs, or without them its DNS
-	// SANs, or without them its subject (RFC 2253). Names are worth what the tls of the filter chain verifies: without
-	// client_ca_file clients make them up. Default: any connection with TLS.
+	// SANs, or without them its subject (RFC 2253). A certificate whose chain was not verified has no names here: anybody can
+	// make one up. Deviation: Envoy believes them. Default: any connection with TLS.
 	PrincipalName *RBACStringMatch `json:"principal_name"`
 }
 

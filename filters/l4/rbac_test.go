@@ -263,7 +263,7 @@ func TestRBACPeer(t *testing.T) {
 	c := rbacConn(t, p, "10.0.0.1:1")
 	c.ServerName, c.DirectRemote = "db", mustAddr(t, "192.0.2.1:7")
 	anna := &x509.Certificate{Extensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: []byte("\x30\x06\x82\x04anna")}}}
-	c.OnSession(&transport.Session{Peer: anna})
+	c.OnSession(&transport.Session{Peer: anna, Verified: true})
 	c.SetMetadata("pp", "k", "v")
 	if v := f.OnEstablished(c); v != filters.NetworkContinue {
 		t.Errorf("verdict %v", v)
@@ -271,9 +271,9 @@ func TestRBACPeer(t *testing.T) {
 	c = rbacConn(t, p, "10.0.0.1:1")
 	c.ServerName, c.DirectRemote = "db", mustAddr(t, "192.0.2.1:7")
 	c.SetMetadata("pp", "k", "v")
-	c.OnSession(&transport.Session{})
+	c.OnSession(&transport.Session{Peer: anna})
 	if v := f.OnEstablished(c); v != filters.NetworkClose {
-		t.Errorf("verdict %v without a certificate", v)
+		t.Errorf("verdict %v of a certificate that nobody has verified", v)
 	}
 }
 
