@@ -2,6 +2,7 @@ package transport
 
 import (
 	"crypto/tls"
+	"net"
 
 	"millrace/engine"
 	"millrace/engine/certs"
@@ -84,8 +85,9 @@ func (a *Acceptor) config(s *shake) *tls.Config {
 
 // A Dialer makes the transports of one cluster on one loop.
 type Dialer struct {
-	side side
-	ctx  *certs.Client
+	side  side
+	ctx   *certs.Client
+	offer []string // ALPN, unless the config says so
 }
 
 // NewDialer makes the Dialer of l. stats is that of the cluster on this loop.
@@ -95,8 +97,15 @@ func NewDialer(l *engine.Loop, h *Handshakes, ctx *certs.Client, stats *Stats) *
 	}}
 }
 
+// Offer makes the connections offer protocols by ALPN, best first, unless the config says which. It is called before the first
+// Transport, and returns d.
+func (d *Dialer) Offer(protocols []string) *Dialer {
+	d.offer = protocols
+	return d
+}
+
 // Transport returns the transport of one dialled connection, for Conn.SetTransport. sni is the name asked for and verified; "" is
-// that of the config. o hears of the session.
+// that of the config. An IP address is verified, and not sent. o hears of the session.
 func (d *Dialer) Transport(sni string, o Owner) engine.Transport {
 	return d.side.newConn(o, func(s *shake) *tls.Config {
 		cfg := d.ctx.TLS().Clone()
@@ -105,6 +114,22 @@ func (d *Dialer) Transport(sni string, o Owner) engine.Transport {
 		if sni != "" {
 			cfg.ServerName = sni
 		}
+		if len(cfg.NextProtos) == 0 {
+			cfg.NextProtos = d.offer
+		}
+		verifyAddress(cfg)
 		return cfg
 	})
+}
+
+// verifyAddress makes cfg verify a ServerName that is an IP address: it is not sent, so crypto/tls does not pass it on.
+func verifyAddress(cfg *tls.Config) {
+	name, verify := cfg.ServerName, cfg.VerifyConnection
+	if verify == nil || net.ParseIP(name) == nil {
+		return
+	}
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		cs.ServerName = name
+		return verify(cs)
+	}
 }

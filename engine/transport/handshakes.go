@@ -102,7 +102,7 @@ type handshakesSet struct {
 	UnderWay  stats.GaugeFunc `stat:"handshakes_active" help:"TLS handshakes that have begun"`
 	Computing stats.GaugeFunc `stat:"handshakes_computing" help:"TLS handshakes that are being computed"`
 	Queued    stats.GaugeFunc `stat:"handshakes_queued" help:"TLS handshakes that wait for their turn"`
-	Events    handshakeEvents `stat:"handshakes_"`
+	Events    handshakeEvents `stat:"handshakes_" help:"TLS handshakes by what became of them"`
 }
 
 // handshakeEvents gives the counters.
