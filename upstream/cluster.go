@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"millrace/engine"
+	"millrace/engine/certs"
 )
 
 // ClusterID is the index of a cluster in the tables of the loops. Control hands them out; a
@@ -26,6 +27,10 @@ type Cluster struct {
 	ID     ClusterID
 	Name   string
 	Config *Config
+
+	// TLS is what connections to the hosts are made with, nil for plain ones. It is set once, before a loop sees the
+	// cluster, and is that of Config.TLS.
+	TLS *certs.Client
 
 	// Budgets bound the cost by [Priority]. They and their counts survive reloads.
 	Budgets [2]*Budget

@@ -6,6 +6,7 @@ import (
 
 	"millrace/codec"
 	"millrace/engine"
+	"millrace/engine/certs"
 )
 
 // Config is one entry of "clusters": a named service and how to reach it.
@@ -16,12 +17,12 @@ type Config struct {
 	AltStatName string `json:"alt_stat_name" v3:"alt_stat_name"`
 	// Type says where hosts come from. "static": the hosts listed here.
 	Type string `json:"type" default:"static" enum:"static" v3:"type"`
-	// ConnectTimeout bounds the opening of a connection. 1ms to 1h. Default 5s.
+	// ConnectTimeout bounds the opening of a connection, its TLS handshake included. 1ms to 1h. Default 5s.
 	ConnectTimeout time.Duration `json:"connect_timeout" default:"5s" min:"1ms" max:"1h"`
 	// Protocol is what the hosts speak: "http1", or "http2" without asking first (prior knowledge). "auto" is for hosts
-	// reached by TLS. Default "http1".
+	// reached by TLS: each connection speaks what its host agrees to (ALPN). Default "http1".
 	Protocol string `json:"protocol" default:"http1" enum:"http1,http2,auto" v3:"typed_extension_protocol_options.explicit_http_config"`
-	// HTTP2 is how HTTP/2 connections behave. Only used with protocol "http2".
+	// HTTP2 is how HTTP/2 connections behave. Only used with protocol "http2" or "auto".
 	HTTP2 HTTP2Config `json:"http2_protocol_options" v3:"typed_extension_protocol_options.explicit_http_config.http2_protocol_options"`
 	// LbPolicy picks the host of a request: "round_robin", "least_request" (the less busy of a few), "random",
 	// "ring_hash" and "maglev" (the same host for the same hash), "peak_ewma" (the fastest, by latency and load).
@@ -59,6 +60,8 @@ type Config struct {
 	// CloseConnectionsOnHostHealthFailure ends connections of tcp_proxy to a host that begins to fail its health
 	// checks. Without it they go on. Default false.
 	CloseConnectionsOnHostHealthFailure bool `json:"close_connections_on_host_health_failure" default:"false"`
+	// TLS is how the hosts are spoken to by TLS. Absent: in plain text.
+	TLS *certs.UpstreamConfig `json:"tls" v3:"transport_socket.typed_config"`
 	// ProxyProtocol makes each connection begin with a PROXY protocol header. Absent: none does.
 	ProxyProtocol *ProxyProtocolConfig `json:"proxy_protocol" v3:"transport_socket.typed_config.config"`
 }
@@ -227,5 +230,6 @@ func (c *Config) SameConnections(o *Config) bool {
 		c.MaxResponseHeadersKb == o.MaxResponseHeadersKb &&
 		c.MaxHeadersCount == o.MaxHeadersCount &&
 		c.sameDial(o) &&
-		c.ProxyProtocol.same(o.ProxyProtocol)
+		c.ProxyProtocol.same(o.ProxyProtocol) &&
+		c.SameTLS(o)
 }

@@ -72,8 +72,11 @@ func DefaultHTTP2Config() HTTP2Config {
 	}
 }
 
-// IsHTTP2 reports whether the hosts speak HTTP/2.
-func (c *Config) IsHTTP2() bool { return c.Protocol == "http2" }
+// IsHTTP2 reports whether the hosts may speak HTTP/2.
+func (c *Config) IsHTTP2() bool { return c.Protocol == "http2" || c.IsAuto() }
+
+// IsAuto reports whether each connection speaks what its host agrees to.
+func (c *Config) IsAuto() bool { return c.Protocol == "auto" }
 
 // HTTP2Options returns what an HTTP/2 connection to a host is allowed. l is kept.
 func (c *Config) HTTP2Options(l *codec.Limits) *h2.Options {
@@ -89,9 +92,10 @@ func (c *Config) HTTP2Options(l *codec.Limits) *h2.Options {
 
 // checkProtocol reports a protocol that cannot be had, and options of it that make no sense.
 func (c *Config) checkProtocol(report func(path, problem, hint string)) {
-	if c.Protocol == "auto" {
-		report("protocol", "\"auto\" chooses by ALPN, which needs TLS to the hosts", "write \"http1\" or \"http2\"")
+	if c.Protocol == "auto" && c.TLS == nil {
+		report("protocol", "\"auto\" chooses by ALPN, which needs TLS to the hosts", "write \"http1\" or \"http2\", or give \"tls\"")
 	}
+	c.checkALPN(report)
 	if k := c.HTTP2.ConnectionKeepalive; k != nil && k.Interval > 0 && k.Interval <= k.Timeout {
 		report("http2_protocol_options.connection_keepalive.interval", "it is not above timeout", "")
 	}

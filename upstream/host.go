@@ -65,6 +65,8 @@ type Host struct {
 	// Atomic: written by control.
 	weight atomic.Uint32
 	health atomic.Uint32
+	// Atomic: written by the loops when it changes.
+	spoke atomic.Uint32 // see Spoke
 
 	_ [64]byte
 	// Atomic: written by the loops, read by balancers and admin.
@@ -113,5 +115,16 @@ func (h *Host) SetHealth(f HealthFlag, on bool) (changed bool) {
 		if h.health.CompareAndSwap(uint32(old), uint32(now)) {
 			return old.Class() != now.Class() || old.Excluded() != now.Excluded()
 		}
+	}
+}
+
+// Spoke returns the version of HTTP that the last connection of protocol "auto" has agreed on, codec.Version11 or
+// codec.Version20; 0 before there was one.
+func (h *Host) Spoke() uint8 { return uint8(h.spoke.Load()) }
+
+// SetSpoke notes it.
+func (h *Host) SetSpoke(version uint8) {
+	if h.Spoke() != version {
+		h.spoke.Store(uint32(version))
 	}
 }

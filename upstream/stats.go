@@ -33,6 +33,7 @@ type ClusterStats struct {
 	CxMaxRequests stats.Counter            `stat:"upstream_cx_max_requests" help:"connections closed at max_requests_per_connection"`
 	// CxAttemptsExceeded is kept by tcp_proxy.
 	CxAttemptsExceeded stats.Counter `stat:"upstream_cx_connect_attempts_exceeded" help:"connections given up after max_connect_attempts"`
+	CxPoolOverflow     stats.Counter `stat:"upstream_cx_pool_overflow" help:"requests refused since their host has connections for too many names (auto_sni)"`
 	CxNoneHealthy      stats.Counter `stat:"upstream_cx_none_healthy" help:"requests for which there was no host"`
 	CxRxBytes          stats.Counter `stat:"upstream_cx_rx_bytes_total" help:"bytes received"`
 	CxTxBytes          stats.Counter `stat:"upstream_cx_tx_bytes_total" help:"bytes sent"`

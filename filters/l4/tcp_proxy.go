@@ -106,6 +106,8 @@ type tcpProxy struct {
 	pick    upstream.Pick
 	source  pool.Source
 	info    pool.ProxyInfo
+	target  pool.TCPTarget
+	preface []byte
 
 	active     []*tcpTunnel // those that have moved bytes since the last sweep
 	sweep      timer.Timer

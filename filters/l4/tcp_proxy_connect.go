@@ -69,7 +69,13 @@ func (t *tcpTunnel) connect() bool {
 		}
 		t.attempts++
 		t.phase = tcpConnecting
-		switch r, text := c.OpenTCP(&t.up, h, upstream.Default, t.from(), (*tcpUp)(t)); r {
+		to := &p.target
+		*to = pool.TCPTarget{Host: h, From: t.from(), ServerName: t.serverName(c)}
+		if c.WantsProxyHeader() {
+			p.preface = t.appendProxyHeader(p.preface[:0], c)
+			to.Preface = p.preface
+		}
+		switch r, text := c.OpenTCP(&t.up, to, (*tcpUp)(t)); r {
 		case pool.TCPOpening:
 			return true
 		case pool.TCPOverflow:
@@ -140,9 +146,6 @@ func (t *tcpTunnel) onConnected() {
 	t.phase = tcpOpen
 	t.flags &^= accesslog.FlagUpstreamConnectionFailure // of earlier attempts
 	t.failure = ""
-	if t.up.Cluster().WantsProxyHeader() {
-		t.sendProxyHeader()
-	}
 	if p.log.Enabled() {
 		u.io.LocalAddr() // known from now on, also when the socket is closed
 	}
@@ -160,9 +163,17 @@ func (t *tcpTunnel) onConnected() {
 	t.arm()
 }
 
-// sendProxyHeader tells the host whom the connection is for.
-func (t *tcpTunnel) sendProxyHeader() {
-	d, u, info := t.ends[downstream].io, t.ends[upstreamer].io, &t.p.info
+// serverName returns what TLS asks the host for, "" for what the cluster says.
+func (t *tcpTunnel) serverName(c *pool.Cluster) string {
+	if wants, _ := c.WantsServerName(); !wants || t.c == nil {
+		return ""
+	}
+	return t.c.ServerName
+}
+
+// appendProxyHeader appends what tells the host whom the connection is for.
+func (t *tcpTunnel) appendProxyHeader(dst []byte, c *pool.Cluster) []byte {
+	d, info := t.ends[downstream].io, &t.p.info
 	info.Source, info.Destination = d.RemoteAddr(), d.LocalAddr()
 	info.Own, info.TLVs = t.p.shared.tlvs, info.TLVs[:0]
 	if t.c != nil {
@@ -170,7 +181,7 @@ func (t *tcpTunnel) sendProxyHeader() {
 			info.TLVs = append(info.TLVs, proxyproto.TLV(v))
 		}
 	}
-	u.Staged(t.up.Cluster().AppendProxyHeader(u.Stage(), info))
+	return c.AppendProxyHeader(dst, info)
 }
 
 // onEarlyData is called with bytes from downstream while there is no connection to a host.

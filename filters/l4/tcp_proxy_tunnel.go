@@ -174,8 +174,11 @@ func (u *tcpUp) OnSplice(n int64, _, _ bool) {
 func (u *tcpUp) OnTimeout() {
 	t := (*tcpTunnel)(u)
 	if t.up.Opening() {
-		t.up.ConnectTimedOut()
-		t.attemptFailed("connect timeout")
+		text := t.up.ConnectTimedOut()
+		if text == "" {
+			text = "connect timeout"
+		}
+		t.attemptFailed(text)
 		return
 	}
 	t.onTimeout() // what is left for the host is flushed, and downstream is gone

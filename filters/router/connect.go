@@ -33,7 +33,16 @@ func (rq *request) terminate() filters.Verdict {
 	t := &tunnel{rq: rq, loop: rq.router.loop}
 	t.up.Owner = t
 	rq.tunnel = t
-	switch r, text := rq.cluster.OpenTCP(&t.up, rq.host, upstream.Priority(s.Route.Priority), nil, t); r {
+	r := rq.router
+	to := &r.target
+	*to = pool.TCPTarget{
+		Host: rq.host, Priority: upstream.Priority(s.Route.Priority), ServerName: string(rq.serverName()),
+		Preface: rq.appendProxyHeader(r.preface[:0]),
+	}
+	if to.Preface != nil {
+		r.preface = to.Preface
+	}
+	switch r, text := rq.cluster.OpenTCP(&t.up, to, t); r {
 	case pool.TCPOpening:
 		rq.state, rq.held = stateWaiting, true
 		s.Info.UpstreamConnect = s.Now()
@@ -85,7 +94,6 @@ func (t *tunnel) open() {
 	rq.tried[len(rq.tried)-1].conn = t.up.ID()
 	rq.state, rq.held = stateSent, false
 	s.HalfClose = connect
-	t.sendProxyHeader()
 	s.ResumeSink(filters.Request)
 	if t.rq == nil {
 		return
@@ -105,14 +113,14 @@ func (t *tunnel) open() {
 	s.Pass(filters.Response, false)
 }
 
-// sendProxyHeader tells the host whom the connection is for, as the route wants it, or else the cluster.
-func (t *tunnel) sendProxyHeader() {
-	rq, io := t.rq, t.up.Conn()
+// appendProxyHeader appends what tells the host whom the connection is for, as the route wants it, or else the cluster.
+func (rq *request) appendProxyHeader(dst []byte) []byte {
 	if version := rq.stream.Route.ConnectProxyVersion(); version != 0 {
-		io.Staged(pool.AppendProxyHeader(io.Stage(), version, rq.ProxyInfo()))
+		return pool.AppendProxyHeader(dst, version, rq.ProxyInfo())
 	} else if rq.cluster.WantsProxyHeader() {
-		io.Staged(rq.cluster.AppendProxyHeader(io.Stage(), rq.ProxyInfo()))
+		return rq.cluster.AppendProxyHeader(dst, rq.ProxyInfo())
 	}
+	return nil
 }
 
 // send takes a piece of the request.
@@ -188,10 +196,10 @@ func (t *tunnel) OnTimeout() {
 		t.up.Reset() // it does not take what is left
 		return
 	}
-	t.up.ConnectTimedOut()
+	text := t.up.ConnectTimedOut()
 	rq := t.rq
 	before := rq.enter()
-	rq.failTunnel(pool.ConnectTimeout, "")
+	rq.failTunnel(pool.ConnectTimeout, text)
 	rq.leave(before)
 }
 
@@ -279,6 +287,7 @@ func (t *tunnel) describe(r *Router, rec *accesslog.Record) {
 	rec.UpstreamProtocol = 0 // bytes
 	rec.UpstreamLocal = t.up.LocalAddr()
 	rec.UpstreamConnID = r.connID(t.up.ID())
+	rec.UpstreamTLS = t.up.Session()
 	rec.UpstreamWireReceived, rec.UpstreamWireSent = t.up.Bytes()
 }
 

@@ -141,7 +141,7 @@ func (rq *request) attempt() filters.Verdict {
 	if s.Route.Terminates(&s.Request) {
 		return rq.terminate()
 	}
-	switch rq.cluster.Lease(rq.host, prio, &rq.x, rq.fresh) {
+	switch rq.cluster.LeaseNamed(rq.serverName(), rq.host, prio, &rq.x, rq.fresh) {
 	case pool.LeaseReady:
 		rq.send()
 		return filters.Continue

@@ -41,6 +41,8 @@ type Router struct {
 	input   route.Input
 	pick    upstream.Pick
 	scratch []byte
+	target  pool.TCPTarget
+	preface []byte
 
 	attempted []accesslog.Attempt // of the stream that is being described
 
@@ -210,12 +212,13 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 		return
 	}
 	rec.UpstreamRemote = rq.host.Addr
-	if rec.UpstreamProtocol = codec.Version11; rq.cluster.IsHTTP2() {
+	if rec.UpstreamProtocol = codec.Version11; rq.x.IsHTTP2() {
 		rec.UpstreamProtocol = codec.Version20
 	}
 	if rec.UpstreamLocal = rq.local; rq.local.IsZero() {
 		rec.UpstreamLocal = rq.x.LocalAddr()
 	}
+	rec.UpstreamTLS = rq.x.Session()
 	rec.UpstreamConnID = r.connID(rq.x.ConnID())
 	rec.UpstreamWireSent, rec.UpstreamWireReceived = rq.x.BytesSent(), rq.x.BytesReceived()
 	rec.UpstreamHeadSent, rec.UpstreamHeadReceived = rq.headSent, rq.headRecv

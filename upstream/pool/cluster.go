@@ -6,6 +6,7 @@ import (
 	"millrace/codec"
 	"millrace/codec/h2"
 	"millrace/engine"
+	"millrace/engine/transport"
 	"millrace/upstream"
 )
 
@@ -13,6 +14,8 @@ import (
 type Cluster struct {
 	// Stats is written by the loop. It lives as long as the cluster keeps its place in the table.
 	Stats upstream.ClusterStats
+	// TLSStats is nil until the cluster has TLS. It lives on when the cluster has it no more.
+	TLSStats *transport.Stats
 
 	table    *Table
 	loop     *engine.Loop
@@ -39,8 +42,10 @@ type settings struct {
 	bufferLimit    int
 	dial           *engine.DialOptions // nil: the defaults
 	proxy          *proxyHeader        // nil: none
-	h2             *h2.Options         // nil: HTTP/1.1
+	h2             *h2.Options         // nil: HTTP/1.1 alone
+	auto           bool                // ALPN chooses between HTTP/1.1 and HTTP/2
 	heldMax        int                 // bytes of paused responses beside the window of their connection
+	tls            *security           // nil: plain
 	keepalive      keepalive
 }
 
@@ -57,6 +62,7 @@ func newSettings(cfg *upstream.Config) *settings {
 		durationJitter: cfg.MaxConnectionDurationJitter / 100,
 	}
 	if cfg.IsHTTP2() {
+		s.auto = cfg.IsAuto()
 		s.h2, s.heldMax = cfg.HTTP2Options(&s.limits), int(cfg.HTTP2.MaxPausedResponseBytes)
 	}
 	if k := cfg.HTTP2.ConnectionKeepalive; k != nil {
@@ -68,8 +74,8 @@ func newSettings(cfg *upstream.Config) *settings {
 	return s
 }
 
-// IsHTTP2 reports whether the hosts are spoken to by HTTP/2.
-func (c *Cluster) IsHTTP2() bool { return c.settings.h2 != nil }
+// IsHTTP2 reports whether the hosts are spoken to by HTTP/2 alone.
+func (c *Cluster) IsHTTP2() bool { return c.settings.h2 != nil && !c.settings.auto }
 
 // Config returns the config now in force.
 func (c *Cluster) Config() *upstream.Config { return c.shared.Config }
@@ -170,6 +176,7 @@ func (c *Cluster) set(next *upstream.Cluster) {
 		c.leaveBudgets()
 	}
 	c.settings = newSettings(next.Config)
+	c.secure(next)
 	if prev == nil || !next.Config.SamePolicy(prev.Config) {
 		c.balancer = c.table.newBalancer(next)
 	}
@@ -206,7 +213,7 @@ func (c *Cluster) replacePools(prio int) {
 		switch {
 		case p == nil:
 		case c.hosts.Has(p.host):
-			p.settings = c.settings
+			p.use(c.settings)
 			c.pools[prio][p.host.Slot()] = p
 		default:
 			p.drain()
@@ -242,6 +249,7 @@ func (c *Cluster) closeIdle() {
 	for prio := range c.pools {
 		for _, p := range c.pools[prio] {
 			if p != nil {
+				p.names.each((*Pool).closeIdle)
 				p.closeIdle()
 			}
 		}

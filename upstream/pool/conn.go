@@ -4,6 +4,7 @@ import (
 	"millrace/codec"
 	"millrace/codec/h1"
 	"millrace/engine"
+	"millrace/engine/transport"
 )
 
 // connState is where a connection stands.
@@ -28,7 +29,8 @@ type conn struct {
 	ec   *engine.Conn
 	x    *Exchange // only valid if active
 
-	splicer Splicer // what the body is spliced for, or nil
+	session *transport.Session // nil without TLS
+	meant   *Exchange          // while connecting: whom it is opened for alone, else nil
 
 	older, newer *conn // in Pool.idle
 
@@ -40,6 +42,7 @@ type conn struct {
 	upgraded bool
 	ended    bool // the host finished sending
 	backedUp bool // the exchange saw Full, OnWriteLow has not come
+	splices  bool // the body is spliced, for x.splicer
 	requests uint32
 	id       uint32 // number of the connection on this loop
 
@@ -51,9 +54,7 @@ type conn struct {
 
 // newConn counts a connection of p. open or forget follows.
 func newConn(p *Pool) *conn {
-	t := p.cluster.table
-	t.conns++
-	c := &conn{pool: p, id: t.conns, createdAt: p.cluster.loop.Now()}
+	c := &conn{pool: p, id: p.cluster.table.nextConn(), createdAt: p.cluster.loop.Now()}
 	c.client.Reset(&p.settings.limits)
 	p.countConn()
 	p.cluster.Stats.CxHTTP1Total.Inc()
@@ -63,10 +64,13 @@ func newConn(p *Pool) *conn {
 // open stores the dialled conn.
 func (c *conn) open(ec *engine.Conn) {
 	c.ec = ec
-	limit := c.pool.settings.bufferLimit
-	ec.SetWatermarks(limit, limit/2)
-	ec.SetDeadline(c.createdAt + c.pool.settings.connectTimeout)
+	c.pool.prepare(ec, c.createdAt)
+	c.dedicate()
+	c.pool.encrypt(ec, c)
 }
+
+// OnSession implements [transport.Owner].
+func (c *conn) OnSession(s *transport.Session) { c.session = s }
 
 // OnConnect implements [engine.Handler].
 func (c *conn) OnConnect() {
@@ -75,6 +79,10 @@ func (c *conn) OnConnect() {
 	c.ec.SetDeadline(0)
 	p.cluster.Stats.CxConnectMs.Record(p.cluster.sinceUs(c.createdAt))
 	c.state = connReturning
+	if c.meant != nil {
+		p.serveMeant(c)
+		return
+	}
 	p.serve(c)
 }
 
@@ -83,7 +91,7 @@ func (c *conn) attach(x *Exchange) {
 	c.state, c.x = connActive, x
 	x.state, x.pool, x.conn = exchangeActive, c.pool, c
 	x.last, x.lastToken = c.ec, c.ec.Token()
-	x.connID = c.id
+	x.connID, x.session, x.isH2 = c.id, c.session, false
 	x.reused = c.requests > 0
 	x.headSent, x.written, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = c.ec.BytesOut(), c.ec.BytesIn()
@@ -92,7 +100,7 @@ func (c *conn) attach(x *Exchange) {
 	st := &c.pool.cluster.Stats
 	st.RqTotal.Inc()
 	st.RqActive.Inc()
-	if c.pool.settings.proxy != nil {
+	if c.pool.settings.proxy != nil && c.pool.settings.tls == nil {
 		c.sendProxyHeader(x)
 	}
 }
@@ -107,7 +115,7 @@ func (c *conn) detach() {
 	x.bytesOut, x.bytesIn = x.BytesSent(), x.BytesReceived()
 	x.written = x.bytesOut > 0
 	x.free()
-	c.x, c.state, c.backedUp, c.splicer = nil, connReturning, false, nil
+	c.x, c.state, c.backedUp, c.splices = nil, connReturning, false, false
 	c.countBytes()
 	p.cluster.Stats.RqActive.Dec()
 	p.breaker.budget.ReleaseRequest()
@@ -194,7 +202,7 @@ func (c *conn) OnTimeout() {
 	switch c.state {
 	case connConnecting:
 		c.pool.cluster.Stats.CxConnectTimeout.Inc()
-		c.connectFailed(closeLocal, ConnectTimeout, "")
+		c.connectFailed(closeLocal, ConnectTimeout, timeoutText(c.ec))
 	case connIdle:
 		at := c.expiry(c.pool.settings)
 		switch {

@@ -1,6 +1,9 @@
 package pool
 
-import "millrace/engine"
+import (
+	"millrace/engine"
+	"millrace/engine/transport"
+)
 
 // closer says which side ended a connection.
 type closer uint8
@@ -23,8 +26,12 @@ func (c *conn) close(by closer) {
 		c.pool.unpark(c)
 	}
 	c.countBytes()
-	if by != closeEngine {
+	switch {
+	case by == closeEngine:
+	case active || c.ec.Transport() == nil:
 		c.ec.Close()
+	default:
+		c.ec.CloseLinger(0) // with close_notify
 	}
 	c.pool.countDestroy(by, active, c.createdAt)
 	c.forget()
@@ -32,14 +39,17 @@ func (c *conn) close(by closer) {
 }
 
 // fail ends the connection and tells the owner, if there is one.
-func (c *conn) fail(by closer, why ResetReason) {
+func (c *conn) fail(by closer, why ResetReason) { c.failWith(by, why, "") }
+
+// failWith is fail with what the owner is told.
+func (c *conn) failWith(by closer, why ResetReason, text string) {
 	x := c.x
 	if x != nil && by != closeLocal {
 		c.pool.cluster.Stats.RqRxReset.Inc()
 	}
 	c.close(by)
 	if x != nil {
-		x.Owner.OnReset(why, "")
+		x.Owner.OnReset(why, text)
 	}
 }
 
@@ -50,6 +60,9 @@ func (c *conn) forget() {
 		p.connecting--
 	}
 	c.state = connClosed
+	if c.meant != nil {
+		c.meant.meant, c.meant = nil, nil
+	}
 	p.uncountConn()
 }
 
@@ -130,12 +143,15 @@ func (c *conn) OnClose(why engine.CloseReason) {
 	case c.state == connConnecting:
 		c.connectFailed(closeEngine, ConnectFailure, errorText(c.ec))
 	default:
-		c.fail(closeEngine, ConnectionTermination)
+		c.failWith(closeEngine, ConnectionTermination, errorText(c.ec))
 	}
 }
 
-// errorText returns what the kernel said, or "".
+// errorText returns what the kernel or TLS said, or "".
 func errorText(ec *engine.Conn) string {
+	if err := ec.TransportError(); err != nil {
+		return transport.Explain(err)
+	}
 	if e := ec.Errno(); e != 0 {
 		return e.Error() // constant text
 	}

@@ -15,7 +15,7 @@ func (c *conn) OnData(b []byte) int {
 			c.fail(closeRemote, ConnectionTermination)
 			return len(b)
 		}
-		if c.splicer != nil { // what it spliced to broke, and took nobody knows how much: Cancel follows
+		if c.splices { // what it spliced to broke, and took nobody knows how much: Cancel follows
 			x.PauseRead()
 		}
 		if c.ec.ReadPaused() {
@@ -44,7 +44,7 @@ func (c *conn) OnData(b []byte) int {
 		if c.x != x { // cancelled from inside
 			return len(b)
 		}
-		if c.splicer != nil { // the rest of b goes the same way
+		if c.splices { // the rest of b goes the same way
 			return n
 		}
 	}
@@ -119,7 +119,7 @@ func tell(o Owner, ev *codec.Event) {
 // OnEOF implements [engine.Handler]. The end of the connection is the end of a response that has no
 // other framing; anything else it cuts short.
 func (c *conn) OnEOF() {
-	if c.x == nil || !c.x.headSent || c.splicer != nil { // or a splice broke before it saw this end
+	if c.x == nil || !c.x.headSent || c.splices { // or a splice broke before it saw this end
 		c.fail(closeRemote, ConnectionTermination)
 		return
 	}
@@ -139,17 +139,15 @@ func (c *conn) OnEOF() {
 // OnSplice implements [engine.Handler]: bytes of the body went past us. After eof, OnEOF follows and
 // says whether the host was allowed to end there.
 func (c *conn) OnSplice(n int64, done, eof bool) {
-	x, s := c.x, c.splicer
-	if x == nil || s == nil {
+	x := c.x
+	if x == nil || !c.splices {
 		return
 	}
-	if done {
-		c.splicer = nil
-	}
+	c.splices = !done
 	c.client.Skip(0, n)
 	c.countBytes()
 	if n > 0 {
-		s.OnSpliced(n)
+		x.splicer.OnSpliced(n)
 	}
 	if c.x == x && done && !eof && c.client.ResponseDone() {
 		ev := &c.pool.cluster.table.event

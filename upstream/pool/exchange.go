@@ -3,6 +3,7 @@ package pool
 import (
 	"millrace/codec"
 	"millrace/engine"
+	"millrace/engine/transport"
 	"millrace/upstream"
 )
 
@@ -70,6 +71,11 @@ type Exchange struct {
 	conn   *conn   // if active on an HTTP/1.1 connection, else nil
 	stream *stream // if active on an HTTP/2 connection, else nil
 
+	meant   *conn              // being opened for this exchange alone, else nil
+	session *transport.Session // of the connection of the last lease, nil without TLS
+
+	splicer Splicer // what the body is spliced for; only valid if conn.splices
+
 	last      *engine.Conn // the connection of the last lease, nil before it came
 	lastToken engine.Token // of last while it was that connection
 
@@ -79,6 +85,7 @@ type Exchange struct {
 	state    exchangeState
 	fresh    bool   // waits for a connection that has carried nothing
 	reused   bool   // the connection carried a request before
+	isH2     bool   // the connection of the last lease is one of HTTP/2
 	headSent bool   // SendHead was called
 	written  bool   // after the end: see Written
 	pauses   uint16 // PauseRead without ResumeRead
@@ -91,6 +98,13 @@ type Exchange struct {
 // ConnID is the number of the connection among those of the loop, 0 before there was one. Still valid
 // after the end.
 func (x *Exchange) ConnID() uint32 { return x.connID }
+
+// Session returns what the TLS handshake of the connection found out, nil without TLS or before there was a connection.
+// Still valid after the end.
+func (x *Exchange) Session() *transport.Session { return x.session }
+
+// IsHTTP2 reports whether the connection is one of HTTP/2. Still valid after the end.
+func (x *Exchange) IsHTTP2() bool { return x.isH2 }
 
 // Active reports whether the exchange has a connection.
 func (x *Exchange) Active() bool { return x.state == exchangeActive }
@@ -291,7 +305,7 @@ func (x *Exchange) Cancel() {
 
 // wait makes x a waiting exchange of p.
 func (x *Exchange) wait(p *Pool, fresh bool) {
-	x.state, x.pool, x.fresh, x.last = exchangePending, p, fresh, nil
+	x.state, x.pool, x.fresh, x.last, x.session = exchangePending, p, fresh, nil, nil
 	x.reused, x.headSent, x.written, x.pauses = false, false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0
 }
@@ -299,5 +313,5 @@ func (x *Exchange) wait(p *Pool, fresh bool) {
 // free makes x ready for another lease. What the accessors tell after the end stays.
 func (x *Exchange) free() {
 	x.state = exchangeFree
-	x.pool, x.conn, x.stream = nil, nil, nil
+	x.pool, x.conn, x.stream, x.splicer = nil, nil, nil, nil
 }

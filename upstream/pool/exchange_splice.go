@@ -31,7 +31,7 @@ func (x *Exchange) SpliceTo(dst *engine.Conn, n int64, s Splicer) bool {
 	if c == nil || !c.ec.Splice(dst, n) {
 		return false
 	}
-	c.splicer = s
+	c.splices, x.splicer = true, s
 	return true
 }
 

@@ -4,6 +4,8 @@ import (
 	"millrace/codec"
 	"millrace/codec/h2"
 	"millrace/engine"
+	"millrace/engine/transport"
+	"millrace/upstream"
 )
 
 // muxState is where an HTTP/2 connection stands.
@@ -29,6 +31,8 @@ type mux struct {
 	pool   *Pool
 	ec     *engine.Conn
 	client *h2.Client
+
+	session *transport.Session // nil without TLS
 
 	older, newer *mux      // in Pool.ready
 	streams      []*stream // by slot of the codec
@@ -58,11 +62,14 @@ type mux struct {
 
 // newMux counts a connection of p. open or forget follows.
 func newMux(p *Pool) *mux {
-	t, s := p.cluster.table, p.settings
-	t.conns++
-	m := &mux{pool: p, id: t.conns, createdAt: p.cluster.loop.Now(), client: h2.NewClient(s.h2, &t.scratch)}
-	m.oldAt = s.oldAt(m.createdAt, m.id)
 	p.countConn()
+	return p.addMux(p.cluster.table.nextConn(), p.cluster.loop.Now())
+}
+
+// addMux makes the HTTP/2 side of a connection that is counted.
+func (p *Pool) addMux(id uint32, createdAt int64) *mux {
+	m := &mux{pool: p, id: id, createdAt: createdAt, client: h2.NewClient(p.settings.h2, &p.cluster.table.scratch)}
+	m.oldAt = p.settings.oldAt(createdAt, id)
 	p.cluster.Stats.CxHTTP2Total.Inc()
 	return m
 }
@@ -70,14 +77,25 @@ func newMux(p *Pool) *mux {
 // open stores the dialled conn.
 func (m *mux) open(ec *engine.Conn) {
 	m.ec = ec
-	limit := m.pool.settings.bufferLimit
-	ec.SetWatermarks(limit, limit/2)
+	m.pool.prepare(ec, m.createdAt)
 	ec.SetBatch(true)
-	ec.SetDeadline(m.createdAt + m.pool.settings.connectTimeout)
+	m.pool.encrypt(ec, m)
 }
+
+// OnSession implements [transport.Owner].
+func (m *mux) OnSession(s *transport.Session) { m.session = s }
 
 // OnConnect implements [engine.Handler].
 func (m *mux) OnConnect() {
+	if m.session != nil && m.session.ALPN != upstream.ALPNHTTP2 {
+		m.connectFailed(closeLocal, ConnectFailure, noHTTP2Text(m.session))
+		return
+	}
+	m.connected()
+}
+
+// connected begins to speak HTTP/2.
+func (m *mux) connected() {
 	m.openedAt = m.pool.cluster.loop.Now()
 	m.client.SetNow(m.openedAt)
 	m.flushControl()
@@ -120,7 +138,7 @@ func (m *mux) attach(x *Exchange) {
 	}
 	x.state, x.pool, x.stream = exchangeActive, p, st
 	x.last, x.lastToken = m.ec, m.ec.Token()
-	x.connID = m.id
+	x.connID, x.session, x.isH2 = m.id, m.session, true
 	x.reused = m.requests > 0
 	x.headSent, x.written, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0

@@ -16,12 +16,15 @@ func (m *mux) close(by closer) {
 
 // fail ends the connection and tells the owners of what it carries, but for those whose response has come whole and is
 // only kept for them.
-func (m *mux) fail(by closer, why ResetReason) {
+func (m *mux) fail(by closer, why ResetReason) { m.failWith(by, why, "") }
+
+// failWith is fail with what the owners are told.
+func (m *mux) failWith(by closer, why ResetReason, text string) {
 	switch m.state {
 	case muxClosed:
 		return
 	case muxConnecting:
-		m.connectFailed(by, why, "")
+		m.connectFailed(by, why, text)
 		return
 	}
 	m.shut(by)
@@ -35,7 +38,7 @@ func (m *mux) fail(by closer, why ResetReason) {
 		if by != closeLocal {
 			m.pool.cluster.Stats.RqRxReset.Inc()
 		}
-		x.Owner.OnReset(why, "")
+		x.Owner.OnReset(why, text)
 	}
 	m.pool.settle()
 }
@@ -94,7 +97,7 @@ func (m *mux) OnClose(why engine.CloseReason) {
 	case m.state == muxConnecting:
 		m.connectFailed(closeEngine, ConnectFailure, errorText(m.ec))
 	default:
-		m.fail(closeEngine, ConnectionTermination)
+		m.failWith(closeEngine, ConnectionTermination, errorText(m.ec))
 	}
 }
 

@@ -70,7 +70,7 @@ func (m *mux) OnTimeout() {
 		return
 	case m.state == muxConnecting:
 		stats.CxConnectTimeout.Inc()
-		m.connectFailed(closeLocal, ConnectTimeout, "")
+		m.connectFailed(closeLocal, ConnectTimeout, timeoutText(m.ec))
 		return
 	case m.silent(now):
 		stats.H2Keepalive.Inc()

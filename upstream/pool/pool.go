@@ -1,6 +1,9 @@
 package pool
 
-import "millrace/upstream"
+import (
+	"millrace/engine"
+	"millrace/upstream"
+)
 
 // Pool is the connections from one loop to one host, for one priority.
 //
@@ -23,6 +26,10 @@ type Pool struct {
 	listed       bool // in breaker.idle
 	failing      bool // RunTask will fail what waits
 	dialErr      string
+
+	sni                  string // the name that its connections ask for, "" for that of the config
+	names                names  // pools of the same host for connections that ask for other names
+	olderName, newerName *Pool  // in names of another
 }
 
 // Lease gives x the connection that was returned last, or queues it.
@@ -76,7 +83,11 @@ func (p *Pool) grow() {
 
 // dial opens an admitted connection.
 func (p *Pool) dial() {
-	if p.settings.h2 != nil {
+	switch {
+	case p.settings.auto:
+		p.dialOpening()
+		return
+	case p.settings.h2 != nil:
 		p.dialMux()
 		return
 	}
@@ -128,6 +139,10 @@ func (p *Pool) failPending(why ResetReason, text string) {
 // endWait takes x out of the queue.
 func (p *Pool) endWait(x *Exchange) {
 	p.pending.remove(x)
+	if c := x.meant; c != nil { // the connection is for nobody else
+		x.meant, c.meant = nil, nil
+		c.abandon()
+	}
 	p.breaker.budget.ReleasePending()
 	p.cluster.Stats.RqPendingActive.Dec()
 }
@@ -140,6 +155,19 @@ func (p *Pool) next(used bool) *Exchange {
 		x = x.next
 	}
 	return x
+}
+
+// use puts new settings into force, under which connections may go on.
+func (p *Pool) use(s *settings) {
+	p.settings = s
+	p.names.each(func(q *Pool) { q.settings = s })
+}
+
+// prepare sets what a connection that begins to open needs.
+func (p *Pool) prepare(ec *engine.Conn, createdAt int64) {
+	limit := p.settings.bufferLimit
+	ec.SetWatermarks(limit, limit/2)
+	ec.SetDeadline(createdAt + p.settings.connectTimeout)
 }
 
 // serve gives a connection that became free to the request that waits longest, or parks it.
@@ -221,6 +249,8 @@ func (p *Pool) unpark(c *conn) {
 // drain closes idle connections now and the others when their exchange ends. What waits is still served.
 func (p *Pool) drain() {
 	p.draining = true
+	p.names.each((*Pool).drain)
+	p.names = names{}
 	p.closeIdle()
 	p.settle()
 }

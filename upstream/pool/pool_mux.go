@@ -1,5 +1,7 @@
 package pool
 
+import "millrace/codec"
+
 // leaseStream gives x a stream on the connection that was used last, or queues it.
 func (p *Pool) leaseStream(x *Exchange, fresh bool) LeaseResult {
 	m := p.ready
@@ -20,7 +22,7 @@ func (p *Pool) leaseStream(x *Exchange, fresh bool) LeaseResult {
 
 // wantsMore reports whether more waits than the connections that are opening have room for.
 func (p *Pool) wantsMore() bool {
-	if p.settings.h2 == nil {
+	if p.settings.h2 == nil || p.settings.auto && p.host.Spoke() == codec.Version11 {
 		return p.connecting < p.pending.count
 	}
 	if p.streamsMax == 0 && p.conns > 0 {
@@ -29,7 +31,8 @@ func (p *Pool) wantsMore() bool {
 	return p.connecting*p.perConn() < p.pending.count
 }
 
-// perConn is how many exchanges a connection that is opening will take at once.
+// perConn is how many exchanges a connection that is opening will take at once. Of protocol "auto", before a host has spoken,
+// that is hoped for: then one connection finds it out for all that wait.
 func (p *Pool) perConn() int {
 	n := int(p.settings.h2.ConcurrentStreams)
 	if p.streamsMax > 0 {

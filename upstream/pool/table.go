@@ -4,6 +4,7 @@ import (
 	"millrace/codec"
 	"millrace/codec/h2"
 	"millrace/engine"
+	"millrace/engine/transport"
 	"millrace/upstream"
 )
 
@@ -28,12 +29,23 @@ type Table struct {
 	streamsSpare int
 
 	noProxyInfo ProxyInfo // of exchanges whose owner knows none
+	handshakes  *transport.Handshakes
 }
 
 // NewTable returns an empty table. newBalancer is called on the loop for each cluster that
 // is new or whose policy changed.
 func NewTable(l *engine.Loop, newBalancer func(*upstream.Cluster) upstream.Balancer) *Table {
 	return &Table{loop: l, newBalancer: newBalancer}
+}
+
+// SetHandshakes gives the bounds of the TLS handshakes of the process. It is called before a cluster with TLS is set;
+// without it the table has bounds of its own.
+func (t *Table) SetHandshakes(h *transport.Handshakes) { t.handshakes = h }
+
+// nextConn returns the number of a connection that begins.
+func (t *Table) nextConn() uint32 {
+	t.conns++
+	return t.conns
 }
 
 // Set adds a cluster or replaces the one with its ID. Pools of hosts that stay are kept when

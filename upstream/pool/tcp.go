@@ -2,6 +2,7 @@ package pool
 
 import (
 	"millrace/engine"
+	"millrace/engine/transport"
 	"millrace/upstream"
 )
 
@@ -50,6 +51,8 @@ type TCP struct {
 	txCounted uint64
 	id        uint32
 	state     tcpState
+
+	session *transport.Session // nil without TLS
 }
 
 // TCPResult is the immediate answer to Open.
@@ -72,13 +75,26 @@ type Source struct {
 	Mark uint32
 }
 
-// OpenTCP begins to connect t to h. handler hears how it goes; its deadline is connect_timeout until
-// Connected. from may be nil. text says why there is no socket.
-func (c *Cluster) OpenTCP(t *TCP, h *upstream.Host, prio upstream.Priority, from *Source, handler engine.Handler) (r TCPResult, text string) {
+// A TCPTarget says where and how a TCP is to be opened.
+type TCPTarget struct {
+	Host     *upstream.Host
+	Priority upstream.Priority
+	// From is where to connect from, nil for where the cluster says.
+	From *Source
+	// ServerName is what TLS asks for in place of the name of the cluster's config, "" for that one. It is looked at if
+	// Cluster.WantsServerName.
+	ServerName string
+	// Preface goes to the host first, before a TLS handshake: a PROXY header. It is only valid during the call.
+	Preface []byte
+}
+
+// OpenTCP begins to connect t to a host. handler hears how it goes; its deadline is connect_timeout until
+// Connected. text says why there is no socket.
+func (c *Cluster) OpenTCP(t *TCP, to *TCPTarget, handler engine.Handler) (r TCPResult, text string) {
 	if t.state != tcpFree {
 		panic("BUG: pool: open of a TCP that is not free")
 	}
-	b := c.shared.Budgets[prio]
+	h, b := to.Host, c.shared.Budgets[to.Priority]
 	if !b.TryConnection() {
 		c.Stats.CxOverflow.Inc()
 		return TCPOverflow, ""
@@ -89,7 +105,7 @@ func (c *Cluster) OpenTCP(t *TCP, h *upstream.Host, prio upstream.Priority, from
 		return TCPOverflow, ""
 	}
 	t.begin(c, h, b)
-	ec, err := c.loop.DialFrom(&h.Addr, c.dialOptions(from), handler)
+	ec, err := c.loop.DialFrom(&h.Addr, c.dialOptions(to.From), handler)
 	if err != nil { // no descriptor left, no such source address, or the kernel knows no way
 		t.countConnectFail()
 		t.end()
@@ -99,6 +115,16 @@ func (c *Cluster) OpenTCP(t *TCP, h *upstream.Host, prio upstream.Priority, from
 	limit := c.settings.bufferLimit
 	ec.SetWatermarks(limit, limit/2)
 	ec.SetDeadline(t.openedAt + c.settings.connectTimeout)
+	if len(to.Preface) > 0 {
+		ec.Write(to.Preface)
+	}
+	if s := c.settings.tls; s != nil {
+		name := ""
+		if s.auto {
+			name = to.ServerName
+		}
+		ec.SetTransport(s.tcp.Transport(name, t))
+	}
 	return TCPOpening, ""
 }
 
@@ -124,7 +150,7 @@ func (t *TCP) begin(c *Cluster, h *upstream.Host, b *upstream.Budget) {
 	c.table.conns++
 	t.cluster, t.host, t.budget = c, h, b
 	t.state, t.id, t.openedAt = tcpOpening, c.table.conns, c.loop.Now()
-	t.rxCounted, t.txCounted, t.ec = 0, 0, nil
+	t.rxCounted, t.txCounted, t.ec, t.session = 0, 0, nil, nil
 	if t.next = c.tcp; t.next != nil {
 		t.next.prev = t
 	}
@@ -151,6 +177,13 @@ func (t *TCP) Connected() {
 	st.RqTotal.Inc()
 	st.RqActive.Inc()
 }
+
+// OnSession implements [transport.Owner].
+func (t *TCP) OnSession(s *transport.Session) { t.session = s }
+
+// Session returns what the TLS handshake of the connection found out, nil without TLS or before it is complete. It stays
+// valid until the next Open.
+func (t *TCP) Session() *transport.Session { return t.session }
 
 // Opening reports whether t connects.
 func (t *TCP) Opening() bool { return t.state == tcpOpening }
@@ -189,20 +222,20 @@ func (t *TCP) Bytes() (rx, tx uint64) {
 	return t.rxCounted, t.txCounted
 }
 
-// ConnectTimedOut ends a connection that is not open after connect_timeout.
-func (t *TCP) ConnectTimedOut() {
+// ConnectTimedOut ends a connection that is not open after connect_timeout. It returns what there is to say about it.
+func (t *TCP) ConnectTimedOut() (text string) {
+	text = timeoutText(t.ec)
 	t.cluster.Stats.CxConnectTimeout.Inc()
 	t.countConnectFail()
 	t.ec.Close()
 	t.end()
+	return text
 }
 
 // Closed is called by the handler in OnClose. It reports whether the connection had been open, and what
-// the kernel said, or "".
+// the kernel or TLS said, or "".
 func (t *TCP) Closed(why engine.CloseReason) (wasOpen bool, text string) {
-	if e := t.ec.Errno(); e != 0 {
-		text = e.Error() // constant text
-	}
+	text = errorText(t.ec)
 	if t.state == tcpOpening {
 		if why != engine.CloseLoopEnd {
 			t.countConnectFail()
@@ -227,7 +260,11 @@ func (t *TCP) Close(ended bool) {
 	if ended {
 		by = closeRemote
 	}
-	t.ec.Close()
+	if t.ec.Transport() != nil && ended {
+		t.ec.CloseLinger(0) // with close_notify, if there was none yet
+	} else {
+		t.ec.Close()
+	}
 	t.finish(by)
 }
 

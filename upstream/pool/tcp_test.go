@@ -41,7 +41,9 @@ func (u *tcpUser) OnHostFailed() {
 func (w *world) open(c *Cluster, u *tcpUser) (r TCPResult, text string) {
 	w.t.Helper()
 	u.tcp.Owner = u
-	w.do(func() { r, text = c.OpenTCP(&u.tcp, c.Shared().Hosts()[0], upstream.Default, nil, u) })
+	w.do(func() {
+		r, text = c.OpenTCP(&u.tcp, &TCPTarget{Host: c.Shared().Hosts()[0], Priority: upstream.Default}, u)
+	})
 	return r, text
 }
 
@@ -152,7 +154,7 @@ func TestTCPCancel(t *testing.T) {
 		u := &tcpUser{}
 		u.tcp.Owner = u
 		w.do(func() {
-			c.OpenTCP(&u.tcp, c.Shared().Hosts()[0], upstream.Default, nil, u)
+			c.OpenTCP(&u.tcp, &TCPTarget{Host: c.Shared().Hosts()[0], Priority: upstream.Default}, u)
 			end(u)
 		})
 		w.settle()
@@ -228,7 +230,7 @@ func TestTCPAllocs(t *testing.T) {
 	u.tcp.Owner = u
 	host := c.Shared().Hosts()[0]
 	cycle := func() {
-		c.OpenTCP(&u.tcp, host, upstream.Default, nil, u)
+		c.OpenTCP(&u.tcp, &TCPTarget{Host: host, Priority: upstream.Default}, u)
 		u.tcp.Close(false)
 		if err := w.loop.Turn(0); err != nil {
 			t.Fatal(err)

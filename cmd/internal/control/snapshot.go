@@ -37,6 +37,8 @@ type Snapshot struct {
 type Cluster struct {
 	*upstream.Cluster
 	Hash uint64
+	// Held is what TLS keeps open, nil without it.
+	Held *Resources
 }
 
 // A Listener is one listener: its sockets, what looks at a connection first, and the filter chains.

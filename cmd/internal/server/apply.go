@@ -80,6 +80,7 @@ func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 		s.retire(diff)
 	}
 	s.eachClusters(removed, func(w *worker, c *control.ClusterChange) { w.removeCluster(c, time.Now().Add(next.DrainTime)) })
+	s.leaveClusters(diff.Clusters)
 	s.registerSets()
 	s.count(diff)
 	if len(removed) > 0 || len(s.leaving.chains)+len(s.leaving.listeners) > 0 {

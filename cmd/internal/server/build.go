@@ -49,8 +49,9 @@ func (s *Server) build(cfg *config.Config) (*building, error) {
 		b.next.DrainTime = s.opt.DrainTime
 	}
 	for i := range cfg.Clusters {
-		c, err := s.buildCluster(&cfg.Clusters[i], b.prev.Cluster(cfg.Clusters[i].Name), b.hash)
+		c, err := b.cluster(&cfg.Clusters[i], b.prev.Cluster(cfg.Clusters[i].Name))
 		if err != nil {
+			b.discard()
 			return nil, err
 		}
 		b.next.AddCluster(c)
@@ -96,9 +97,9 @@ func (s *Server) drop(r *control.Resources) {
 	}
 }
 
-// buildCluster returns the cluster of a configuration, the old one if nothing differs.
-func (s *Server) buildCluster(cfg *upstream.Config, old *control.Cluster, hash hashOf) (*control.Cluster, error) {
-	h := hash(cfg)
+// cluster returns the cluster of a configuration, the old one if nothing differs.
+func (b *building) cluster(cfg *upstream.Config, old *control.Cluster) (*control.Cluster, error) {
+	h := b.hash(cfg)
 	var prev *upstream.Cluster
 	if old != nil {
 		if old.Hash == h {
@@ -106,14 +107,18 @@ func (s *Server) buildCluster(cfg *upstream.Config, old *control.Cluster, hash h
 		}
 		prev = old.Cluster
 	}
-	c, err := upstream.New(s.clusterID(cfg.Name), cfg, prev)
+	made, err := upstream.New(b.server.clusterID(cfg.Name), cfg, prev)
 	if err != nil {
 		return nil, err
 	}
-	if c.Tables = lb.Tables(cfg); c.Tables != nil {
-		c.Rebuild()
+	if made.Tables = lb.Tables(cfg); made.Tables != nil {
+		made.Rebuild()
 	}
-	return &control.Cluster{Cluster: c, Hash: h}, nil
+	c := &control.Cluster{Cluster: made, Hash: h}
+	if err := b.secureCluster(c, old); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // clusterID returns the id of a cluster name: the same for as long as the process lives, since

@@ -303,6 +303,11 @@ func (s *Server) dropAll() {
 	held := map[*control.Resources]bool{}
 	listener := func(l *control.Listener) { held[l.FilterHeld], held[l.LogHeld] = true, true }
 	if snap := s.snapshot.Load(); snap != nil {
+		for _, c := range snap.Clusters {
+			if c.Held != nil {
+				held[c.Held] = true
+			}
+		}
 		for _, l := range snap.Listeners {
 			listener(l)
 			for _, c := range l.AllChains() {

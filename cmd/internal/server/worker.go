@@ -247,22 +247,39 @@ func (w *worker) dropSockets() {
 }
 
 func (w *worker) setCluster(c *control.ClusterChange) {
-	w.clusters.Set(c.New.Cluster)
-	set := &w.clusters.Cluster(c.New.ID).Stats
-	renamed := c.Action == control.Changed && c.Old.Config.StatName() != c.New.Config.StatName()
-	if renamed {
-		w.news = append(w.news, registration{scope: w.clusterScope(c.Old), set: set, gone: true})
+	counted, secured := c.Action == control.Changed, false
+	if counted {
+		secured = w.clusters.Cluster(c.Old.ID).TLSStats != nil
 	}
-	if renamed || c.Action == control.Added {
-		w.news = append(w.news, registration{scope: w.clusterScope(c.New), set: set})
+	w.clusters.SetHandshakes(w.server.tls.handshakes)
+	w.clusters.Set(c.New.Cluster)
+	cl := w.clusters.Cluster(c.New.ID)
+	if counted && c.Old.Config.StatName() != c.New.Config.StatName() {
+		w.countCluster(w.clusterScope(c.Old), cl, secured, true)
+		counted, secured = false, false
+	}
+	scope := w.clusterScope(c.New)
+	if !counted {
+		w.countCluster(scope, cl, false, false)
+	}
+	if cl.TLSStats != nil && !secured { // it has TLS since now
+		w.news = append(w.news, registration{scope: scope.Name("ssl"), set: cl.TLSStats})
+	}
+}
+
+// countCluster notes that the counters of a cluster come or go, those of its TLS too if it is secured.
+func (w *worker) countCluster(scope stats.Scope, c *pool.Cluster, secured, gone bool) {
+	w.news = append(w.news, registration{scope: scope, set: &c.Stats, gone: gone})
+	if secured {
+		w.news = append(w.news, registration{scope: scope.Name("ssl"), set: c.TLSStats, gone: gone})
 	}
 }
 
 // removeCluster drains a cluster. Requests that began with it find it until the given time.
 func (w *worker) removeCluster(c *control.ClusterChange, until time.Time) {
-	set := &w.clusters.Cluster(c.Old.ID).Stats
+	cl := w.clusters.Cluster(c.Old.ID)
 	w.clusters.Remove(c.Old.ID)
-	w.news = append(w.news, registration{scope: w.clusterScope(c.Old), set: set, gone: true})
+	w.countCluster(w.clusterScope(c.Old), cl, cl.TLSStats != nil, true)
 	w.leaving = append(w.leaving, leaving{c.Old.ID, until})
 }
 
