@@ -7,8 +7,8 @@ type DownstreamConfig struct {
 	// Certificates are what the chain may present. By the name a client asks for, then by its key types, one is
 	// picked. Required.
 	Certificates []CertificateConfig `json:"certificates" max:"1024" v3:"common_tls_context.tls_certificates"`
-	// ALPN are the protocols offered, best first, such as ["h2", "http/1.1"]. A client that knows none of them
-	// goes on without. Default: none.
+	// ALPN are the protocols spoken, best first, such as ["h2", "http/1.1"]. A client that offers only others is
+	// refused (RFC 7301 section 3.2), where Envoy goes on without; one that offers none goes on. Default: none.
 	ALPN []string `json:"alpn" max:"16" v3:"common_tls_context.alpn_protocols"`
 	// MinVersion is the oldest version accepted. "1.0" and "1.1" are broken: only for clients that know nothing
 	// else. Default "1.2".

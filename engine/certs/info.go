@@ -65,9 +65,9 @@ type Context struct {
 func (s *Store) List() (list []Info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
+	users := s.users()
 	for _, src := range s.sources {
-		list = append(list, s.infos(src, now)...)
+		list = append(list, users.infos(src, s.now())...)
 	}
 	slices.SortStableFunc(list, func(a, b Info) int {
 		if c := strings.Compare(b.Role, a.Role); c != 0 { // "certificate" before "ca"
@@ -82,16 +82,16 @@ func (s *Store) List() (list []Info) {
 func (s *Store) Contexts() (list []Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
+	users, now := s.users(), s.now()
 	for c := range s.contexts {
 		b := c.base()
 		one := Context{Users: slices.Clone(b.users), LastError: errorText(b.err)}
 		for _, src := range b.needs {
 			switch src.kind {
 			case kindCA:
-				one.CACert = append(one.CACert, s.infos(src, now)...)
+				one.CACert = append(one.CACert, users.infos(src, now)...)
 			case kindPair:
-				one.CertChain = append(one.CertChain, s.infos(src, now)...)
+				one.CertChain = append(one.CertChain, users.infos(src, now)...)
 			}
 		}
 		list = append(list, one)
@@ -120,43 +120,57 @@ func (src *source) certs() []*x509.Certificate {
 	return nil
 }
 
-// infos describes the certificates of a source. Precondition: mu is held.
-func (s *Store) infos(src *source, now time.Time) (list []Info) {
-	var users []string
+// users knows who uses what, looked up once for a whole list.
+type users struct {
+	names   map[*source][]string
+	staples map[*source]*source // of a pair
+}
+
+// users looks at all contexts. Precondition: mu is held.
+func (s *Store) users() *users {
+	u := &users{map[*source][]string{}, map[*source]*source{}}
 	for c := range s.contexts {
-		if b := c.base(); slices.Contains(b.needs, src) {
-			users = append(users, b.users...)
+		b := c.base()
+		for _, src := range b.needs {
+			u.names[src] = append(u.names[src], b.users...)
+		}
+		if x, ok := c.(*Server); ok {
+			for _, cs := range x.certs {
+				if cs.staple != nil {
+					u.staples[cs.pair] = cs.staple
+				}
+			}
 		}
 	}
-	slices.Sort(users)
-	users = slices.Compact(users)
+	for src, names := range u.names {
+		slices.Sort(names)
+		u.names[src] = slices.Compact(names)
+	}
+	return u
+}
+
+// infos describes the certificates of a source. Precondition: mu is held.
+func (u *users) infos(src *source, now time.Time) (list []Info) {
 	for _, c := range src.certs() {
 		in := describe(c, now)
 		in.Role, in.Path = "ca", src.paths[0]
 		if src.kind == kindPair {
-			in.Role, in.KeyPath, in.OCSP = "certificate", src.paths[1], s.stapleInfo(src)
+			in.Role, in.KeyPath = "certificate", src.paths[1]
+			in.OCSP = ocspInfo(u.staples[src])
 		}
-		in.Contexts, in.Users, in.Loaded, in.LastError = src.users, users, src.loaded, errorText(src.err)
+		in.Contexts, in.Users, in.Loaded, in.LastError = src.users, u.names[src], src.loaded, errorText(src.err)
 		list = append(list, in)
 	}
 	return list
 }
 
-// stapleInfo describes the staple of a pair, if a context has one for it. Precondition: mu is held.
-func (s *Store) stapleInfo(src *source) *OCSPInfo {
-	for c := range s.contexts {
-		x, ok := c.(*Server)
-		if !ok {
-			continue
-		}
-		for _, cs := range x.certs {
-			if cs.pair == src && cs.staple != nil {
-				st := cs.staple.value.(*staple)
-				return &OCSPInfo{st.path, st.response.ThisUpdate, st.response.NextUpdate, errorText(cs.staple.err)}
-			}
-		}
+// ocspInfo describes the staple of a pair; nil is none.
+func ocspInfo(src *source) *OCSPInfo {
+	if src == nil {
+		return nil
 	}
-	return nil
+	st := src.value.(*staple)
+	return &OCSPInfo{st.path, st.response.ThisUpdate, st.response.NextUpdate, errorText(src.err)}
 }
 
 // describe says what a certificate is.

@@ -52,6 +52,7 @@ func (s *Store) Stats() Stats {
 		}
 	}
 	slices.SortFunc(st.Expirations, func(a, b Expiration) int { return strings.Compare(a.Name, b.Name) })
+	st.Expirations = slices.CompactFunc(st.Expirations, func(a, b Expiration) bool { return a.Name == b.Name }) // with several keys
 	return st
 }
 
