@@ -82,6 +82,7 @@ const (
 	ReasonPriorityFlood     // likewise PRIORITY and PRIORITY_UPDATE
 	ReasonWindowUpdateFlood // likewise WINDOW_UPDATE
 	ReasonUnknownFlood      // likewise frames of unknown types
+	ReasonHeadSwells        // a head that names the same fields again and again
 
 	reasonCount
 )
@@ -145,6 +146,7 @@ var reasonNames = [reasonCount]string{
 	ReasonPriorityFlood:         "http2.inbound_priority_frames_flood",
 	ReasonWindowUpdateFlood:     "http2.inbound_window_update_frames_flood",
 	ReasonUnknownFlood:          "http2.inbound_unknown_frames_flood",
+	ReasonHeadSwells:            "http2.headers_swell",
 }
 
 // String returns the name of the access-log detail.

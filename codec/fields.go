@@ -22,6 +22,12 @@ type Field struct {
 // storeKeepMax bounds the storage that Reset keeps for the next head, in bytes.
 const storeKeepMax = 8 << 10
 
+// listKeepMax bounds the entries whose memory Reset keeps, listShort those of a head that is under way.
+const (
+	listKeepMax = 128
+	listShort   = 32
+)
+
 // Fields is an ordered list of fields over one buffer. Order and spelling are
 // kept as they came. The zero value is an empty list.
 //
@@ -271,12 +277,38 @@ func (f *Fields) removeNameFrom(name string, from int) {
 	}
 }
 
-// Reset empties f. It keeps the list and a storage of moderate size for reuse and
+// Reset empties f. It keeps a list and a storage of moderate size for reuse and
 // lets the buffer go.
 func (f *Fields) Reset() {
 	f.buf, f.list, f.known, f.owned = nil, f.list[:0], 0, false
 	if cap(f.store) > storeKeepMax {
 		f.store = nil
+	}
+	if cap(f.list) > listKeepMax {
+		f.list = nil
+	}
+}
+
+// take makes f what from is, and leaves f's memory with from, which has to be reset.
+func (f *Fields) take(from *Fields) {
+	own := *f
+	*f = *from
+	if n := len(from.list); n > listShort { // from keeps the room for so many
+		if cap(own.list) < n {
+			own.list = make([]Field, 0, n)
+		}
+		f.list = append(own.list[:0], from.list...)
+	} else {
+		from.list = own.list
+	}
+	from.buf, from.store = nil, own.store
+}
+
+// forget is Reset that keeps no more than a usual head needs.
+func (f *Fields) forget() {
+	f.Reset()
+	if cap(f.list) > listShort {
+		f.list = nil
 	}
 }
 

@@ -48,6 +48,22 @@ func (h *RequestHead) Reset() {
 	h.method, h.methodName, h.path, h.authority, h.scheme, h.protocol = MethodOther, Span{}, Span{}, Span{}, Span{}, Span{}
 }
 
+// Take makes h what from is, with the same buffer. Some of h's memory goes the other way; from has to be Reset before it is
+// used again. So one head can take in what comes, however much that is, and each of many keeps what it needs.
+func (h *RequestHead) Take(from *RequestHead) {
+	fields := h.Fields
+	fields.take(&from.Fields)
+	*h = *from
+	h.Fields = fields
+}
+
+// Forget lets go of the fields, the target and the buffer, when the request is under way and nobody will ask for them. What is
+// no text stays: the method, the version, the framing.
+func (h *RequestHead) Forget() {
+	h.forget()
+	h.methodName, h.path, h.authority, h.scheme, h.protocol = Span{}, Span{}, Span{}, Span{}, Span{}
+}
+
 // Method returns the method, or MethodOther.
 func (h *RequestHead) Method() Method { return h.method }
 

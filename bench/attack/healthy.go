@@ -18,7 +18,7 @@ const (
 	crowdClients  = 16
 	crowdStreams  = 100 // requests at once of each client of HTTP/2, as many as an attacker's
 	crowdRequests = 12  // of one of HTTP/1.1, together as many as there are attackers at most
-	crowdPath     = "/16384"
+	crowdPath     = slowPrefix + "/16384"
 )
 
 // healthy is how a client fared that does nothing wrong.
@@ -87,8 +87,8 @@ func beWell(ctx context.Context, addr string, v version, path string) *healthy {
 	return h
 }
 
-// crowd keeps asking for something larger, many requests at once, until ctx ends: a target is at its working size before
-// it is attacked.
+// crowd keeps asking for something larger that takes a while, many requests at once, until ctx ends: a target is at its
+// working size before it is attacked.
 func crowd(ctx context.Context, addr string, v version) {
 	var wg sync.WaitGroup
 	each := crowdRequests

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -13,10 +14,12 @@ import (
 const (
 	originBodyMax   = 64 << 20
 	originPiece     = 64 << 10
+	slowPrefix      = "/slow" // of paths that are answered late
+	slowAnswer      = 100 * time.Millisecond
 	originSendBytes = 64 << 10 // of a socket: bodies that nobody takes wait with the origin, not in the kernel
 )
 
-// An origin is behind the proxies that this command starts. It answers "/N" with N bytes.
+// An origin is behind the proxies that this command starts. It answers "/N" with N bytes, and "/slow/N" so after a while.
 type origin struct {
 	addr     string
 	requests atomic.Int64
@@ -52,7 +55,11 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		return
 	}
-	n, err := strconv.Atoi(r.URL.Path[1:])
+	path, slow := strings.CutPrefix(r.URL.Path, slowPrefix)
+	if slow && pause(r.Context(), slowAnswer) != nil {
+		return
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(path, "/"))
 	if err != nil || n < 0 || n > originBodyMax {
 		http.NotFound(w, r)
 		return

@@ -93,6 +93,9 @@ func (r *runner) watch(ctx context.Context) int64 {
 // run makes one attack.
 func (r *runner) run(ctx context.Context, at attack) (*outcome, error) {
 	o := &outcome{attack: at, tally: &tally{}, latencyMax: r.opts.latency, memoryFloor: r.opts.memoryFloor}
+	if at.memoryFloor > 0 {
+		o.memoryFloor = min(o.memoryFloor, at.memoryFloor)
+	}
 	var before proc.Reading
 	var err error
 	if r.target.pid != 0 {

@@ -22,6 +22,8 @@ type attack struct {
 	// strike is one connection. It returns when the connection or the time ends; another one follows.
 	strike  func(a *attacker) error
 	control dialControl // of the sockets, or nil
+	// memoryFloor is by how many bytes memory may move beside its 5 %, if not by what -memory-floor says.
+	memoryFloor int64
 	// cases are run one after the other, each on its own connection, instead of strike.
 	cases func(corpus string) ([]func(a *attacker) error, error)
 }
@@ -43,7 +45,7 @@ func suite() []attack {
 		{name: "hpack-bomb", about: "a stored field of 4,000 bytes, named thousands of times by one byte each (CVE-2016-6581)", version: http2, conns: some, strike: hpackBomb},
 		{name: "cookie-crumbs", about: "thousands of cookie crumbs of one byte on the wire", version: http2, conns: some, strike: cookieCrumbs},
 		{name: "empty-names", about: "fields with empty names and values (CVE-2019-9516)", version: http2, conns: some, strike: emptyNames},
-		{name: "http2-bomb", about: "heads that swell, on streams whose window of zero keeps them and their bodies", version: http2, conns: some, strike: zeroWindow},
+		{name: "http2-bomb", about: "heads that swell, on streams whose window of zero keeps them and their bodies", version: http2, conns: some, strike: zeroWindow, memoryFloor: 2 << 20},
 		{name: "window-drip", about: "large bodies through a window of a byte at a time (CVE-2019-9511)", version: http2, conns: some, strike: windowDrip},
 		{name: "ping-flood", about: "pings, and their answers are not read (CVE-2019-9512)", version: http2, conns: some, strike: deaf(pings)},
 		{name: "settings-flood", about: "settings, and their acknowledgements are not read (CVE-2019-9515)", version: http2, conns: some, strike: deaf(settingsFrames)},

@@ -84,6 +84,7 @@ var (
 	errHeadTooLarge  = streamError(EnhanceYourCalm, codec.ReasonHeadTooLarge)
 	errTooManyFields = streamError(EnhanceYourCalm, codec.ReasonTooManyFields)
 	errTargetTooLong = streamError(EnhanceYourCalm, codec.ReasonTargetTooLong)
+	errHeadSwells    = streamError(EnhanceYourCalm, codec.ReasonHeadSwells)
 )
 
 func connError(code int, why codec.Reason) codec.Error {

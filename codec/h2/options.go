@@ -26,6 +26,11 @@ type Options struct {
 	// ConnectProtocol offers extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL). Servers only.
 	ConnectProtocol bool
 
+	// SwellBytes is how much longer than TableBytes and twice its length on the wire a header block may be when it is
+	// decoded, names and values. Huffman and static entries make up for the factor and some kilobytes, entries of the
+	// table for its size if each is named once; beyond lies only what names the same entry again and again. 0 is no
+	// limit. Default 4 KiB.
+	SwellBytes int
 	// Continuations is how many CONTINUATION frames a header block may have. Default 10.
 	Continuations int
 	// Resets is how many streams may be reset at once, by the peer or because of what it did, and ResetsPerSecond how
@@ -50,6 +55,7 @@ func DefaultOptions(l *codec.Limits) Options {
 		FrameBytes:             frameBytesMin,
 		TableBytes:             hpack.TableSizeDefault,
 		EncoderTableBytes:      hpack.TableSizeDefault,
+		SwellBytes:             swellBytesDefault,
 		Continuations:          10,
 		Resets:                 100,
 		ResetsPerSecond:        10,
@@ -59,6 +65,9 @@ func DefaultOptions(l *codec.Limits) Options {
 		EmptyFrames:            10,
 	}
 }
+
+// swellBytesDefault is more than what a hundred static entries bring.
+const swellBytesDefault = 4 << 10
 
 // second in nanoseconds, the unit of SetNow.
 const second = int64(1e9)

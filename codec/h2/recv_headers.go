@@ -2,6 +2,7 @@ package h2
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"millrace/codec"
 	"millrace/codec/hpack"
@@ -80,6 +81,7 @@ type section struct {
 	dst    []byte        // decoded bytes
 	limits *codec.Limits
 	bytes  int // name, value and 32 of each field, as RFC 9113 section 10.5.1 counts
+	swell  int // how many bytes names and values may have; 0 is no limit
 	count  int
 	err    *codec.Error // the first thing wrong with the stream
 
@@ -95,9 +97,13 @@ type section struct {
 	protocol  codec.Span
 	status    int
 	length    int64 // of Content-Length; -1 for none
-	cookies   int
-	cookieSum int
 	priority  codec.Span
+
+	cookies     int
+	cookieSum   int
+	cookieFirst int  // where the first begins
+	cookieEnd   int  // where the last ends
+	cookieApart bool // other fields lie between them
 }
 
 type pseudoSet uint8
@@ -119,6 +125,9 @@ const bombFactor = 4
 func (c *conn) decode(block []byte, x *section) *codec.Error {
 	x.limits, x.length = c.opt.Limits, -1
 	x.dst = c.scratch.head[:0]
+	if c.opt.SwellBytes > 0 {
+		x.swell = 2*len(block) + int(c.opt.TableBytes) + c.opt.SwellBytes
+	}
 	c.dec.Begin()
 	for len(block) > 0 {
 		dst, n, f, err := c.dec.Next(x.dst, block, bombFactor*x.limits.HeadBytes)
@@ -139,7 +148,8 @@ func (c *conn) decode(block []byte, x *section) *codec.Error {
 		x.count++
 		x.check()
 		if x.err != nil || x.fields == nil {
-			continue // overwritten by the next
+			x.dst = dst[:len(x.dst)] // overwritten by the next, in memory that need not grow again
+			continue
 		}
 		x.dst = dst
 		if x.err = x.add(f); x.err != nil {
@@ -149,10 +159,15 @@ func (c *conn) decode(block []byte, x *section) *codec.Error {
 	if c.dec.End() != hpack.ErrNone {
 		return &errCompression
 	}
-	if cap(x.dst) <= headKeepMax {
-		c.scratch.head = x.dst[:0]
-	}
+	c.scratch.keep(x.dst)
 	return nil
+}
+
+// keep makes b, which may have grown, the memory for the next head.
+func (s *Scratch) keep(b []byte) {
+	if cap(b) <= headKeepMax {
+		s.head = b[:0]
+	}
 }
 
 // fieldOverhead is what a field counts beside its bytes.
@@ -170,6 +185,8 @@ func (x *section) check() {
 		x.err = &errHeadTooLarge
 	case x.count > count+pseudoMax:
 		x.err = &errTooManyFields
+	case x.swell > 0 && x.bytes-x.count*fieldOverhead > x.swell:
+		x.err = &errHeadSwells
 	}
 }
 
@@ -207,6 +224,12 @@ func (x *section) add(f hpack.Field) *codec.Error {
 			return err
 		}
 	case codec.FieldCookie:
+		if x.cookies == 0 {
+			x.cookieFirst = f.Off
+		} else if f.Off != x.cookieEnd {
+			x.cookieApart = true
+		}
+		x.cookieEnd = f.End
 		x.cookies++
 		x.cookieSum += len(value)
 	case codec.FieldOther:
@@ -281,22 +304,31 @@ func (x *section) joinCookies() {
 	}
 	f := x.fields
 	f.SetBuffer(x.dst)
-	from, first, never := len(x.dst), true, false
+	name, first, never := x.cookieFirst, true, false
+	at := name + len("cookie") // the value of the first, where the others follow it: each brings its name, which is longer than "; "
+	if x.cookieApart {         // what lies between them stays where it is
+		name = len(x.dst)
+		x.dst = append(x.dst, "cookie"...)
+		at = len(x.dst)
+		x.dst = slices.Grow(x.dst, x.cookieSum+2*x.cookies)[:at+x.cookieSum+2*(x.cookies-1)]
+	}
+	to := at
 	for i := range f.Len() {
 		id, _, value := f.At(i)
 		if id != codec.FieldCookie {
 			continue
 		}
 		if !first {
-			x.dst = append(x.dst, "; "...)
+			to += copy(x.dst[to:], "; ")
 		}
+		to += copy(x.dst[to:], value)
 		first, never = false, never || f.IsNever(i)
-		x.dst = append(x.dst, value...)
+	}
+	if x.cookieApart || x.cookieEnd == len(x.dst) {
+		x.dst = x.dst[:to]
 	}
 	f.Remove(codec.FieldCookie)
-	at := len(x.dst)
-	x.dst = append(x.dst, "cookie"...)
-	f.AppendSpan(codec.FieldCookie, span(at, at+len("cookie")), span(from, at))
+	f.AppendSpan(codec.FieldCookie, span(name, at), span(at, to))
 	if never {
 		f.MarkNever()
 	}

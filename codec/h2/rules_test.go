@@ -1,7 +1,9 @@
 package h2
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -310,4 +312,57 @@ func TestRFC9218_2_1_NoPriorities(t *testing.T) {
 	p.want("", "SETTINGS flags 1, 0 bytes\n")
 	p.frame(frameSettings, 0, 0, append([]byte{0, settingNoPriorities}, u32(2)...))
 	p.want("conn PROTOCOL_ERROR\n", "GOAWAY 0 PROTOCOL_ERROR\n")
+}
+
+// TestRFC9113_8_2_3_CookieCrumbs: "If there are multiple Cookie header fields after decompression, these MUST be
+// concatenated into a single octet string using the two-octet delimiter of 0x3b, 0x20 (the ASCII string "; ")".
+func TestRFC9113_8_2_3_CookieCrumbs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, want string
+		fields     []string
+	}{
+		{"one", " cookie=a=1", []string{"cookie: a=1"}},
+		{"together", " x=y cookie=a=1; b=22; c=333", []string{"cookie: a=1", "cookie: b=22", "cookie: c=333", "x: y"}},
+		{"at the end", " x=y cookie=a=1; b=22", []string{"x: y", "cookie: a=1", "cookie: b=22"}},
+		{"apart", " x=y z=w cookie=a=1; b=22; c=333", []string{"cookie: a=1", "x: y", "cookie: b=22", "cookie: c=333", "z: w"}},
+		{"empty", " cookie=; a=1; ; b=2; ", []string{"cookie: ", "cookie: a=1", "cookie: ", "cookie: b=2", "cookie: "}},
+	} {
+		p := newServerPeer(t, testOptions())
+		for _, id := range []uint32{1, 3} { // the second from the tables
+			p.headers(wholeHead, id, append(slices.Clone(get), tt.fields...)...)
+			if got, want := p.log.String(), fmt.Sprintf("%d head GET example.com/%s end\n", id, tt.want); got != want {
+				t.Errorf("%s: %q, want %q", tt.name, got, want)
+			}
+			p.log.Reset()
+		}
+	}
+}
+
+// TestHeadSwells: a head that names the same entry of the table again and again takes hundreds of times its bytes on the
+// wire. It costs the stream, and the connection with the next ones; one that names each entry once is never so large.
+func TestHeadSwells(t *testing.T) {
+	t.Parallel()
+	value := strings.Repeat("v", 500)
+	times := func(n int) []string {
+		return append(slices.Clone(get), slices.Repeat([]string{"x: " + value}, n)...)
+	}
+	p := newServerPeer(t, testOptions())
+	p.headers(wholeHead, 1, times(1)...)
+	p.headers(wholeHead, 3, times(14)...) // 7 KB
+	p.log.Reset()
+	p.headers(wholeHead, 5, times(20)...)                                                        // 10 KB
+	p.want("stream ENHANCE_YOUR_CALM\n", "type 1 flags 5 stream 5 0803343331\nRST 5 NO_ERROR\n") // 431
+	p.headers(wholeHead, 7, get...)
+	p.want("7 head GET example.com/ end\n", "")
+
+	p = newServerPeer(t, testOptions())
+	once := slices.Clone(get)
+	for i := range 24 { // 19 KB, of 12 on the wire
+		once = append(once, fmt.Sprintf("x-%d: %s", i, strings.Repeat("0", 800)))
+	}
+	p.headers(wholeHead, 1, once...)
+	if got := p.log.String(); !strings.HasPrefix(got, "1 head") {
+		t.Errorf("a head of %d fields that are spelled out: %.100q", len(once), got)
+	}
 }

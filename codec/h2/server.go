@@ -106,6 +106,7 @@ func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.E
 	}
 	if x.err == nil {
 		x.err = x.finishRequest(ev.Request, c.blockEnds, c.opt)
+		c.scratch.keep(x.dst)
 	}
 	if x.err != nil {
 		ev.Request.Reset()
@@ -140,7 +141,7 @@ func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.E
 // Too Large) status code"
 // RFC 9113 section 10.5.1
 func (c *conn) refuse(id uint32, err *codec.Error, ev *codec.Event) *codec.Error {
-	if err != &errHeadTooLarge && err != &errTooManyFields && err != &errTargetTooLong {
+	if err != &errHeadTooLarge && err != &errTooManyFields && err != &errTargetTooLong && err != &errHeadSwells {
 		return c.resetStream(id, err, ev)
 	}
 	status := "431"

@@ -36,6 +36,14 @@ type HTTP2Config struct {
 	// (ENHANCE_YOUR_CALM). While the connections of a loop hold more than a quarter of its blocks, it is at most
 	// 256 KiB; from a sixteenth on, a stream whose client takes nothing is reset after 10 seconds.
 	MaxHeldBytes int `json:"max_held_bytes" default:"16MiB" min:"64KiB" max:"1GiB" unit:"bytes"`
+	// MaxSwollenHeadBytes is how much memory the heads of a connection's requests under way may use beyond 4 KiB each.
+	// Beyond, a new request is refused (REFUSED_STREAM); one alone always has its place. While the swollen heads of a
+	// loop use more than one in 256 of its blocks, it is at most 64 KiB.
+	MaxSwollenHeadBytes int `json:"max_swollen_head_bytes" default:"1MiB" min:"0" max:"1GiB" unit:"bytes"`
+	// MaxHeaderSwellBytes is how much longer than hpack_table_size and twice its length on the wire a header block may
+	// be when it is decoded. Only a head that names the same entry of the table again and again is: it is answered
+	// with 431.
+	MaxHeaderSwellBytes int `json:"max_header_swell_bytes" default:"4KiB" min:"1KiB" max:"1GiB" unit:"bytes"`
 	// MaxContinuationFrames is how many CONTINUATION frames a header block may have. Beyond, the connection ends.
 	MaxContinuationFrames int `json:"max_continuation_frames" default:"10" min:"0" max:"1000"`
 	// MaxResetsBurst is how many streams may be reset at once, by the peer or because of what it did, and
@@ -71,7 +79,7 @@ func DefaultHTTP2Config() HTTP2Config {
 	return HTTP2Config{
 		MaxConcurrentStreams: 100, InitialStreamWindowSize: 256 << 10, InitialConnectionWindowSize: 1 << 20,
 		HpackTableSize: 4096, SettingsTimeout: 10 * time.Second, MaxOutboundControlFrames: 1000,
-		MaxHeldBytes: 16 << 20, MaxContinuationFrames: 10, MaxResetsBurst: 100, MaxResetsPerSecond: 10,
+		MaxHeldBytes: 16 << 20, MaxSwollenHeadBytes: 1 << 20, MaxHeaderSwellBytes: 4 << 10, MaxContinuationFrames: 10, MaxResetsBurst: 100, MaxResetsPerSecond: 10,
 		MaxControlFramesBurst: 1000, MaxControlFramesPerSecond: 100, MaxControlFramesPerData: 20,
 		MaxConsecutiveInboundFramesWithEmptyPayload: 10,
 	}
@@ -84,6 +92,7 @@ func (c *HTTP2Config) options(l *codec.Limits) h2.Options {
 	o.StreamWindow, o.ConnWindow = c.InitialStreamWindowSize, c.InitialConnectionWindowSize
 	o.TableBytes, o.EncoderTableBytes = c.HpackTableSize, c.HpackTableSize
 	o.ConnectProtocol = c.AllowConnect
+	o.SwellBytes = c.MaxHeaderSwellBytes
 	o.Continuations = c.MaxContinuationFrames
 	o.Resets, o.ResetsPerSecond = c.MaxResetsBurst, c.MaxResetsPerSecond
 	o.ControlFrames, o.ControlFramesPerSecond = c.MaxControlFramesBurst, c.MaxControlFramesPerSecond

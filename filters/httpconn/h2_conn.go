@@ -27,6 +27,7 @@ type conn2 struct {
 	last       *stream
 	prev, next *conn2 // in Manager.conns2
 	held       int    // bytes of heads, and of responses that wait
+	swollen    int    // bytes of heads beyond headBlockBytes each
 	controls   int    // frames of the protocol sent while the peer takes nothing
 	batch      bool   // io gathers what is written until the end of the turn
 	busy       bool   // inside a call of the engine: what is due at its end need not be done now
@@ -42,6 +43,7 @@ type flow2 struct {
 	slot      uint32
 	fresh     int  // index plus 1 in conn2.fresh
 	headBlock int  // bytes of the block of its head
+	swollen   int  // what of them counts as such, see swell
 	ended     bool // the peer has ended its direction, or given the stream up
 	bodyless  bool // the response has no body
 	waits     bool // it is in the list of those whose response waits
@@ -105,10 +107,7 @@ func (c *conn2) feed(b []byte) (n int) {
 	ev := &m.ev
 	c.codec.SetNow(m.loop.Now())
 	for !c.closed {
-		if m.lent == nil {
-			m.lent = m.take()
-		}
-		ev.Request, ev.Trailers = &m.lent.Request, &m.trailers
+		ev.Request, ev.Trailers = &m.head, &m.trailers
 		k, err := c.codec.Feed(b[n:], ev)
 		n += k
 		switch {
@@ -167,20 +166,31 @@ func (c *conn2) stream(ev *codec.Event) *stream {
 // open takes the head of a request. It begins when the whole read was fed: the reset may be in it as well.
 func (c *conn2) open(ev *codec.Event) {
 	m := c.m
-	s := m.lent
-	buf, ok := m.own(&s.requestBlock, s.Request.HeadBytes())
-	if !ok || !c.mayHold(len(buf)) {
-		m.stats2.StreamRefused.Inc()
-		m.stats2.TxReset.Inc()
-		m.release(&s.requestBlock)
-		if err := c.codec.Refuse(ev.Stream); err != nil {
-			c.fail(err)
-		}
+	size := m.head.HeadBytes()
+	if !c.maySwell(swell(size)) {
+		c.refuse(ev)
 		return
 	}
-	m.lent = nil
+	s := m.take()
+	buf, ok := m.own(&s.requestBlock, size)
+	if !ok || !c.mayHold(len(buf)) {
+		m.release(&s.requestBlock)
+		m.putBack(s)
+		c.refuse(ev)
+		return
+	}
+	s.Request.Take(&m.head)
 	s.Request.Own(buf)
 	c.enlist(s, ev.Stream, ev.Slot, ev.End)
+}
+
+// refuse gives a request back that has not begun: its client may try it again.
+func (c *conn2) refuse(ev *codec.Event) {
+	c.m.stats2.StreamRefused.Inc()
+	c.m.stats2.TxReset.Inc()
+	if err := c.codec.Refuse(ev.Stream); err != nil {
+		c.fail(err)
+	}
 }
 
 // enlist makes s the stream of a request whose head has come.
@@ -193,8 +203,9 @@ func (c *conn2) enlist(s *stream, id codec.StreamID, slot uint32, end bool) {
 	}
 	c.streams[slot] = s
 	c.active++
-	s.headBlock = len(s.requestBlock.Bytes())
+	s.headBlock, s.swollen = len(s.requestBlock.Bytes()), swell(s.Request.HeadBytes())
 	c.holds(s.headBlock)
+	c.swells(s.swollen)
 	c.m.stats2.StreamsActive.Inc()
 	c.fresh = append(c.fresh, s)
 	s.fresh = len(c.fresh)
@@ -407,7 +418,7 @@ func (c *conn2) release(s *stream) {
 		c.fresh[s.fresh-1] = nil
 	}
 	c.dropOutput(s)
-	c.holds(-s.headBlock)
+	c.freeHead(s)
 	unread := c.dropInput(s)
 	s.timer.Stop()
 	early := !s.ended

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"millrace/codec"
 	"millrace/codec/h2"
 	"millrace/filters"
 	"millrace/filters/accesslog"
@@ -158,12 +159,13 @@ func TestHTTP2ZeroWindow(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
 		c.StreamIdleTimeout = 10 * time.Second
 		c.HTTP2ProtocolOptions = DefaultHTTP2Config()
-		c.HTTP2ProtocolOptions.MaxHeldBytes = 3*headBlockBytes + 2500
-	}, replies{strings.Repeat("x", 1000)})
+		// Who waits has given its head back: of the second 4 KiB and twice 5,000 bytes count, of the third three times.
+		c.HTTP2ProtocolOptions.MaxHeldBytes = headBlockBytes + 14_500
+	}, replies{strings.Repeat("x", 5000)})
 	p := w.dial2(4, 0)
 	p.write(get2(1, "/") + get2(3, "/") + get2(5, "/"))
 	p.want("HEADERS 1 200", "HEADERS 3 200", "HEADERS 5 200", "RST 5 ENHANCE_YOUR_CALM")
-	if n := w.m.stats2.PendingOverflow.Load(); n != 1 || w.m.stats2.PendingSend.Load() != 2000 {
+	if n := w.m.stats2.PendingOverflow.Load(); n != 1 || w.m.stats2.PendingSend.Load() != 10_000 {
 		t.Errorf("overflow %d times, %d bytes wait", n, w.m.stats2.PendingSend.Load())
 	}
 	w.tl.Advance(6 * time.Second)
@@ -171,8 +173,8 @@ func TestHTTP2ZeroWindow(t *testing.T) {
 	p.want("DATA 1 1")
 	w.tl.Advance(6 * time.Second)
 	p.want("RST 3 INTERNAL_ERROR")
-	p.write(frame2(frameWindow, 0, 1, num(2000)))
-	p.want("DATA 1 999 end")
+	p.write(frame2(frameWindow, 0, 1, num(6000)))
+	p.want("DATA 1 4999 end")
 	if n := w.m.stats2.TxFlushTimeout.Load(); n != 1 {
 		t.Errorf("tx_flush_timeout %d", n)
 	}
@@ -205,46 +207,131 @@ func TestHTTP2Hurry(t *testing.T) {
 	}
 }
 
-// TestHTTP2HeldBytes: heads that a connection makes the proxy hold are bounded, for each connection and more tightly while all of them hold much;
-// who asks for more again and again loses the connection.
-func TestHTTP2HeldBytes(t *testing.T) {
+// bombs2 returns requests of which each has a head of about 48 KiB: one large entry of the table, named again and again.
+func bombs2(count int) string {
+	entry := "\x40\x01x\x7f" + "\xa1\x1e" + strings.Repeat("y", 4000)
+	var b strings.Builder
+	for i := range count {
+		block := block2(head2("GET", "/")...)
+		if i == 0 {
+			block += entry
+		}
+		b.WriteString(frame2(frameHeaders, flagHeadEnd, uint32(1+2*i), block+strings.Repeat("\xbe", 12)))
+	}
+	return b.String()
+}
+
+// TestHTTP2HeadSwells: a head that names the same entry of the table again and again costs the stream, and does not begin.
+func TestHTTP2HeadSwells(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, &collects{})
+	p := w.dial2()
+	p.write(bombs2(2))
+	p.want("HEADERS 1 431 end", "RST 1 NO_ERROR", "HEADERS 3 431 end", "RST 3 NO_ERROR")
+	st := w.m.stats2
+	if st.HeaderOverflow.Load() != 2 || st.Broken.Load(codec.ReasonHeadSwells) != 2 || st.Held.Load() != 0 {
+		t.Errorf("overflow %d, of it swollen %d; %d bytes held", st.HeaderOverflow.Load(), st.Broken.Load(codec.ReasonHeadSwells), st.Held.Load())
+	}
+}
+
+// TestHTTP2SwollenHeads: what heads take beyond the usual is bounded, for each connection and more tightly while all of them
+// take much; who asks for more again and again loses the connection.
+func TestHTTP2SwollenHeads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) {
 		c.HTTP2ProtocolOptions = DefaultHTTP2Config()
 		c.HTTP2ProtocolOptions.MaxConcurrentStreams = 1000
+		c.HTTP2ProtocolOptions.MaxHeaderSwellBytes = 1 << 20
+		c.HTTP2ProtocolOptions.MaxSwollenHeadBytes = 100 << 10 // more than a 256th of the blocks
 	}, &collects{})
-	// One large entry of the table, and requests that refer to it again and again.
-	entry := "\x40\x01x\x7f" + "\xa1\x1e" + strings.Repeat("y", 4000)
-	bomb := func(id uint32, first bool) string {
-		b := block2(head2("GET", "/")...)
-		if first {
-			b += entry
-		}
-		return frame2(frameHeaders, flagHeadEnd, id, b+strings.Repeat("\xbe", 12))
+	st, alone := w.m.stats2, w.dial2()
+	alone.write(bombs2(3)) // 48 KiB more than usual each
+	alone.want("RST 5 REFUSED_STREAM")
+	if n := st.Swollen.Load(); n < 80<<10 || n > 100<<10 {
+		t.Errorf("two heads take %d bytes more", n)
 	}
-	budget := w.tl.Arena().Budget() / heldShare
-	for range 3 {
+	_ = alone.Close()
+	w.tl.Until(func() bool { return w.m.Conns() == 0 })
+
+	budget := w.tl.Arena().Budget() / swollenShare
+	var others []*peer2
+	for i := range 4 {
 		p := w.dial2()
-		var b strings.Builder
-		for i := range 300 {
-			b.WriteString(bomb(uint32(1+2*i), i == 0))
-		}
-		_, _ = p.Write([]byte(b.String()))
-		w.tl.Until(func() bool { return w.m.Conns() == 0 || w.m.stats2.StreamRefused.Load() > 0 })
-		if n := w.m.stats2.Held.Load(); n > budget+heldTight {
-			t.Fatalf("%d bytes are held, budget %d", n, budget)
-		}
+		others = append(others, p)
+		_, _ = p.Write([]byte(bombs2(300)))
 		frames := p.wantClosed()
 		if last := frames[len(frames)-1]; !strings.HasSuffix(last, "ENHANCE_YOUR_CALM") {
-			t.Errorf("the connection ends with %q", last)
+			t.Errorf("connection %d ends with %q", i, last)
 		}
 	}
-	if n := w.m.stats2.StreamRefused.Load(); n < 300 {
+	for range 4 {
+		p := w.dial2()
+		others = append(others, p)
+		p.write(bombs2(20))
+		p.write(frame2(framePing, 0, 0, "pingpong"))
+		for text := ""; text != "PING ack"; text, _ = p.next() {
+		}
+	}
+	if n := st.Swollen.Load(); n > budget+4*swollenTight {
+		t.Errorf("%d bytes of swollen heads, budget %d", n, budget)
+	}
+	if n := st.StreamRefused.Load(); n < 300 {
 		t.Errorf("%d streams refused", n)
 	}
+	for _, p := range others {
+		_ = p.Close()
+	}
+	w.tl.Until(func() bool { return w.m.Conns() == 0 })
 	w.wantNothing()
-	if n := w.m.stats2.Held.Load(); n != 0 {
-		t.Errorf("%d bytes are held", n)
+	if st.Held.Load() != 0 || st.Swollen.Load() != 0 {
+		t.Errorf("%d bytes are held, %d of swollen heads", st.Held.Load(), st.Swollen.Load())
+	}
+}
+
+// TestHTTP2HeldBytes: all that a connection makes the proxy hold is bounded.
+func TestHTTP2HeldBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) {
+		c.HTTP2ProtocolOptions = DefaultHTTP2Config()
+		c.HTTP2ProtocolOptions.MaxHeldBytes = 3 * headBlockBytes
+	}, &collects{})
+	p := w.dial2()
+	p.write(get2(1, "/") + get2(3, "/") + get2(5, "/") + get2(7, "/"))
+	p.want("RST 7 REFUSED_STREAM")
+	if n := w.m.stats2.Held.Load(); n != 3*headBlockBytes || w.m.stats2.StreamRefused.Load() != 1 {
+		t.Errorf("%d bytes held, %d streams refused", n, w.m.stats2.StreamRefused.Load())
+	}
+}
+
+// TestHTTP2ForgetHeads: heads are given back when the response waits for its client, unless somebody may ask for them.
+func TestHTTP2ForgetHeads(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		other any
+		held  int64
+	}{
+		{"nobody looks", nil, 5000},
+		{"a filter hears of bodies", &collects{}, 5000 + headBlockBytes},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			all := []any{replies{strings.Repeat("x", 5000)}}
+			if tt.other != nil {
+				all = append(all, tt.other)
+			}
+			w := newWorld(t, nil, all...)
+			p := w.dial2(4, 0)
+			p.write(get2(1, "/", "x: y"))
+			p.want("HEADERS 1 200")
+			if n := w.m.stats2.Held.Load(); n != tt.held {
+				t.Errorf("%d bytes held; want %d", n, tt.held)
+			}
+			p.write(frame2(frameWindow, 0, 1, num(6000)))
+			p.want("DATA 1 5000 end")
+			p.write(get2(3, "/", "x: y")) // the stream is used again
+			p.want("HEADERS 3 200")
+		})
 	}
 }
 

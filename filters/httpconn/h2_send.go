@@ -1,10 +1,6 @@
 package httpconn
 
-import (
-	"time"
-
-	"millrace/codec"
-)
+import "millrace/codec"
 
 // Responses leave in the order in which they come, as long as the peer takes them. What its windows or the write queue do
 // not let through waits with its stream, and the response is paused. When there is room again, who waits is served by
@@ -230,48 +226,13 @@ func (c *conn2) keep(s *stream, b []byte, end bool) {
 	}
 	c.holds(len(b))
 	m.stats2.PendingSend.Add(int64(len(b)))
+	c.forgetHeads(s)
 	s.outEnd = end
 	if !s.noWindow {
 		c.stalled = true
 	}
 	c.enqueue(s)
 	c.hurry(s)
-}
-
-const (
-	// heldShare is the part of a loop's blocks, one in so many, that connections of HTTP/2 may hold before each has to
-	// be content with heldTight. Who holds on to memory is not to take it from others.
-	heldShare = 4
-	heldTight = 256 << 10
-	// hurryShare is the part from which on a response that waits may stand still for hurryMax only.
-	hurryShare = 16
-	hurryMax   = 10 * time.Second
-)
-
-// hurries reports whether so much is held that nobody may stand still for long.
-func (m *Manager) hurries() bool { return m.stats2.Held.Load() > m.loop.Arena().Budget()/hurryShare }
-
-// hurry brings the deadline of a response that waits forward if memory is short.
-func (c *conn2) hurry(s *stream) {
-	if at := s.active + int64(hurryMax); c.m.hurries() && (s.timer.At() == 0 || at < s.timer.At()) {
-		c.m.loop.Wheel().Set(&s.timer, at)
-	}
-}
-
-// mayHold reports whether the connection may hold n bytes more.
-func (c *conn2) mayHold(n int) bool {
-	m := c.m
-	held := c.held + n
-	if held <= min(heldTight, m.cfg2.MaxHeldBytes) {
-		return true
-	}
-	return held <= m.cfg2.MaxHeldBytes && m.stats2.Held.Load()+int64(n) <= m.loop.Arena().Budget()/heldShare
-}
-
-// holds counts n bytes more, or less, that the connection holds.
-func (c *conn2) holds(n int) {
-	c.held += n
-	c.m.stats2.Held.Add(int64(n))
 }
 
 // dropOutput forgets what waits of a response.

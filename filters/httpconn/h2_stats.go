@@ -10,12 +10,13 @@ type http2Stats struct {
 	StreamsActive   stats.Gauge              `stat:"streams_active" help:"streams now open"`
 	PendingSend     stats.Gauge              `stat:"pending_send_bytes" help:"bytes of responses that wait for a window"`
 	Held            stats.Gauge              `stat:"held_bytes" help:"bytes of heads of requests and of responses that wait for a window"`
+	Swollen         stats.Gauge              `stat:"swollen_head_bytes" help:"bytes of heads of requests beyond 4 KiB each"`
 	RxReset         stats.Counter            `stat:"rx_reset" help:"streams reset by the peer"`
 	TxReset         stats.Counter            `stat:"tx_reset" help:"streams reset by the proxy"`
 	RxMessaging     stats.Counter            `stat:"rx_messaging_error" help:"streams reset because of what the peer sent"`
 	Broken          stats.Enum[codec.Reason] `stat:"stream_error." help:"streams reset because of this rule"`
 	HeaderOverflow  stats.Counter            `stat:"header_overflow" help:"requests answered with 431 or 414, or connections ended, for their header block"`
-	StreamRefused   stats.Counter            `stat:"stream_refused_errors" help:"streams refused: max_concurrent_streams, max_held_bytes, or no memory"`
+	StreamRefused   stats.Counter            `stat:"stream_refused_errors" help:"streams refused: max_concurrent_streams, max_swollen_head_bytes, max_held_bytes, or no memory"`
 	Trailers        stats.Counter            `stat:"trailers" help:"requests with trailers"`
 	GoAwaySent      stats.Counter            `stat:"goaway_sent" help:"GOAWAY frames sent"`
 	KeepaliveMissed stats.Counter            `stat:"keepalive_timeout" help:"connections ended because a PING was not answered"`
@@ -57,7 +58,7 @@ func (st *http2Stats) countStream(why codec.Reason) {
 	switch why {
 	case codec.ReasonTooManyStreams:
 		st.StreamRefused.Inc()
-	case codec.ReasonHeadTooLarge, codec.ReasonTooManyFields, codec.ReasonTargetTooLong:
+	case codec.ReasonHeadTooLarge, codec.ReasonTooManyFields, codec.ReasonTargetTooLong, codec.ReasonHeadSwells:
 		st.HeaderOverflow.Inc()
 	default:
 		st.RxMessaging.Inc()

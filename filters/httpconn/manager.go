@@ -90,8 +90,8 @@ type Manager struct {
 	freeConnsLen int
 
 	scratch2 h2.Scratch
-	lent     *stream   // for the next head of HTTP/2
-	early    []*stream // of the OnData that goes on: those with a piece of a body that lies in its bytes
+	head     codec.RequestHead // the next of HTTP/2
+	early    []*stream         // of the OnData that goes on: those with a piece of a body that lies in its bytes
 
 	ev       codec.Event
 	input    route.Input
@@ -230,9 +230,6 @@ func (m *Manager) Close() {
 
 // Release implements filters.NetworkTerminal: it gives back the memory kept for reuse.
 func (m *Manager) Release() {
-	if m.lent != nil {
-		m.lent.nextFree, m.free, m.lent = m.free, m.lent, nil
-	}
 	for s := m.free; s != nil; s = s.nextFree {
 		m.loop.Wheel().Unlink(&s.timer)
 		m.release(&s.requestBlock)
@@ -289,6 +286,11 @@ func (m *Manager) end(s *stream) {
 		m.release(&s.requestBlock)
 		m.release(&s.responseBlock)
 	}
+	m.putBack(s)
+}
+
+// putBack keeps a stream for reuse, if not too many are kept.
+func (m *Manager) putBack(s *stream) {
 	if m.freeLen >= freeStreamsMax {
 		m.loop.Wheel().Unlink(&s.timer)
 		return

@@ -50,7 +50,7 @@ func (m *mux) broke(err *codec.Error) bool {
 	st := &m.pool.cluster.Stats
 	st.Broken.Inc(err.Reason)
 	switch err.Reason {
-	case codec.ReasonHeadTooLarge, codec.ReasonTooManyFields:
+	case codec.ReasonHeadTooLarge, codec.ReasonTooManyFields, codec.ReasonHeadSwells:
 		st.H2HeaderOverflow.Inc()
 	case codec.ReasonEmptyFrames:
 		st.H2EmptyFlood.Inc()
