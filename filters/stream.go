@@ -6,6 +6,7 @@ import (
 	"millrace/engine/arena"
 	"millrace/filters/accesslog"
 	"millrace/filters/route"
+	"net/netip"
 )
 
 // A Token names one filter in one life of a stream. A callback that comes late resumes with the token it
@@ -36,6 +37,8 @@ type Stream struct {
 
 	// Route is the matched route, nil before the match and for a request without one. Set by SetRoute.
 	Route *route.Route
+	// Client is the address that the request is taken to come from: trusted, unless it is not valid.
+	Client netip.Addr
 	// Random is drawn once for each request, so that every random choice about it agrees.
 	Random uint64
 	// Info is what the access log will say of the stream.

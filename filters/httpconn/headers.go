@@ -162,7 +162,7 @@ func (s *stream) addForwarded() {
 	}
 	internal := single && m.isInternal(addr) || peer.IsUnix() && m.cfg.InternalAddressConfig.UnixSockets
 	s.Info.Internal = internal
-	s.client = addr
+	s.Client = addr
 	if h.Has(codec.FieldXEnvoyInternal) {
 		h.Remove(codec.FieldXEnvoyInternal)
 	}
@@ -316,7 +316,7 @@ func appendUUID(dst *[36]byte, a, b uint64) {
 // routeInput fills what the route table looks at.
 func (s *stream) routeInput(in *route.Input) {
 	in.Head = &s.Request
-	in.RemoteIP = s.client
+	in.RemoteIP = s.Client
 	in.Internal = s.Info.Internal
 	in.Random = s.Random
 	in.TLS = ascii.EqualFoldString(s.Request.Get(codec.FieldXForwardedProto), "https")

@@ -46,7 +46,7 @@ func (m *terminal) PickHost(s *filters.Stream) filters.Verdict {
 }
 
 func (m *terminal) OnDestroy(s *filters.Stream) {
-	m.ended = append(m.ended, ending{s.Info, s.Down().(*stream).client.String()})
+	m.ended = append(m.ended, ending{s.Info, s.Down().(*stream).Client.String()})
 }
 
 func (m *terminal) Abandon(*filters.Stream)        {}

@@ -278,7 +278,7 @@ func (m *Manager) start(s *stream, c wire) {
 func (m *Manager) end(s *stream) {
 	m.stats.RqActive.Dec()
 	s.Clear()
-	s.phase, s.wire, s.flow, s.formats, s.client = phaseRoute, nil, flow{}, nil, netip.Addr{}
+	s.phase, s.wire, s.flow, s.formats, s.Client = phaseRoute, nil, flow{}, nil, netip.Addr{}
 	if s.id != 0 {
 		s.flow2 = flow2{out: s.out, in: s.in}
 	}

@@ -177,8 +177,8 @@ func (s *stream) describe() *accesslog.Record {
 		r.VirtualHost = s.Route.VirtualHost.Name
 	}
 	s.wire.describe(r)
-	if s.client.IsValid() && s.client != r.Remote.NetIP() {
-		r.Remote = engine.AddrFrom(s.client, 0, 0)
+	if s.Client.IsValid() && s.Client != r.Remote.NetIP() {
+		r.Remote = engine.AddrFrom(s.Client, 0, 0)
 	}
 	r.StreamID = s.Random
 	m.chain.Terminal().Describe(&s.Stream, r)

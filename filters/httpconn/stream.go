@@ -1,8 +1,6 @@
 package httpconn
 
 import (
-	"net/netip"
-
 	"millrace/codec"
 	"millrace/codec/ascii"
 	"millrace/engine"
@@ -66,7 +64,6 @@ type stream struct {
 	phase phase
 
 	formats []*accesslog.Format // of the table that Route comes from: a reload may bring others
-	client  netip.Addr          // the address the request is taken to come from, if known
 
 	requestBlock, responseBlock arena.Block // where the heads live
 	nextFree                    *stream

@@ -25,6 +25,7 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 	for i := range cfg.WeightedClusters {
 		c.weight(&cfg.WeightedClusters[i], &f, fmt.Sprintf("%s.weighted_clusters[%d].", path, i))
 	}
+	f.hashes = c.hashPolicies(cfg.HashPolicy)
 	if cfg.Upgrades != nil {
 		for _, u := range *cfg.Upgrades {
 			f.upgrades = append(f.upgrades, c.arena.str(strings.ToLower(u)))
@@ -53,7 +54,7 @@ type forwardKey struct {
 
 // share returns one forward for all routes that forward alike, as most routes of a big table do.
 func (c *compiler) share(f forward) *forward {
-	if f.weights != nil || f.upgradesSet || f.grpc != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
+	if f.weights != nil || f.hashes != nil || f.upgradesSet || f.grpc != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
 		return &f
 	}
 	key := forwardKey{f.clusterHeader, f.hostLiteral, f.hostHeader, f.rewrite.text, f.rewrite.kind, f.cluster}

@@ -44,8 +44,19 @@ func (c *compiler) match(cfg *MatchConfig, r *Route) {
 
 // headerCondition compiles a matcher of one header.
 func (c *compiler) headerCondition(cfg *HeaderMatchConfig) condition {
-	name := strings.ToLower(cfg.Name)
-	cond := condition{name: c.arena.str(name), invert: cfg.InvertMatch, empty: cfg.TreatMissingHeaderAsEmpty}
+	cond := condition{invert: cfg.InvertMatch, empty: cfg.TreatMissingHeaderAsEmpty}
+	c.header(&cond, cfg.Name)
+	c.stringCondition(&cond, &cfg.StringMatchConfig, cfg.Present)
+	if cfg.Range != nil {
+		cond.test, cond.lo, cond.hi = testRange, cfg.Range.Start, cfg.Range.End
+	}
+	return cond
+}
+
+// header makes cond look at a header or pseudo-header.
+func (c *compiler) header(cond *condition, name string) {
+	name = strings.ToLower(name)
+	cond.name = c.arena.str(name)
 	switch name {
 	case ":method":
 		cond.from = fromMethod
@@ -61,11 +72,6 @@ func (c *compiler) headerCondition(cfg *HeaderMatchConfig) condition {
 			cond.from = fromKnown
 		}
 	}
-	c.stringCondition(&cond, &cfg.StringMatchConfig, cfg.Present)
-	if cfg.Range != nil {
-		cond.test, cond.lo, cond.hi = testRange, cfg.Range.Start, cfg.Range.End
-	}
-	return cond
 }
 
 // stringCondition compiles how a value is compared.

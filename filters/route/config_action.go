@@ -41,6 +41,10 @@ type ForwardConfig struct {
 	MaxStreamDuration *StreamDurationConfig `json:"max_stream_duration"`
 	// RetryPolicy of this route, in place of the virtual host's.
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
+	// HashPolicy is what requests are hashed by, for clusters with lb_policy "ring_hash" or "maglev": the hashes of all
+	// entries that a request has something for are combined. A request without any goes to a random host. Default:
+	// nothing.
+	HashPolicy []HashPolicyConfig `json:"hash_policy" max:"32"`
 	// Priority chooses connection pools and circuit breakers: default or high. Default default.
 	Priority string `json:"priority" default:"default" enum:"default,high"`
 	// Upgrades are the protocols a request may upgrade to on this route, in any case, such as

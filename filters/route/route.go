@@ -76,6 +76,7 @@ type forward struct {
 	cluster       uint32
 	upgradesSet   bool
 	connect       connect
+	hashes        *[]hashPolicy // nil unless there is a hash_policy
 }
 
 // weight is one cluster of a weighted route.

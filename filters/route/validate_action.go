@@ -25,6 +25,9 @@ func (cfg *ForwardConfig) Validate(report func(path, problem, hint string)) {
 	}
 	cfg.validateRewrites(report)
 	cfg.validateGRPCTimeout(report)
+	for i := range cfg.HashPolicy {
+		cfg.HashPolicy[i].validate(fmt.Sprintf("hash_policy[%d]", i), report)
+	}
 	if cfg.Upgrades != nil {
 		for i, u := range *cfg.Upgrades {
 			checkUpgrade(u, fmt.Sprintf("upgrades[%d]", i), report)

@@ -54,6 +54,10 @@ func TestRefused(t *testing.T) {
 		{route(`"direct_response": {"status": 204, "body": "x"}`), "routes[0].direct_response.body", "no body"},
 		{`{"max_direct_response_body_size_bytes": 2, ` + route(`"direct_response": {"status": 200, "body": "xyz"}`)[1:], "routes[0].direct_response.body", "body of 3 bytes exceeds max_direct_response_body_size_bytes 2"},
 
+		{forward(`"cluster": "c1", "hash_policy": [{}]`), "routes[0].route.hash_policy[0]", "not 0"},
+		{forward(`"cluster": "c1", "hash_policy": [{"source_ip": {}, "cookie": {"name": "a"}}]`), "routes[0].route.hash_policy[0]", "not 2"},
+		{forward(`"cluster": "c1", "hash_policy": [{"cookie": {"name": "a b"}}]`), "routes[0].route.hash_policy[0].cookie.name", "not a header name"},
+		{forward(`"cluster": "c1", "hash_policy": [{"cookie": {"name": "a", "path": "/;x"}}]`), "routes[0].route.hash_policy[0].cookie.path", "cannot stand in a cookie"},
 		{forward(`"cluster": "c1", "connect_config": {}`), "routes[0].route.connect_config", "no CONNECT can come"},
 		{`{"routes": [{"match": {"connect_matcher": {}}, "route": {"cluster": "c1", "connect_config": {"allow_post": true}}}]}`,
 			"routes[0].route.connect_config.allow_post", "no POST can come"},

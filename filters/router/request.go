@@ -8,6 +8,7 @@ import (
 	"millrace/engine/timer"
 	"millrace/filters"
 	"millrace/filters/accesslog"
+	"millrace/filters/route"
 	"millrace/upstream"
 	"millrace/upstream/pool"
 )
@@ -58,6 +59,11 @@ type request struct {
 	respHead bool // the head of the final response has been passed on
 	grpc     bool // the request is gRPC
 	grpcOpen bool // the trailers of the response will say how it went
+
+	hashSet bool              // there is a hash
+	hash    uint64            // for the balancer
+	client  uint64            // who the client is; only valid if there is a cookie
+	cookie  *route.MadeCookie // the response sets it; or nil
 }
 
 // tried is a try as the log knows it.
@@ -458,6 +464,9 @@ func (rq *request) addResponseFields(now int64) {
 	if s.Route.VirtualHost.IncludeAttemptCountInResponse {
 		r.scratch = appendUint(r.scratch[:0], uint64(rq.attempts))
 		s.Response.Set(codec.FieldXEnvoyAttemptCount, r.scratch)
+	}
+	if rq.cookie != nil {
+		rq.setCookie()
 	}
 }
 

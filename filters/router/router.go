@@ -90,6 +90,7 @@ func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
 		rq = r.begin(s, c)
 	}
 	r.pick.Random, r.pick.Attempt = s.Random, rq.attempts
+	r.pick.Hash, r.pick.HashSet = rq.hash, rq.hashSet
 	if rq.host = rq.cluster.Pick(&r.pick); rq.host == nil {
 		rq.cluster.Stats.CountCode(503, s.Info.Internal)
 		return s.ReplyWith(filters.LocalReply{
@@ -152,6 +153,9 @@ func (r *Router) begin(s *filters.Stream, c *pool.Cluster) *request {
 	s.Upstream = rq
 	s.Info.Cluster = c.Shared().Name
 	rq.prepare()
+	if s.Route.Hashes() {
+		rq.hashRequest()
+	}
 	return rq
 }
 
