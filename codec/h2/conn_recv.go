@@ -82,10 +82,7 @@ func (c *conn) preface(b []byte) (n int, err *codec.Error) {
 
 // checkHead applies what holds for the head of any frame.
 func (c *conn) checkHead(h frameHead) *codec.Error {
-	if uint32(h.length) > c.opt.FrameBytes {
-		return &errFrameSize
-	}
-	if c.phase == phaseSettings {
+	if c.phase == phaseSettings { // first of all: what is no HTTP/2 has no length
 		// "This sequence MUST be followed by a SETTINGS frame" and "The server connection preface consists of a
 		// potentially empty SETTINGS frame that MUST be the first frame"
 		// RFC 9113 section 3.4
@@ -93,6 +90,9 @@ func (c *conn) checkHead(h frameHead) *codec.Error {
 			return &errPreface
 		}
 		c.phase = phaseFrames
+	}
+	if uint32(h.length) > c.opt.FrameBytes {
+		return &errFrameSize
 	}
 	// "Any CONTINUATION frame ... A receiver MUST treat the receipt of any other type of frame or a frame on a different
 	// stream as a connection error of type PROTOCOL_ERROR."

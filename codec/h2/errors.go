@@ -66,6 +66,7 @@ var (
 	errStreamWindow0   = streamError(ProtocolError, codec.ReasonFlowControl)
 	errRefused         = streamError(RefusedStream, codec.ReasonTooManyStreams)
 	errTrailersEnd     = streamError(ProtocolError, codec.ReasonTrailersEnd)
+	errHeadMissing     = streamError(ProtocolError, codec.ReasonFrame) // a response is malformed, RFC 9113 section 8.1.1
 	errTunnelFrame     = streamError(ProtocolError, codec.ReasonFrame)
 	errPseudo          = streamError(ProtocolError, codec.ReasonPseudoField)
 	errFieldName       = streamError(ProtocolError, codec.ReasonFieldName)

@@ -63,7 +63,7 @@ func (c *conn) checkData(h frameHead, s *stream, n int) *codec.Error {
 	case s.state&recvEnd != 0:
 		return &errClosedStream
 	case s.state&recvHead == 0:
-		return &errFrame // a response without a head
+		return &errHeadMissing
 	case h.length > int(s.recvWindow):
 		return &errStreamWindow
 	}

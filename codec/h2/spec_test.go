@@ -24,6 +24,11 @@ func TestRFC9113_3_4_Preface(t *testing.T) {
 	p.feed([]byte(Preface))
 	p.frame(framePing, 0, 0, make([]byte, 8))
 	p.want("conn PROTOCOL_ERROR\n", "GOAWAY 0 PROTOCOL_ERROR\n")
+	p = newClientPeer(t, testOptions())
+	p.client = NewClient(testOptions(), &Scratch{})
+	p.take()
+	p.feed([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) // its first bytes would be the length of a frame that is too large
+	p.want("conn PROTOCOL_ERROR\n", "GOAWAY 0 PROTOCOL_ERROR\n")
 }
 
 func TestRequest(t *testing.T) {
@@ -551,6 +556,14 @@ func TestMalformedResponse(t *testing.T) {
 			p.want("3 head 204 end\n", "")
 		})
 	}
+	t.Run("data before the head", func(t *testing.T) {
+		p := newClientPeer(t, testOptions())
+		p.open("GET", true)
+		p.frame(frameData, 0, 1, []byte("x"))
+		p.want("1 reset PROTOCOL_ERROR\nstream PROTOCOL_ERROR\n", "RST 1 PROTOCOL_ERROR\n")
+		p.headers(wholeHead, 3, ":status: 204")
+		p.want("3 head 204 end\n", "")
+	})
 	for _, tt := range []struct {
 		name string
 		do   func(p *peer)
@@ -559,7 +572,6 @@ func TestMalformedResponse(t *testing.T) {
 		{"even stream", func(p *peer) { p.headers(wholeHead, 2, ":status: 200") }},
 		{"push", func(p *peer) { p.frame(framePushPromise, flagEndHeaders, 1, u32(2)) }},
 		{"push enabled", func(p *peer) { p.frame(frameSettings, 0, 0, appendSetting(nil, settingEnablePush, 1)) }},
-		{"data before the head", func(p *peer) { p.frame(frameData, 0, 1, []byte("x")) }},
 		{"priority update", func(p *peer) { p.frame(framePriorityUpdate, 0, 0, u32(1)) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

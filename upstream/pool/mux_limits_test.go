@@ -50,7 +50,7 @@ func TestHostsThatBreakLimits(t *testing.T) {
 		{"push", nil, frame(push, endHeaders, 3, []byte{0, 0, 0, 2}), true, conn},
 		{"no frame", nil, frame(ping, 0, 0, make([]byte, 7)), true, conn},
 		{"frame too large", nil, frame(data, 0, 3, make([]byte, 16385)), true, conn},
-		{"data without a head", nil, frame(data, 0, 3, []byte("x")), true, conn},
+		{"data without a head", nil, frame(data, 0, 3, []byte("x")), false, stream},
 		{"answer to nothing", nil, frame(headers, endHeaders, 7, block(":status= 200")), true, conn},
 		{"stream of its own", nil, frame(headers, endHeaders, 2, block(":status= 200")), true, conn},
 		{"broken compression", nil, frame(headers, endHeaders, 3, []byte{0xff, 0xff, 0xff, 0xff, 0xff}), true, conn},
