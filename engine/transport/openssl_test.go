@@ -199,6 +199,7 @@ func TestOpenSSLResume(t *testing.T) {
 			o.want("second\n")
 			wait(t, r.ends)
 			e := wait(t, r.ends)
+			wait(t, e.made)
 			if s := e.session; !s.Resumed || s.Own != (mode == 0) {
 				t.Errorf("%s: session %+v", version, s)
 			}
