@@ -82,7 +82,8 @@ type UpstreamConfig struct {
 	SNI string `json:"sni"`
 	// AutoSNI asks for the host name of the request in place of sni, unless it is an IP address. Default false.
 	AutoSNI bool `json:"auto_sni" default:"false" v3:"upstream_http_protocol_options.auto_sni"`
-	// AutoSANValidation verifies the name that was asked for, besides verify_subject_alt_names. Default false.
+	// AutoSANValidation asks for the host name of the request as auto_sni does and verifies it besides
+	// verify_subject_alt_names; an IP address is verified, too, and not asked for. Default false.
 	AutoSANValidation bool `json:"auto_san_validation" default:"false" v3:"upstream_http_protocol_options.auto_san_validation"`
 	// CAFile is a PEM file of the CAs that may have issued the certificates of hosts. Default: those of the system.
 	CAFile string `json:"ca_file" v3:"common_tls_context.validation_context.trusted_ca"`

@@ -65,10 +65,7 @@ func (c *UpstreamConfig) Validate(report func(path, problem, hint string)) {
 	if c.OnlyVerifyLeafCertCRL && c.CRLFile == "" {
 		report("only_verify_leaf_cert_crl", "has no effect without crl_file", "")
 	}
-	asks := c.SNI != "" || c.AutoSNI
-	if c.AutoSANValidation && !asks {
-		report("auto_san_validation", "no name is asked for", "set sni or auto_sni")
-	}
+	asks := c.SNI != "" || c.AutoSNI || c.AutoSANValidation
 	if c.usesSystemRoots() && !asks && len(c.VerifySubjectAltNames) == 0 && !c.pinned() {
 		report("", "any host with a public certificate would be trusted: there is no name to verify",
 			`set sni, auto_sni, verify_subject_alt_names or ca_file, or "trust_chain_verification": "accept_untrusted"`)
