@@ -65,6 +65,7 @@ type Server struct {
 	leaving     draining
 	sweeper     *time.Timer
 	closers     sync.WaitGroup // of logs, and of what filters have in common
+	hostChanges hostChanges    // has a lock of its own
 	// The listening sockets, or those of inbound listeners, are closed for good.
 	stopped, inboundStopped bool
 
