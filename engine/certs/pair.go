@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -104,8 +103,8 @@ func parseCerts(path string, data []byte, most int) (list []*x509.Certificate, e
 	return nil, fmt.Errorf("%s: no certificate in the file; want PEM, which begins with -----BEGIN CERTIFICATE-----", path)
 }
 
-// isDER reports whether data begins like an ASN.1 SEQUENCE.
-func isDER(data []byte) bool { return bytes.HasPrefix(data, []byte{0x30, 0x82}) }
+// isDER reports whether data begins like an ASN.1 SEQUENCE of 128 bytes or more.
+func isDER(data []byte) bool { return len(data) > 1 && data[0] == 0x30 && data[1] > 0x80 }
 
 // parseKey parses the private key of a PEM file.
 func parseKey(path string, data []byte) (crypto.Signer, error) {

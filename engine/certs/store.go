@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -102,7 +103,7 @@ func (s *Store) Reload() error {
 			list = append(list, err)
 		}
 	}
-	slices.SortFunc(list, func(a, b error) int { return compareText(a.Error(), b.Error()) })
+	slices.SortFunc(list, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(list...)
 }
 
@@ -291,16 +292,6 @@ func (src *source) expiry(now time.Time) (expiryStep, time.Time) {
 		return expiryNear, end
 	}
 	return expiryFar, end
-}
-
-func compareText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // field puts the config field in front of an error.
