@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,18 +21,19 @@ const exampleDir = "../../docs/examples"
 
 // exampleRequest is a request to an example and what has to come of it.
 type exampleRequest struct {
-	url     string // http://HOST/PATH; the connection goes to the example's listener
+	url     string // http://HOST/PATH or https://HOST/PATH; the connection goes to the example's listener, or to the one named by the scheme
 	header  string // one field, "name: value", or ""
-	status  int
+	status  int    // 0 if the handshake is refused
 	from    string // the origins that may answer
 	path    string // what the origin has to see
 	has     string // in the response's head or body
+	client  string // the name that the client's certificate is for, "" for no certificate
 	upgrade bool
 }
 
 // examples tells how to drive each file of exampleDir. Every route of every file is asked for.
 var examples = map[string]struct {
-	listener string            // as the file has it
+	listener string            // as the file has it; several are separated by spaces
 	origins  map[string]string // their names by the addresses in the file
 	requests []exampleRequest
 	also     func(t *testing.T, p *proxy) // what cannot be asked in that form, or nil
@@ -91,6 +94,26 @@ var examples = map[string]struct {
 	"connect.json": {
 		":8080", map[string]string{"127.0.0.1:9001": proxyHeaderOrigin, "127.0.0.1:9002": echoOrigin, "127.0.0.1:9003": "next"},
 		[]exampleRequest{{url: "http://any.example/", status: 404}}, driveConnectExample, 3,
+	},
+	"tls-edge.json": {
+		":8443 :8080", map[string]string{"127.0.0.1:9001": "shop", "127.0.0.1:9002": "blog"},
+		[]exampleRequest{
+			{url: "https://shop.example.com/a?b", status: 200, from: "shop", path: "/a?b"},
+			{url: "https://shop.example.com/", status: 200, has: "strict-transport-security: max-age=31536000\r\n"},
+			{url: "https://shop.example.com/live", header: "Upgrade: websocket", status: 101, from: "shop", path: "/live", upgrade: true},
+			{url: "https://blog.example.org/x", status: 200, from: "blog", path: "/x"},
+			{url: "https://de.blog.example.org/x", status: 200, from: "blog", path: "/x"},
+			{url: "http://shop.example.com/a?b", status: 301, has: "location: https://shop.example.com:8443/a?b\r\n"},
+		}, driveTLSExample, 0,
+	},
+	"tls-client-certificates.json": {
+		":8443", map[string]string{"127.0.0.1:9001": "api"},
+		[]exampleRequest{
+			{url: "https://api.example.com/x", client: "billing.example.com", status: 200, from: "api", path: "/x"},
+			{url: "https://api.example.com/x", client: "spiffe://example.com/batch/7", status: 200, from: "api", path: "/x"},
+			{url: "https://api.example.com/x", client: "web.example.com"},
+			{url: "https://api.example.com/x"},
+		}, nil, 0,
 	},
 	"unix-socket.json": {
 		"unix:/run/millrace/front.sock",
@@ -206,15 +229,20 @@ func driveExample(t *testing.T, file string) {
 	if !strings.HasPrefix(string(raw), "//") {
 		t.Error("the example does not say what it shows")
 	}
-	// As it stands it has to be right, which the command itself says.
-	if code, _, problems := runMain("", "check", "-c", file); code != exitFine || problems != "" {
+	// As it stands it has to be right, which the command itself says; where there are certificates, once they are there.
+	text, a := exampleFiles(t, string(raw))
+	if a != nil {
+		if code, _, problems := runMain(text, "check", "-c", "-"); code != exitFine || problems != "" {
+			t.Fatalf("check: exit code %d, %s", code, problems)
+		}
+	} else if code, _, problems := runMain("", "check", "-c", file); code != exitFine || problems != "" {
 		t.Fatalf("check: exit code %d, %s", code, problems)
 	}
 	if ok {
-		driveL4Example(t, file, string(raw), l4)
+		driveL4Example(t, file, text, a, l4)
 		return
 	}
-	text, network, address := string(raw), "tcp", "127.0.0.1:0"
+	network, address := "tcp", "127.0.0.1:0"
 	dir := t.TempDir()
 	if strings.HasPrefix(ex.listener, "unix:") {
 		network, address = "unix", "unix:"+filepath.Join(dir, "front")
@@ -226,15 +254,21 @@ func driveExample(t *testing.T, file string) {
 		}
 		text = strings.ReplaceAll(text, from, to)
 	}
-	replace(fmt.Sprintf("%q", ex.listener), fmt.Sprintf("%q", address))
+	for at := range strings.FieldsSeq(ex.listener) {
+		replace(fmt.Sprintf("%q", at), fmt.Sprintf("%q", address))
+	}
 	for at, name := range ex.origins {
 		replace(fmt.Sprintf("%q", at), fmt.Sprintf("%q", exampleOrigin(t, name, at)))
 	}
 	text = strings.ReplaceAll(text, "/var/log/millrace/", dir+"/")
 	p := startProxy(t, text)
-	to := strings.TrimPrefix(p.addr(""), "unix:")
+	p.authority = a
 	for _, rq := range ex.requests {
-		rq.drive(t, network, to)
+		scheme, _, _ := strings.Cut(rq.url, ":")
+		if len(p.listeners) == 1 {
+			scheme = ""
+		}
+		rq.drive(t, network, strings.TrimPrefix(p.addr(scheme), "unix:"), a)
 	}
 	if ex.also != nil {
 		ex.also(t, p)
@@ -249,14 +283,18 @@ func driveExample(t *testing.T, file string) {
 }
 
 // drive makes the request and checks what comes of it.
-func (rq *exampleRequest) drive(t *testing.T, network, to string) {
+func (rq *exampleRequest) drive(t *testing.T, network, to string, a *authority) {
 	t.Helper()
-	host, path, _ := strings.Cut(strings.TrimPrefix(rq.url, "http://"), "/")
+	scheme, rest, _ := strings.Cut(rq.url, "://")
+	host, path, _ := strings.Cut(rest, "/")
 	conn, err := (&net.Dialer{}).DialContext(context.Background(), network, to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if scheme == "https" {
+		conn = rq.secure(conn, host, a)
+	}
 	c := &rawConn{Conn: conn, t: t, r: bufio.NewReader(conn)}
 	connection := "close"
 	if rq.upgrade {
@@ -268,18 +306,76 @@ func (rq *exampleRequest) drive(t *testing.T, network, to string) {
 	}
 	c.send(fmt.Sprintf("GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n%s\r\n", path, host, connection, fields))
 	head := c.head()
-	rest, err := io.ReadAll(c.r)
+	body, err := io.ReadAll(c.r)
+	if rq.status == 0 {
+		if head != "" || err == nil || !strings.Contains(err.Error(), "remote error: tls:") {
+			t.Errorf("%s by %q gives %q, %v; want an alert", rq.url, rq.client, head, err)
+		}
+		return
+	}
 	if err != nil {
 		t.Errorf("%s: %v", rq.url, err)
 	}
-	if !strings.HasPrefix(head, fmt.Sprintf("HTTP/1.1 %d ", rq.status)) || !strings.Contains(head+string(rest), rq.has) {
-		t.Errorf("%s %s gives %q, want status %d with %q", rq.url, rq.header, head+string(rest), rq.status, rq.has)
+	if !strings.HasPrefix(head, fmt.Sprintf("HTTP/1.1 %d ", rq.status)) || !strings.Contains(head+string(body), rq.has) {
+		t.Errorf("%s %s gives %q, want status %d with %q", rq.url, rq.header, head+string(body), rq.status, rq.has)
 	}
 	if rq.from == "" {
 		return
 	}
-	from, seen, _ := strings.Cut(strings.TrimSpace(string(rest)), " ")
+	from, seen, _ := strings.Cut(strings.TrimSpace(string(body)), " ")
 	if !slices.Contains(strings.Fields(rq.from), from) || seen != rq.path {
 		t.Errorf("%s %s was answered by %q, which saw %q; want %q, %q", rq.url, rq.header, from, seen, rq.from, rq.path)
+	}
+}
+
+// secure puts TLS over a connection, with the certificate that the request has.
+func (rq *exampleRequest) secure(conn net.Conn, host string, a *authority) net.Conn {
+	cfg := &tls.Config{RootCAs: a.pool, ServerName: host}
+	if rq.client != "" {
+		cfg.Certificates = []tls.Certificate{a.issue("client", rq.client)}
+	}
+	return tls.Client(conn, cfg)
+}
+
+// exampleCerts is where examples have their certificates. A file is named by the name that it is for.
+const exampleCerts = "/etc/millrace/tls/"
+
+var (
+	exampleCert   = regexp.MustCompile(exampleCerts + `(\S+)\.crt", "key_file": "` + exampleCerts + `(\S+)\.key"`)
+	exampleTicket = regexp.MustCompile(exampleCerts + `(tickets-\d+\.key)"`)
+)
+
+// exampleFiles makes the certificates of an example, and returns its text with their directory. Without any the
+// authority is nil.
+func exampleFiles(t *testing.T, text string) (string, *authority) {
+	t.Helper()
+	if !strings.Contains(text, exampleCerts) {
+		return text, nil
+	}
+	a := newAuthority(t)
+	for _, m := range exampleCert.FindAllStringSubmatch(text, -1) {
+		if m[1] != m[2] {
+			t.Errorf("the key of %s is called %s", m[1], m[2])
+		}
+		a.issue(m[1], strings.Replace(m[1], "wildcard.", "*.", 1))
+	}
+	for _, m := range exampleTicket.FindAllStringSubmatch(text, -1) {
+		a.put(m[1], body(uint64(len(m[1])), 80))
+	}
+	return strings.ReplaceAll(text, exampleCerts, a.dir+"/"), a
+}
+
+// driveTLSExample asks over HTTP/2 too, and resumes a session.
+func driveTLSExample(t *testing.T, p *proxy) {
+	a := p.authority
+	resp, err := a.tlsClient(p.addr("https"), "blog.example.org", nil, "h2").Get("https://blog.example.org/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bodyOf(t, resp); resp.ProtoMajor != 2 || got != "blog /\n" || resp.TLS.Version != tls.VersionTLS13 {
+		t.Errorf("%s %q over %x, want HTTP/2 over TLS 1.3", resp.Proto, got, resp.TLS.Version)
+	}
+	if n := resumes(t, a, p.addr("https"), "shop.example.com", 2, tls.NewLRUClientSessionCache(1), tls.VersionTLS13); n != 1 {
+		t.Error("a session was not resumed")
 	}
 }

@@ -59,6 +59,8 @@ type proxy struct {
 	admin  string // address
 	exited chan struct{}
 
+	authority *authority // of the certificates in the configuration, if the test has told
+
 	mu        sync.Mutex
 	log       bytes.Buffer
 	listeners map[string]string // bound address by name

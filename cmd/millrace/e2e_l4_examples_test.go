@@ -62,6 +62,11 @@ var l4Examples = map[string]l4Example{
 		hosts:     named(nameServer, map[string]string{"127.0.0.1:9672": "queue"}),
 		drive:     driveRBACExample,
 	},
+	"tls-tcp.json": {
+		listeners: []string{":6380"},
+		hosts:     named(nameServer, map[string]string{"127.0.0.1:6379": "redis"}),
+		drive:     driveTLSTCPExample,
+	},
 	"udp-dns.json": {
 		listeners: []string{"127.0.0.1:5353"},
 		hosts:     named(resolver, map[string]string{"127.0.0.1:9053": "one", "127.0.0.1:9054": "two"}),
@@ -69,7 +74,7 @@ var l4Examples = map[string]l4Example{
 	},
 }
 
-func driveL4Example(t *testing.T, file, text string, ex l4Example) {
+func driveL4Example(t *testing.T, file, text string, a *authority, ex l4Example) {
 	t.Helper()
 	dir := t.TempDir()
 	replace := func(from, to string) {
@@ -87,6 +92,7 @@ func driveL4Example(t *testing.T, file, text string, ex l4Example) {
 	}
 	text = strings.ReplaceAll(text, `"/var/log/millrace/access.log"`, fmt.Sprintf(`%q, "flush_interval": "20ms"`, filepath.Join(dir, "access.log")))
 	p := startProxy(t, text)
+	p.authority = a
 	ex.drive(t, p)
 	if ex.lines > 0 {
 		path := filepath.Join(dir, "access.log")
@@ -100,6 +106,16 @@ func driveL4Example(t *testing.T, file, text string, ex l4Example) {
 	}
 	p.signal(os.Interrupt)
 	p.wantExit(exitFine)
+}
+
+// driveTLSTCPExample comes with TLS and without.
+func driveTLSTCPExample(t *testing.T, p *proxy) {
+	for _, c := range []*rawConn{p.authority.rawTLS(p.addr(""), "redis.example.com", nil), dial(t, p.addr(""))} {
+		c.send("PING\n") // tells which it is
+		c.wantLine("redis")
+		c.wantLine("PING")
+		_ = c.Close()
+	}
 }
 
 func drivePostgresExample(t *testing.T, p *proxy) {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/tls"
+
 	"millrace/cmd/internal/admin"
 	"millrace/cmd/internal/control"
 	"millrace/engine"
@@ -17,6 +19,7 @@ type memoryMax struct {
 	logs   int64 // rings and batches of the access logs
 	admin  int64
 	udp    int64 // of all loops: queues and sessions
+	tls    int64 // handshakes that are not complete
 	// each is what the write queue of one connection may come to: the largest of all listeners and clusters.
 	each int64
 	// queues is the sum of all write queues: what limits of connections allow, or, if that is less, the limit of
@@ -46,7 +49,34 @@ func (s *Server) memoryMax(snap *control.Snapshot) memoryMax {
 		m.queues = most
 	}
 	m.addUDP(snap, loops)
+	m.addTLS(snap, int64(s.tls.limits.MaxUnderWay))
 	return m
+}
+
+const (
+	// handshakeBytesMax is what a TLS handshake under way may take, if its ClientHello is as long as is taken: 64 KiB, of
+	// which crypto/tls keeps several copies. One of everyday's length takes 26 KiB. Measured on 22 November 2026.
+	handshakeBytesMax = 384 << 10
+	// handshakePeerBytesMax is what the certificates add that a client is asked for: a message of 256 KiB, and what is made
+	// of it.
+	handshakePeerBytesMax = 512 << 10
+)
+
+// addTLS adds what so many handshakes may take.
+func (m *memoryMax) addTLS(snap *control.Snapshot, handshakes int64) {
+	each := int64(0)
+	for _, l := range snap.Listeners {
+		for _, c := range l.AllChains() {
+			if c.TLS == nil {
+				continue
+			}
+			each = max(each, handshakeBytesMax)
+			if c.TLS.TLS().ClientAuth != tls.NoClientCert {
+				each = handshakeBytesMax + handshakePeerBytesMax
+			}
+		}
+	}
+	m.tls = handshakes * each
 }
 
 // udpSessionBytes is about what a UDP session takes: its socket, its timer and its place in the table.
@@ -102,14 +132,17 @@ func (m *memoryMax) addQueues(each int, conns int64) {
 }
 
 // sum is everything but the write queues.
-func (m *memoryMax) sum() int64 { return m.blocks + m.stages + m.pipes + m.logs + m.admin + m.udp }
+func (m *memoryMax) sum() int64 {
+	return m.blocks + m.stages + m.pipes + m.logs + m.admin + m.udp + m.tls
+}
 
 // attrs returns the values for a log line, in MiB rounded up.
 func (m *memoryMax) attrs() []any {
 	mib := func(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
 	return []any{
 		"sum_mib", mib(m.sum()), "blocks_mib", mib(m.blocks), "stages_mib", mib(m.stages), "pipes_mib", mib(m.pipes),
-		"access_logs_mib", mib(m.logs), "admin_mib", mib(m.admin), "udp_mib", mib(m.udp), "connection_queue_kib", m.each >> 10,
+		"access_logs_mib", mib(m.logs), "admin_mib", mib(m.admin), "udp_mib", mib(m.udp),
+		"tls_handshakes_mib", mib(m.tls), "connection_queue_kib", m.each >> 10,
 		"queues_mib", mib(m.queues),
 	}
 }

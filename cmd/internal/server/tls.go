@@ -22,6 +22,7 @@ type tlsSide struct {
 	// Immutable after start.
 	certs      *certs.Store
 	handshakes *transport.Handshakes // nil before start
+	limits     transport.Limits
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -34,7 +35,7 @@ func newTLSSide(log *slog.Logger) *tlsSide {
 
 // start begins to watch files, and allows handshakes.
 func (t *tlsSide) start(limits transport.Limits) {
-	t.handshakes = transport.NewHandshakes(limits)
+	t.handshakes, t.limits = transport.NewHandshakes(limits), limits
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop = cancel
 	t.running.Go(func() { t.certs.Run(ctx) })
@@ -88,19 +89,8 @@ func (w *worker) setTLS(ch *chain) {
 		opt.PlainReply = []byte(plainReply)
 	}
 	a := transport.NewAcceptor(w.loop, w.server.tls.handshakes, ch.of.TLS, stats.Register[transport.Stats](register, scope), opt)
-	ch.l4.SetTransport(func(c *filters.Connection) engine.Transport {
-		if o, ok := any(c).(transport.Owner); ok {
-			return a.Transport(o)
-		}
-		return a.Transport(nobodyAsks{})
-	})
+	ch.l4.SetTransport(func(c *filters.Connection) engine.Transport { return a.Transport(c) })
 }
-
-// nobodyAsks forgets sessions.
-type nobodyAsks struct{}
-
-// OnSession implements transport.Owner.
-func (nobodyAsks) OnSession(*transport.Session) {}
 
 // Load is config.Load that also reads the files of certificates, which it closes again. Nothing else is touched.
 func Load(file string, text []byte, reg *config.Registry) (*config.Config, config.Errors) {
