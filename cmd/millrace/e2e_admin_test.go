@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -268,5 +269,32 @@ func TestAdminPages(t *testing.T) {
 	}
 	if code, body := p.adminPost("/logging?level=debug"); code != http.StatusOK || !strings.Contains(body, "debug") {
 		t.Errorf("/logging = %d %s", code, body)
+	}
+}
+
+// TestStatsFlushInterval: histograms have values of the last interval, of the length that the configuration says, until
+// one passes in which nothing is recorded.
+func TestStatsFlushInterval(t *testing.T) {
+	t.Parallel()
+	host := origin(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	config := oneRoute(host, "", "", "")
+	p := startProxy(t, strings.Replace(config, "{", `{"stats_flush_interval": "40ms", `, 1))
+	const page = "/stats?filter=^cluster.web.upstream_rq_time$"
+	shows := regexp.MustCompile(`P100\((nan|[0-9.]+),`)
+	last := func() string {
+		if m := shows.FindStringSubmatch(p.adminGet(page)); m != nil {
+			return m[1]
+		}
+		return "nothing"
+	}
+	if !eventually(func() bool { get(t, p.url("/")); v := last(); return v != "nan" && v != "nothing" }) {
+		t.Errorf("no interval has values: %s", p.adminGet(page))
+	}
+	if !eventually(func() bool { return last() == "nan" }) {
+		t.Errorf("the interval without requests has values: %s", p.adminGet(page))
+	}
+	p.write(strings.Replace(config, "{", `{"stats_flush_interval": "0s", `, 1))
+	if status, text := p.adminPost("/reload"); status == http.StatusOK || !strings.Contains(text, "stats_flush_interval") {
+		t.Errorf("an interval of nothing is taken: %d %s", status, text)
 	}
 }

@@ -84,10 +84,11 @@ func newFixture() *fixture {
 			return Info{Version: "1.0", Commit: "0000ff12", Started: time.Now().Add(-90 * time.Second), Concurrency: 2, ConfigPath: "edge.json",
 				DrainTime: 600 * time.Second, CommandLine: []string{"run", "-c", "edge.json"}, Node: Node{ID: "n1", Cluster: "edge", Zone: "a"}}
 		},
-		State:        func() State { return f.state.Load().(State) },
-		Listeners:    f.listeners,
-		Clusters:     f.clusters,
-		Certificates: func() []Certificates { return testCertificates },
+		FlushInterval: func() time.Duration { return time.Minute },
+		State:         func() State { return f.state.Load().(State) },
+		Listeners:     f.listeners,
+		Clusters:      f.clusters,
+		Certificates:  func() []Certificates { return testCertificates },
 		ConfigDump: func() (ConfigDump, error) {
 			return ConfigDump{"abc", epoch, "edge.json", []byte(testConfig)}, f.failing
 		},

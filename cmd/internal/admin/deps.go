@@ -25,6 +25,8 @@ type Deps struct {
 	// AllowPaths, if not nil, reports whether an endpoint may be used; others answer 403.
 	AllowPaths func(path string) bool
 
+	// FlushInterval returns how long an interval of the histograms is, above 0. Nil means 5 seconds.
+	FlushInterval func() time.Duration
 	// Info tells who this process is.
 	Info func() Info
 	// State is the server state that /ready and /server_info show.

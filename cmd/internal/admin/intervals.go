@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// flushInterval is how long an interval of the histograms is, as Envoy's stats_flush_interval.
-	flushInterval = 5 * time.Second
+	// flushIntervalDefault is Envoy's.
+	flushIntervalDefault = 5 * time.Second
 	// intervalsKept is how long intervals are kept up after the last page that showed them.
 	intervalsKept = 10 * time.Minute
 )
@@ -18,6 +18,7 @@ const (
 // show it. It costs the loops nothing: a goroutine reads their histograms.
 type intervals struct {
 	registry *stats.Registry
+	every    func() time.Duration // stats_flush_interval
 
 	mu     sync.Mutex
 	of     map[string]*kept // by full name; nil while nobody looks
@@ -44,7 +45,7 @@ func (v *intervals) ask() {
 	}
 	v.of = map[string]*kept{}
 	v.advance(true)
-	v.timer = time.AfterFunc(flushInterval, v.tick)
+	v.timer = time.AfterFunc(v.every(), v.tick)
 }
 
 // tick ends an interval.
@@ -59,7 +60,7 @@ func (v *intervals) tick() {
 		return
 	}
 	v.advance(false)
-	v.timer.Reset(flushInterval)
+	v.timer.Reset(v.every())
 }
 
 // advance goes over all histograms that have values, and forgets those that are gone. first begins the first interval.

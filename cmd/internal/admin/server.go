@@ -59,7 +59,10 @@ type serverStats struct {
 
 // New returns a server that is not listening yet.
 func New(deps Deps) *Server {
-	s := &Server{deps: deps, hosts: map[string]bool{"localhost": true}, endpoints: endpoints(), intervals: intervals{registry: deps.Stats}}
+	s := &Server{deps: deps, hosts: map[string]bool{"localhost": true}, endpoints: endpoints(), intervals: intervals{registry: deps.Stats, every: deps.FlushInterval}}
+	if s.intervals.every == nil {
+		s.intervals.every = func() time.Duration { return flushIntervalDefault }
+	}
 	for _, h := range deps.Hosts {
 		s.hosts[strings.ToLower(hostOnly(h))] = true
 	}

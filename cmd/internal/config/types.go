@@ -16,6 +16,8 @@ type Config struct {
 	Concurrency int `json:"concurrency" min:"0" max:"1024" v3:"--concurrency"`
 	// DrainTime is how long a removed listener, or the whole process after SIGTERM, gives its connections to end.
 	DrainTime time.Duration `json:"drain_time" default:"600s" max:"24h" v3:"--drain-time-s"`
+	// StatsFlushInterval is how long an interval of the histograms on the admin port's page /stats is.
+	StatsFlushInterval time.Duration `json:"stats_flush_interval" default:"5s" min:"1ms" max:"5m"`
 	// Overload is what the whole process takes.
 	Overload Overload `json:"overload" v3:"overload_manager"`
 	// Listeners are the addresses the proxy accepts connections on.

@@ -23,6 +23,8 @@ type Snapshot struct {
 	LoadedAt time.Time
 	// DrainTime is how long connections may take to end.
 	DrainTime time.Duration
+	// FlushInterval is how long an interval of histograms is.
+	FlushInterval time.Duration
 	// ConnectionLimit is the most downstream connections of the process, 0 for no limit.
 	ConnectionLimit int64
 	// Listeners and Clusters are in the order of the file; AddListener and AddCluster append to them.

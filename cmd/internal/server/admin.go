@@ -27,11 +27,20 @@ func (s *Server) startAdmin(cfg *config.Config) error {
 		Reload: s.Reload, Drain: s.drainListeners, Quit: s.Quit, SetHealthy: s.setHealthy,
 		ReopenLogs: s.ReopenLogs, LogLevel: s.logLevel, SetLogLevel: s.setLogLevel, Log: s.log,
 		Hosts: cfg.Admin.Hosts, Pprof: cfg.Admin.Pprof, AllowPaths: allowPaths(cfg.Admin.AllowPaths),
+		FlushInterval: s.flushInterval,
 	})
 	if err := s.admin.Start(cfg.Admin.Address); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
 	return nil
+}
+
+// flushInterval returns stats_flush_interval; it is asked again at each interval's end, so a reload changes the next.
+func (s *Server) flushInterval() time.Duration {
+	if snap := s.snapshot.Load(); snap != nil {
+		return snap.FlushInterval
+	}
+	return s.first.StatsFlushInterval
 }
 
 // allowPaths returns whether a path may be used; nil, which allows all, for an empty list.

@@ -42,7 +42,7 @@ func (s *Server) build(cfg *config.Config) (*building, error) {
 		return config.HashText(text[at.From:at.To])
 	}
 	b.next = &control.Snapshot{
-		Hash: config.HashText(text), JSON: text, LoadedAt: time.Now(), DrainTime: cfg.DrainTime,
+		Hash: config.HashText(text), JSON: text, LoadedAt: time.Now(), DrainTime: cfg.DrainTime, FlushInterval: cfg.StatsFlushInterval,
 		ConnectionLimit: int64(cfg.Overload.MaxActiveDownstreamConnections),
 	}
 	if s.opt.DrainTime > 0 {
