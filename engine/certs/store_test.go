@@ -2,9 +2,12 @@ package certs
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"os"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestStoreFromManyGoroutines opens, closes, lists, reloads and swaps at once; the race detector watches.
@@ -79,6 +82,38 @@ func BenchmarkTLS(b *testing.B) {
 	for b.Loop() {
 		if x.TLS() == nil {
 			b.Fatal("no config")
+		}
+	}
+}
+
+// BenchmarkLoadPair is what a swap costs for each pair.
+func BenchmarkLoadPair(b *testing.B) {
+	for _, kind := range []string{"ecdsa", "rsa"} {
+		b.Run(kind, func(b *testing.B) {
+			c := newAuthority(b, "root").intermediate("between").issue(b.TempDir(), "a", kind, []string{"a.example"}, nil)
+			paths := []string{c.CertFile, c.KeyFile}
+			for b.Loop() {
+				src := &source{kind: kindPair, paths: paths, stamps: make([]stamp, 2)}
+				if src.refresh(time.Now()); src.err != nil {
+					b.Fatal(src.err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkGetCertificate is the choice by name among many.
+func BenchmarkGetCertificate(b *testing.B) {
+	dir, ca := b.TempDir(), newAuthority(b, "root")
+	var list []CertificateConfig
+	for i := range 100 {
+		list = append(list, ca.issue(dir, fmt.Sprintf("c%d", i), "ecdsa", []string{fmt.Sprintf("c%d.example", i)}, nil).CertificateConfig)
+	}
+	get, hello := newServer(b, &DownstreamConfig{Certificates: list}).TLS().GetCertificate, &tls.ClientHelloInfo{ServerName: "c77.example"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if c, err := get(hello); c == nil || err != nil {
+			b.Fatal(err)
 		}
 	}
 }
