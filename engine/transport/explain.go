@@ -74,9 +74,9 @@ func explainIssuer(e *x509.UnknownAuthorityError) string {
 		return "certificate is signed by an unknown authority"
 	}
 	if string(c.RawIssuer) == string(c.RawSubject) {
-		return fmt.Sprintf("certificate of %q is self-signed, which nothing trusts: an unknown authority", c.Subject)
+		return fmt.Sprintf("certificate of %s is signed by itself, an unknown authority", c.Subject)
 	}
-	return fmt.Sprintf("certificate of %q is signed by an unknown authority %q", c.Subject, c.Issuer)
+	return fmt.Sprintf("certificate of %s is signed by %s, an unknown authority", c.Subject, c.Issuer)
 }
 
 // explainExpired says when a certificate was, or will be, valid.

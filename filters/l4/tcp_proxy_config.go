@@ -42,9 +42,13 @@ type TCPProxyConfig struct {
 	AccessLogOptions TCPAccessLogOptions `json:"access_log_options"`
 	// HashPolicy gives policies that keep a client with one host what they hash. At most one entry. Default: nothing.
 	HashPolicy []TCPHashPolicy `json:"hash_policy" max:"1"`
-	// UpstreamConnectMode says when to connect to a host. "immediate": when the connection is accepted.
+	// UpstreamConnectMode says when to connect to a host. "immediate": when the connection is accepted and, if its filter
+	// chain has TLS, the handshake is complete. "on_downstream_tls_handshake": the same, by the name that says so.
 	// "on_downstream_data": when the first bytes have come. Default "immediate".
-	UpstreamConnectMode string `json:"upstream_connect_mode" default:"immediate" enum:"immediate,on_downstream_data"`
+	//
+	// Deviation: Envoy's immediate does not wait for the handshake. A client that does not complete it would cost a connection to
+	// a host.
+	UpstreamConnectMode string `json:"upstream_connect_mode" default:"immediate" enum:"immediate,on_downstream_data,on_downstream_tls_handshake"`
 	// MaxEarlyDataBytes is how many bytes are read from downstream before the host has accepted, at most 64KiB. 0 reads
 	// none, but with upstream_connect_mode on_downstream_data it is what the first read brings. A size. Default 0.
 	MaxEarlyDataBytes int `json:"max_early_data_bytes" default:"0" min:"0" max:"64KiB" unit:"bytes"`

@@ -33,6 +33,9 @@ func (p *tcpProxy) logTunnel(t *tcpTunnel, kind accesslog.Type) {
 	r.UpstreamConnect, r.UpstreamReady = t.up.OpenedAt(), t.readyAt
 	r.UpstreamHost, r.UpstreamRemote = h.Name, h.Addr
 	r.UpstreamLocal, r.UpstreamConnID = t.up.LocalAddr(), uint64(t.up.ID())
+	if r.UpstreamTLS = t.up.Session(); r.UpstreamTLS != nil {
+		r.UpstreamHandshake = t.readyAt
+	}
 	r.UpstreamWireReceived, r.UpstreamWireSent = t.up.Bytes()
 	p.log.Log(r)
 }

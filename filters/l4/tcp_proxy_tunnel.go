@@ -292,9 +292,12 @@ func (t *tcpTunnel) closeDown(reset bool) {
 	t.closed = closeTypeOf(reset)
 	t.leave()
 	d.gone = true
-	if reset {
+	switch {
+	case reset:
 		d.io.Reset()
-	} else {
+	case d.io.Transport() != nil:
+		d.io.CloseLinger(0) // with close_notify, or the peer takes what it has for a part
+	default:
 		d.io.Close()
 	}
 }

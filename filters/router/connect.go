@@ -90,6 +90,9 @@ func (t *tunnel) open() {
 	now := s.Now()
 	connect := s.Request.Method() == codec.MethodCONNECT
 	s.Info.UpstreamReady, s.Info.UpstreamFirstTx = now, now
+	if t.up.Session() != nil {
+		s.Info.UpstreamHandshake = now
+	}
 	rq.sentAt = now
 	rq.tried[len(rq.tried)-1].conn = t.up.ID()
 	rq.state, rq.held = stateSent, false

@@ -136,7 +136,7 @@ func (rq *request) attempt() filters.Verdict {
 	s := rq.stream
 	rq.attempts++
 	s.Info.Attempts = uint8(min(rq.attempts, 255))
-	s.Info.UpstreamConnect = 0
+	s.Info.UpstreamConnect, s.Info.UpstreamHandshake = 0, 0
 	rq.headSent, rq.headRecv = 0, 0
 	rq.tried = append(rq.tried, tried{host: rq.host})
 	prio := upstream.Priority(s.Route.Priority)
@@ -291,6 +291,9 @@ func (rq *request) dropBody() {
 // OnReady implements pool.Owner: the connection is there.
 func (rq *request) OnReady() {
 	before := rq.enter()
+	if rq.x.Session() != nil && !rq.x.Reused() {
+		rq.stream.Info.UpstreamHandshake = rq.stream.Now()
+	}
 	rq.send()
 	rq.leave(before)
 }

@@ -247,7 +247,7 @@ func (t *TCP) Closed(why engine.CloseReason) (wasOpen bool, text string) {
 	return true, text
 }
 
-// Close closes the connection, which may still be opening. What is queued is lost. ended says that the host
+// Close closes the connection, which may still be opening. What is queued is lost; with TLS it is not. ended says that the host
 // has finished sending.
 func (t *TCP) Close(ended bool) {
 	if t.state == tcpOpening {
@@ -260,7 +260,7 @@ func (t *TCP) Close(ended bool) {
 	if ended {
 		by = closeRemote
 	}
-	if t.ec.Transport() != nil && ended {
+	if t.ec.Transport() != nil {
 		t.ec.CloseLinger(0) // with close_notify, if there was none yet
 	} else {
 		t.ec.Close()
