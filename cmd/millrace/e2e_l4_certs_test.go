@@ -26,6 +26,12 @@ type certificate struct {
 // newCertificate makes a certificate for names, good for servers and clients.
 func newCertificate(t *testing.T, names ...string) certificate {
 	t.Helper()
+	return newCertificateWith(t, func(*x509.Certificate) {}, names...)
+}
+
+// newCertificateWith is newCertificate with an edited template.
+func newCertificateWith(t *testing.T, edit func(*x509.Certificate), names ...string) certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +42,7 @@ func newCertificate(t *testing.T, names ...string) certificate {
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
+	edit(template)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
