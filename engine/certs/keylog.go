@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 )
 
@@ -32,7 +33,16 @@ func (s *Store) openKeyLog(cfg *KeyLogConfig) (*keyLog, error) {
 		return nil, nil
 	}
 	k := s.keyLogs[cfg.Path]
-	if k == nil {
+	switch {
+	case k != nil:
+	case s.inspect:
+		if info, err := os.Stat(filepath.Dir(cfg.Path)); err != nil {
+			return nil, fmt.Errorf("key_log: %w", err)
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("key_log: %s is no directory", filepath.Dir(cfg.Path))
+		}
+		return nil, nil
+	default:
 		f, err := os.OpenFile(cfg.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("key_log: %w", err)

@@ -182,3 +182,24 @@ func TestKeyLog(t *testing.T) {
 		t.Error("KeyLog without key_log is not nil")
 	}
 }
+
+func TestInspectWritesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := newAuthority(t, "root").issue(dir, "a", "ecdsa", []string{"a.example"}, nil)
+	s := NewStore(StoreOptions{Inspect: true})
+	for path, ok := range map[string]bool{
+		filepath.Join(dir, "keys.log"): true, filepath.Join(dir, "none", "keys.log"): false, filepath.Join(c.CertFile, "keys.log"): false,
+	} {
+		x, err := s.Server(&DownstreamConfig{Certificates: []CertificateConfig{c.CertificateConfig}, KeyLog: &KeyLogConfig{Path: path}})
+		if (err == nil) != ok {
+			t.Errorf("key log %s: %v, want ok %t", path, err, ok)
+		}
+		if x != nil {
+			x.Close()
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("key log %s was made", path)
+		}
+	}
+}

@@ -14,8 +14,9 @@ import (
 // it. It may be used from any goroutine, but reads files: not on a loop.
 type Store struct {
 	// Immutable.
-	log *slog.Logger
-	now func() time.Time
+	log     *slog.Logger
+	now     func() time.Time
+	inspect bool
 
 	mu       sync.Mutex
 	sources  map[string]*source // by kind and paths
@@ -33,6 +34,8 @@ type StoreOptions struct {
 	Log *slog.Logger
 	// Now is the clock. Nil is the real one.
 	Now func() time.Time
+	// Inspect makes a store whose contexts are only tried: no key log is written.
+	Inspect bool
 }
 
 // A renewer is a Server or a Client.
@@ -69,7 +72,7 @@ func (b *bound) versions() (sum uint64) {
 // NewStore returns a store without contexts. It works without Run, but then nothing is swapped.
 func NewStore(opt StoreOptions) *Store {
 	s := &Store{
-		log: opt.Log, now: opt.Now,
+		log: opt.Log, now: opt.Now, inspect: opt.Inspect,
 		sources: map[string]*source{}, contexts: map[renewer]struct{}{}, keyLogs: map[string]*keyLog{},
 		wake: make(chan struct{}, 1),
 	}
