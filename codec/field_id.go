@@ -68,6 +68,7 @@ const (
 	FieldProxyAuthorization
 	FieldContentEncoding
 	FieldRetryAfter
+	FieldXForwardedClientCert
 	fieldCount
 
 	FieldRemoved FieldID = 255 // what an entry becomes when it is removed
@@ -140,6 +141,7 @@ var fieldNames = [fieldCount]string{
 	FieldProxyAuthorization:                 "proxy-authorization",
 	FieldContentEncoding:                    "content-encoding",
 	FieldRetryAfter:                         "retry-after",
+	FieldXForwardedClientCert:               "x-forwarded-client-cert",
 }
 
 // fieldNameBytes is fieldNames as slices. Never written.

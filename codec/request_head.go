@@ -160,6 +160,9 @@ func (h *RequestHead) Scheme() []byte {
 	return h.span(h.scheme)
 }
 
+// SetScheme changes the scheme, of which upstreams hear by HTTP/2. scheme is copied, and is http or https.
+func (h *RequestHead) SetScheme(scheme []byte) { h.scheme = h.appendBytes(scheme) }
+
 // Protocol returns the :protocol of an extended CONNECT (RFC 8441), nil if there was none.
 func (h *RequestHead) Protocol() []byte {
 	if h.protocol.Len == 0 {

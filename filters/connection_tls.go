@@ -52,3 +52,11 @@ func (c *Connection) Peer() *PeerCertificate {
 	c.peer = p
 	return p
 }
+
+// ForwardedBytes returns the length of Forwarded of the peer's certificate, 0 as long as nobody has asked for it.
+func (c *Connection) ForwardedBytes() int {
+	if c == nil || c.peer == nil {
+		return 0
+	}
+	return len(c.peer.Forwarded)
+}

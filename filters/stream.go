@@ -51,6 +51,8 @@ type Stream struct {
 	PlainReplies bool
 	// HalfClose says that the end of the response is not that of a tunnel: the request goes on until it ends too.
 	HalfClose bool
+	// Misdirected says that Route is nil because the request came on the connection of another host.
+	Misdirected bool
 	// BufferLimit is the most bytes of a body the stream keeps, by Direction.
 	BufferLimit [2]int
 
@@ -155,7 +157,7 @@ func (s *Stream) Clear() {
 	s.Request.Reset()
 	s.Response.Reset()
 	s.Route, s.Upstream, s.own = nil, nil, nil
-	s.routed, s.leftOut, s.PlainReplies, s.HalfClose = false, 0, false, false
+	s.routed, s.leftOut, s.PlainReplies, s.HalfClose, s.Misdirected = false, 0, false, false, false
 	s.Info = accesslog.Info{}
 }
 

@@ -16,7 +16,8 @@ type Config struct {
 	// StatPrefix is the middle of the names of this manager's stats: "http.<stat_prefix>.".
 	StatPrefix string `json:"stat_prefix" default:"ingress_http"`
 	// CodecType is the version of HTTP spoken downstream: "http1" is 1.1 and 1.0, "http2" is HTTP/2 with prior knowledge, "auto"
-	// takes the one that the first bytes of a connection are in, and lets HTTP/1.1 upgrade to h2c.
+	// takes the one that TLS has agreed on (ALPN); without, the one that the first bytes of a connection are in, and without TLS
+	// it lets HTTP/1.1 upgrade to h2c.
 	CodecType string `json:"codec_type" default:"auto" enum:"auto,http1,http2"`
 	// RouteConfig is the route table.
 	RouteConfig route.Config `json:"route_config" required:"true"`
@@ -39,6 +40,14 @@ type Config struct {
 	// Via is appended to the via field in both directions, as "1.1 <via>", or "1.0 <via>" and "2 <via>" of what came in those
 	// versions. Default: nothing.
 	Via string `json:"via"`
+
+	// ForwardClientCertDetails says what becomes of x-forwarded-client-cert, which tells hosts of the certificate that a client has shown:
+	// "sanitize" removes it, "forward_only" passes on what the client says, "append_forward" adds what this proxy has seen, "sanitize_set"
+	// puts that in the place of what the client says. All of them remove it where the client has shown no certificate here;
+	// "always_forward_only" passes it on from anybody.
+	ForwardClientCertDetails string `json:"forward_client_cert_details" default:"sanitize" enum:"sanitize,forward_only,append_forward,sanitize_set,always_forward_only"`
+	// SetCurrentClientCertDetails says what is told besides the hash, with "append_forward" and "sanitize_set".
+	SetCurrentClientCertDetails ClientCertDetails `json:"set_current_client_cert_details"`
 
 	// GenerateRequestID gives requests an x-request-id, a random UUID.
 	GenerateRequestID bool `json:"generate_request_id" default:"true"`
@@ -109,6 +118,20 @@ type Config struct {
 	DelayedCloseTimeout time.Duration `json:"delayed_close_timeout" default:"1s" min:"0s"`
 	// DrainTimeout is how long a connection may linger after the proxy has told its peer that it drains.
 	DrainTimeout time.Duration `json:"drain_timeout" default:"5s" min:"0s"`
+}
+
+// ClientCertDetails says what x-forwarded-client-cert tells of the client's certificate besides its hash.
+type ClientCertDetails struct {
+	// Subject tells the subject (RFC 2253).
+	Subject bool `json:"subject" default:"false"`
+	// Cert tells the certificate, percent-encoded PEM.
+	Cert bool `json:"cert" default:"false"`
+	// Chain tells all certificates that the client has sent, likewise.
+	Chain bool `json:"chain" default:"false"`
+	// DNS tells the DNS names among its subject alternative names.
+	DNS bool `json:"dns" default:"false"`
+	// URI tells the URIs among them.
+	URI bool `json:"uri" default:"false"`
 }
 
 // InternalAddressConfig says which client addresses count as internal.

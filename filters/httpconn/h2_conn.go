@@ -34,6 +34,7 @@ type conn2 struct {
 	stalled    bool   // what waits could go, but for the window of the connection or its write queue
 	pumpDue    bool
 	taskDue    bool // RunTask is on its way
+	weak       bool // TLS has agreed on a cipher suite that HTTP/2 forbids
 	life       life
 }
 
@@ -75,6 +76,10 @@ func (m *Manager) newConn2(base link, server *h2.Server) *conn2 {
 	m.stats.CxHTTP2Total.Inc()
 	m.stats.CxHTTP2Active.Inc()
 	c.life.begin(c)
+	if c.weak = tooWeak(base.session()); c.weak {
+		c.taskDue = true
+		m.loop.Later(c)
+	}
 	c.settle()
 	return c
 }
@@ -86,6 +91,9 @@ func (c *conn2) OnConnect() {}
 //
 // Hot path: TestHTTP2RequestAllocs, BenchmarkHTTP2Request.
 func (c *conn2) OnData(b []byte) int {
+	if c.weak {
+		return 0 // RunTask is on its way
+	}
 	c.busy = true
 	n := c.feed(b)
 	c.busy = false
@@ -172,7 +180,7 @@ func (c *conn2) open(ev *codec.Event) {
 		return
 	}
 	s := m.take()
-	buf, ok := m.own(&s.requestBlock, size)
+	buf, ok := m.own(&s.requestBlock, size+c.net.ForwardedBytes())
 	if !ok || !c.mayHold(len(buf)) {
 		m.release(&s.requestBlock)
 		m.putBack(s)

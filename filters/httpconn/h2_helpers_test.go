@@ -135,7 +135,7 @@ func (p *peer2) fill(n int) bool {
 		k, err := p.Read(buf)
 		p.in = append(p.in, buf[:k]...)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return false
+			return len(p.in) >= n
 		}
 	}
 	return true

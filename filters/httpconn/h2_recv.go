@@ -152,6 +152,10 @@ func (c *conn2) RunTask() {
 	if c.closed {
 		return
 	}
+	if c.weak {
+		c.refuseWeak()
+		return
+	}
 	before := c.m.loop.Blame(c.io)
 	c.busy = true
 	for i := 0; i < len(c.streams) && !c.closed; i++ {

@@ -28,6 +28,7 @@ type http2Stats struct {
 	WindowFlood     stats.Counter            `stat:"inbound_window_update_frames_flood" help:"connections ended because of WINDOW_UPDATE frames"`
 	OtherFlood      stats.Counter            `stat:"inbound_control_frames_flood" help:"connections ended because of PING, SETTINGS or unknown frames"`
 	ContinueFlood   stats.Counter            `stat:"continuation_flood" help:"connections ended because of CONTINUATION frames"`
+	Inadequate      stats.Counter            `stat:"inadequate_security" help:"connections ended because of the cipher suite of their TLS"`
 	SettingsTimeout stats.Counter            `stat:"settings_timeout" help:"connections ended because SETTINGS were not acknowledged"`
 }
 

@@ -65,11 +65,11 @@ const (
 
 var switching = []byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
 
-// wantsHTTP2 reports whether a request of HTTP/1.1, which is whole, asks for an answer by HTTP/2 (RFC 7540 section 3.2). It
-// appends the settings of the client to dst.
+// wantsHTTP2 reports whether a request of HTTP/1.1, which is whole, asks for an answer by HTTP/2 (RFC 7540 section 3.2), which
+// is not for TLS. It appends the settings of the client to dst.
 func (s *stream) wantsHTTP2(dst []byte) (settings []byte, ok bool) {
 	h := &s.Request
-	if !h.Has(codec.FieldUpgrade) || s.m.opt.version != versionAuto || h.Version != codec.Version11 || h.Method() == codec.MethodCONNECT {
+	if !h.Has(codec.FieldUpgrade) || s.m.opt.version != versionAuto || s.tls() || h.Version != codec.Version11 || h.Method() == codec.MethodCONNECT {
 		return nil, false
 	}
 	var list [2][]byte

@@ -32,6 +32,9 @@ func (s *stream) prepareRequest() bool {
 	s.addForwarded()
 	s.sanitize()
 	s.requestID()
+	if m.opt.clientCert != clientCertSanitize || h.Has(codec.FieldXForwardedClientCert) {
+		s.forwardClientCert()
+	}
 	s.addVia(&h.Fields, h.Version)
 	return true
 }
@@ -154,7 +157,10 @@ func (s *stream) addForwarded() {
 	}
 	trusted := !m.cfg.UseRemoteAddress || m.cfg.XffNumTrustedHops > 0
 	if !trusted || !h.Has(codec.FieldXForwardedProto) {
-		h.Set(codec.FieldXForwardedProto, protoHTTP)
+		h.Set(codec.FieldXForwardedProto, s.proto())
+	}
+	if len(h.Scheme()) == 0 && ascii.EqualFoldString(h.Get(codec.FieldXForwardedProto), "https") {
+		h.SetScheme(protoHTTPS) // without, it is http
 	}
 	if m.cfg.AppendXForwardedPort && (!trusted || !h.Has(codec.FieldXForwardedPort)) {
 		m.scratch = appendInt(m.scratch[:0], s.wire.socket().LocalAddr().Port())
@@ -176,9 +182,24 @@ func (s *stream) addForwarded() {
 }
 
 var (
-	protoHTTP = []byte("http")
-	valueTrue = []byte("true")
+	protoHTTP  = []byte("http")
+	protoHTTPS = []byte("https")
+	valueTrue  = []byte("true")
 )
+
+// tls reports whether the request came by TLS.
+func (s *stream) tls() bool {
+	c := s.wire.facts()
+	return c != nil && c.Session != nil
+}
+
+// proto returns the scheme that the connection stands for.
+func (s *stream) proto() []byte {
+	if s.tls() {
+		return protoHTTPS
+	}
+	return protoHTTP
+}
 
 // clientAddr returns what x-forwarded-for says of the client, by the rules of Envoy's
 // use_remote_address and xff_num_trusted_hops, and whether that is the only address known: only then can
@@ -319,7 +340,7 @@ func (s *stream) routeInput(in *route.Input) {
 	in.RemoteIP = s.Client
 	in.Internal = s.Info.Internal
 	in.Random = s.Random
-	in.TLS = ascii.EqualFoldString(s.Request.Get(codec.FieldXForwardedProto), "https")
+	in.TLS = s.tls()
 }
 
 // finishResponseHead makes the head of an upstream's response fit to go downstream.

@@ -147,7 +147,8 @@ func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handle
 	m.open++
 	m.stats.CxTotal.Inc()
 	m.stats.CxActive.Inc()
-	if m.opt.version == versionHTTP2 {
+	version := base.version()
+	if version == versionHTTP2 {
 		return m.newConn2(base, h2.NewServer(&m.http2, &m.scratch2))
 	}
 	c := m.newConn()
@@ -157,7 +158,7 @@ func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handle
 		c.next.prev = c
 	}
 	m.conns = c
-	if m.opt.version == versionHTTP1 {
+	if version == versionHTTP1 {
 		c.speaksHTTP1()
 	}
 	// The first request has to begin soon: a connection that says nothing is not idle but slow.

@@ -16,6 +16,7 @@ type options struct {
 	underscores underscoreAction
 	slashes     escapedSlashAction
 	version     versions
+	clientCert  clientCertMode
 }
 
 // versions are those that are spoken downstream.
@@ -75,6 +76,16 @@ func newOptions(cfg *Config) (o options, err error) {
 		o.version = versionHTTP1
 	case "http2":
 		o.version = versionHTTP2
+	}
+	switch cfg.ForwardClientCertDetails {
+	case "forward_only":
+		o.clientCert = clientCertForward
+	case "append_forward":
+		o.clientCert = clientCertAppend
+	case "sanitize_set":
+		o.clientCert = clientCertSet
+	case "always_forward_only":
+		o.clientCert = clientCertAlways
 	}
 	switch cfg.HeadersWithUnderscoresAction {
 	case "reject_request":

@@ -105,7 +105,7 @@ func (s *stream) step(end bool) filters.Verdict {
 func (s *stream) onHead(end bool) {
 	m := s.m
 	s.noteHead(end)
-	buf, ok := m.own(&s.requestBlock, s.Request.HeadBytes())
+	buf, ok := m.own(&s.requestBlock, s.Request.HeadBytes()+s.wire.facts().ForwardedBytes())
 	if !ok { // no memory for one more request: the arena counts it
 		s.SendLocalReply(filters.LocalReply{Status: 503, Details: "overload", Close: true})
 		return
@@ -177,6 +177,7 @@ func (s *stream) matchRoute() {
 	s.routeInput(in)
 	s.SetRoute(m.routes.Match(in), m.overrides)
 	s.formats = m.formats
+	s.Misdirected = s.Route == nil && s.isMisdirected()
 	in.Head = nil
 	if rt := s.Route; rt != nil && rt.Action == route.ActionForward && rt.IdleTimeout != route.IdleTimeoutUnset {
 		s.armIdle()

@@ -5,6 +5,7 @@ import (
 
 	"millrace/codec"
 	"millrace/engine"
+	"millrace/engine/transport"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 )
@@ -14,6 +15,8 @@ import (
 type wire interface {
 	// socket returns the connection of the engine.
 	socket() *engine.Conn
+	// facts returns what is known of the connection beside, nil if there is nothing.
+	facts() *filters.Connection
 	// describe fills what is known of the connection into the record of a stream on it.
 	describe(r *accesslog.Record)
 	// onRequest notes that the head of a request is complete.
@@ -63,7 +66,31 @@ type link struct {
 	known     bool   // which version of HTTP the peer speaks
 }
 
-func (c *link) socket() *engine.Conn { return c.io }
+func (c *link) socket() *engine.Conn       { return c.io }
+func (c *link) facts() *filters.Connection { return c.net }
+
+// session returns the TLS session of the connection, nil without TLS.
+func (c *link) session() *transport.Session {
+	if c.net == nil {
+		return nil
+	}
+	return c.net.Session
+}
+
+// version returns which versions of HTTP may be spoken. What TLS has agreed on is all that the peer will speak.
+func (c *link) version() versions {
+	s := c.session()
+	if c.m.opt.version != versionAuto || s == nil {
+		return c.m.opt.version
+	}
+	switch s.ALPN {
+	case "h2":
+		return versionHTTP2
+	case "http/1.1", "http/1.0":
+		return versionHTTP1
+	}
+	return versionAuto
+}
 
 // describe implements wire.
 func (c *link) describe(r *accesslog.Record) {

@@ -117,6 +117,9 @@ func (t *Table) Match(in *Input) *Route {
 	return nil
 }
 
+// HasHost reports whether some virtual host has requests for an authority.
+func (t *Table) HasHost(authority []byte) bool { return t.hosts.lookup(authority) >= 0 }
+
 // wantsTLS reports whether the request is to be redirected to https.
 func (vh *VirtualHost) wantsTLS(in *Input) bool {
 	if vh.requireTLS == tlsNone || vh.requireTLS == tlsExternalOnly && in.Internal {

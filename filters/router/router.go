@@ -51,7 +51,7 @@ type Router struct {
 
 // routerStats counts one router on one loop: "http.<stat_prefix>.".
 type routerStats struct {
-	NoRoute        stats.Counter `stat:"no_route" help:"requests without a route: 404"`
+	NoRoute        stats.Counter `stat:"no_route" help:"requests without a route: 404, or 421"`
 	NoCluster      stats.Counter `stat:"no_cluster" help:"requests whose cluster does not exist"`
 	Redirect       stats.Counter `stat:"rq_redirect" help:"requests answered with a redirect"`
 	DirectResponse stats.Counter `stat:"rq_direct_response" help:"requests answered with a direct response"`
@@ -75,6 +75,9 @@ func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
 	if rq == nil {
 		if s.Route == nil {
 			r.stats.NoRoute.Inc()
+			if s.Misdirected {
+				return s.ReplyWith(filters.LocalReply{Status: 421, Details: "misdirected_request", Flags: accesslog.FlagNoRoute})
+			}
 			return s.ReplyWith(filters.LocalReply{Status: 404, Details: "route_not_found", Flags: accesslog.FlagNoRoute})
 		}
 		if s.Route.Action != route.ActionForward {
