@@ -2,6 +2,7 @@ package h2
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"millrace/codec"
 	"millrace/codec/hpack"
@@ -12,6 +13,8 @@ type Scratch struct {
 	head  []byte   // decoded fields, until the next Feed of any connection
 	lower []byte   // a field name in lower case
 	spare [][]byte // buffers of AppendControl that are free
+	// tables is memory of header tables that is free.
+	tables hpack.Memory
 }
 
 const (
@@ -61,11 +64,11 @@ type conn struct {
 
 	// Streams.
 	streams   streamTable
-	lastPeer  uint32               // highest id the peer has opened
-	lastLocal uint32               // highest id we have opened
-	goAway    uint32               // last stream of the GOAWAY we sent; windowMax before
-	peerAway  bool                 // the peer sent GOAWAY
-	recent    [recentResets]uint32 // ring of streams that we reset
+	lastPeer  uint32                // highest id the peer has opened
+	lastLocal uint32                // highest id we have opened
+	goAway    uint32                // last stream of the GOAWAY we sent; windowMax before
+	peerAway  bool                  // the peer sent GOAWAY
+	recent    *[recentResets]uint32 // ring of streams that we reset, nil before the first
 	recentAt  uint8
 	resetTop  uint32 // highest of ours that we reset
 }
@@ -105,6 +108,8 @@ func newConn(opt *Options, scratch *Scratch, client bool) conn {
 		peer:    peerSettings{initialWindow: windowInitial, frameBytes: frameBytesMin, streams: windowMax},
 		control: budget{left: opt.ControlFrames}, resets: budget{left: opt.Resets},
 	}
+	c.dec.Share(&scratch.tables)
+	c.enc.Share(&scratch.tables)
 	if opt.EncoderTableBytes < hpack.TableSizeDefault {
 		c.enc.SetMax(opt.EncoderTableBytes)
 	}
@@ -209,6 +214,22 @@ func (c *conn) Reset(id codec.StreamID, code uint32) bool {
 	return true
 }
 
+// Trim gives memory back that a connection without streams has no use for until the next one: call it when there have been none
+// for a while.
+func (c *conn) Trim() {
+	c.dec.Trim()
+	c.enc.Trim()
+	if c.streams.count == 0 {
+		c.streams = streamTable{keep: c.streams.keep}
+	}
+}
+
+// Release gives the memory of a connection that has ended to the next one. It must not be fed or appended to any more.
+func (c *conn) Release() {
+	c.dec.Release()
+	c.enc.Release()
+}
+
 // Owes reports whether a stream is open and we have not ended our direction of it.
 func (c *conn) Owes(id codec.StreamID) bool {
 	s := c.streams.get(uint32(id))
@@ -220,6 +241,9 @@ func (c *conn) sendReset(id, code uint32) {
 	c.room()
 	c.out = appendFrameHead(c.out, 4, frameRSTStream, 0, id)
 	c.out = binary.BigEndian.AppendUint32(c.out, code)
+	if c.recent == nil {
+		c.recent = new([recentResets]uint32)
+	}
 	c.recent[c.recentAt%recentResets] = id
 	c.recentAt++
 	c.resetTop = max(c.resetTop, id)
@@ -227,6 +251,9 @@ func (c *conn) sendReset(id, code uint32) {
 
 // forgetReset notes that no more frames of a stream are under way.
 func (c *conn) forgetReset(id uint32) {
+	if c.recent == nil {
+		return
+	}
 	for i := range c.recent {
 		if c.recent[i] == id {
 			c.recent[i] = 0
@@ -240,12 +267,7 @@ func (c *conn) wasReset(id uint32) bool {
 	if c.client && id <= c.resetTop {
 		return true
 	}
-	for _, r := range c.recent {
-		if r == id {
-			return true
-		}
-	}
-	return false
+	return c.recent != nil && slices.Contains(c.recent[:], id)
 }
 
 // isLate reports whether what comes for a stream that is not open may have been under way when it ended for us, and is dropped.

@@ -26,6 +26,18 @@ func NewDecoder(size uint32) Decoder {
 	return Decoder{agreed: size, table: table{max: min(size, integerMax)}}
 }
 
+// TableBytes returns the size of the table, as RFC 7541 section 4.1 counts it.
+func (d *Decoder) TableBytes() uint32 { return d.table.size }
+
+// Share makes the table take its memory from m and give it back there.
+func (d *Decoder) Share(m *Memory) { d.table.memory = m }
+
+// Trim gives memory back that holds nothing, in a connection that is idle.
+func (d *Decoder) Trim() { d.table.trim() }
+
+// Release gives all memory back. The decoder is of no use any more.
+func (d *Decoder) Release() { d.table.setMax(0) }
+
 // SetAgreed changes the size of the table that the peer may use, after it acknowledged our SETTINGS. A smaller size
 // than before the peer must confirm at the start of its next block (RFC 9113 section 4.3.1).
 func (d *Decoder) SetAgreed(size uint32) {

@@ -4,18 +4,21 @@ import "bytes"
 
 // Encoder compresses the header blocks of one direction of a connection.
 //
-// It finds what is in its table by a hash of 256 places that holds the newest entry of each hash: an entry that is
-// pushed out of its place by another is only found no more.
+// It finds what is in its table by a hash that holds the newest entry of each place: an entry that is pushed out of its
+// place by another is only found no more.
 type Encoder struct {
 	table  table
-	places []uint32 // number of an entry plus 1, by hash; 0 is none; nil until the first entry
+	places []uint32 // number of an entry plus 1, by hash; 0 is none; nil until the first entry; a power of two
 	// A change of the size is told at the start of the next block: the smallest since the last one, and the final one.
 	lowest  uint32
 	changed bool
 }
 
-// placesCount is the number of places of the hash. A table of 4096 bytes has at most 128 entries.
-const placesCount = 256
+// placesEach is how many places there are for each entry that the table has room for now, placesMax how many at most.
+const (
+	placesEach = 4
+	placesMax  = 256
+)
 
 // A Mode says what an Encoder may do with a field.
 type Mode uint8
@@ -105,7 +108,7 @@ func (e *Encoder) find(h uint32, name, value []byte) (n uint32, ok bool) {
 	if e.places == nil {
 		return 0, false
 	}
-	n = e.places[h%placesCount] - 1
+	n = e.places[h&uint32(len(e.places)-1)] - 1
 	if n-e.table.oldest >= e.table.len() { // gone, or none
 		return 0, false
 	}
@@ -114,11 +117,37 @@ func (e *Encoder) find(h uint32, name, value []byte) (n uint32, ok bool) {
 }
 
 func (e *Encoder) insert(h uint32, name, value []byte) {
-	if e.places == nil {
-		e.places = make([]uint32, placesCount)
-	}
 	e.table.insert(name, value)
-	e.places[h%placesCount] = e.table.next
+	if n := min(placesEach*len(e.table.ring), placesMax); len(e.places) < n {
+		e.growPlaces(n)
+	}
+	e.places[h&uint32(len(e.places)-1)] = e.table.next
+}
+
+// growPlaces makes more places.
+func (e *Encoder) growPlaces(count int) {
+	t := &e.table
+	e.places = make([]uint32, count)
+	for n := t.oldest; n != t.next; n++ {
+		name, value := t.bytes(t.at(n))
+		e.places[hash(hash(hashStart, name), value)&uint32(len(e.places)-1)] = n + 1
+	}
+}
+
+// Share makes the table take its memory from m and give it back there.
+func (e *Encoder) Share(m *Memory) { e.table.memory = m }
+
+// Trim gives memory back that holds nothing, in a connection that is idle.
+func (e *Encoder) Trim() {
+	if e.table.trim(); e.table.ring == nil {
+		e.places = nil
+	}
+}
+
+// Release gives all memory back. The encoder is of no use any more.
+func (e *Encoder) Release() {
+	e.table.setMax(0)
+	e.places = nil
 }
 
 const hashStart = 2166136261

@@ -12,11 +12,21 @@ func TestTableChurn(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
 	e, d := NewEncoder(TableSizeDefault), NewDecoder(TableSizeDefault)
+	var m Memory
+	e.Share(&m)
+	d.Share(&m)
 	var recent [][2][]byte
 	for round := range 20000 {
 		if round%500 == 0 {
 			size := uint32(rng.IntN(TableSizeDefault + 1))
 			e.SetMax(size)
+		}
+		if round%97 == 0 {
+			e.Trim()
+			d.Trim()
+			if over := cap(e.table.data) - e.table.live(); over >= trimBytes {
+				t.Fatalf("round %d: %d bytes of no use after Trim", round, over)
+			}
 		}
 		f := [2][]byte{fmt.Appendf(nil, "x-%d", rng.IntN(40)), bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, rng.IntN(300))}
 		if len(recent) > 0 && rng.IntN(2) == 0 {
@@ -37,6 +47,41 @@ func TestTableChurn(t *testing.T) {
 			t.Fatalf("round %d: memory of %d bytes and %d places", round, cap(e.table.data), len(e.table.ring))
 		}
 	}
+}
+
+// TestMemory: what one table gives back is the next one's.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	var m Memory
+	d := NewDecoder(TableSizeDefault)
+	d.Share(&m)
+	fill := func() {
+		for i := range 30 {
+			d.table.insert(fmt.Appendf(nil, "x-%d", i), make([]byte, 100))
+		}
+	}
+	fill()
+	data := &d.table.data[:1][0]
+	d.Trim()
+	if got, want := cap(d.table.data), d.table.live(); got > want+want/8 || d.table.len() != 30 {
+		t.Errorf("%d bytes of memory for %d, %d entries", got, want, d.table.len())
+	}
+	if name, _, ok := d.table.get(29); !ok || string(name) != "x-0" {
+		t.Errorf("the oldest entry is %q, %v", name, ok)
+	}
+	d.Release()
+	d = NewDecoder(TableSizeDefault)
+	d.Share(&m)
+	fill()
+	if &d.table.data[:1][0] != data {
+		t.Error("the memory of the first table is not that of the second")
+	}
+	d.table.evict(TableSizeDefault + 1)
+	d.Trim()
+	if d.table.data != nil || d.table.ring != nil {
+		t.Error("an empty table has memory")
+	}
+	fill()
 }
 
 var request = [][2]string{

@@ -14,6 +14,7 @@ type table struct {
 	oldest, next uint32
 	size         uint32 // as RFC 7541 section 4.1 counts it
 	max          uint32 // entries leave beyond it
+	memory       *Memory
 }
 
 type entry struct {
@@ -48,9 +49,27 @@ func (t *table) setMax(n uint32) {
 	t.max = n
 	t.evict(0)
 	if n == 0 {
+		t.memory.put(t.data)
 		t.data, t.ring = nil, nil
 	}
 }
+
+// trimBytes is how much memory must be of no use for trim to copy what lives.
+const trimBytes = 256
+
+// trim gives memory back that holds nothing.
+func (t *table) trim() {
+	switch live := t.live(); {
+	case t.oldest == t.next:
+		t.memory.put(t.data)
+		t.data, t.ring = nil, nil
+	case cap(t.data)-live >= trimBytes:
+		t.move(make([]byte, 0, live))
+	}
+}
+
+// live returns how many bytes the entries have.
+func (t *table) live() int { return int(t.size) - int(t.len())*entryOverhead }
 
 // evict makes room for n more.
 func (t *table) evict(n uint32) {
@@ -82,19 +101,21 @@ func (t *table) insert(name, value []byte) {
 	t.size += n + entryOverhead
 }
 
-// dataMin is the room for bytes of a table that has its first entry.
-const dataMin = 512
-
 // makeRoom appends name and value after moving what lives, to the front of the same memory or to more of it. Some of
-// the memory may be dead, so that bytes do not move with every entry: as much as lives while the table is small, a
+// the memory may be dead, so that bytes do not move with every entry: half as much as lives while the table is small, a
 // quarter of its size when it is full.
 func (t *table) makeRoom(name, value []byte) {
-	live := int(t.size) - int(t.len())*entryOverhead
-	need := live + len(name) + len(value)
-	data := t.data
-	if room := min(max(2*need, dataMin), int(t.max+t.max/4)); room > cap(data) {
-		data = make([]byte, 0, room) // need is at most max: there is room
+	need := t.live() + len(name) + len(value)
+	if room := min(need+need/2, int(t.max+t.max/4)); room > cap(t.data) {
+		t.move(t.memory.take(room)) // need is at most max: there is room
+	} else {
+		t.move(t.data)
 	}
+	t.data = append(append(t.data, name...), value...)
+}
+
+// move makes data, which may be what there is, the memory of the entries.
+func (t *table) move(data []byte) {
 	start := uint32(len(t.data))
 	if t.oldest != t.next {
 		start = t.at(t.oldest).off
@@ -103,8 +124,11 @@ func (t *table) makeRoom(name, value []byte) {
 	for n := t.oldest; n != t.next; n++ {
 		t.at(n).off -= start
 	}
-	data = append(data[:0], from...)
-	t.data = append(append(data, name...), value...)
+	old := t.data
+	t.data = append(data[:0], from...)
+	if cap(old) > 0 && cap(data) > 0 && &old[:1][0] != &data[:1][0] {
+		t.memory.put(old)
+	}
 }
 
 // ringMin is the number of places of a table that has its first entry.

@@ -398,6 +398,7 @@ func (m *Manager) forget2(c *conn2) {
 		c.next.prev = c.prev
 	}
 	m.stats.CxHTTP2Active.Dec()
+	c.codec.Release()
 	m.left(&c.link)
 }
 

@@ -25,7 +25,11 @@ type life struct {
 	pings      uint32 // sent
 	heard      uint32 // the PING whose answer says that the peer has heard of the end
 	state      lifeState
+	trimmed    bool // memory was given back since there are no streams
 }
+
+// trimAfter is how long a connection without streams keeps the memory of its next ones.
+const trimAfter = time.Second
 
 type lifeState uint8
 
@@ -79,10 +83,19 @@ func (l *life) ping(c *conn2) {
 // idle notes that there are no streams.
 func (l *life) idle(c *conn2) {
 	m := c.m
-	l.idleSince = m.loop.Now()
+	l.idleSince, l.trimmed = m.loop.Now(), false
 	c.flushed = uint32(c.io.BytesOut())
 	l.flushAt = after(l.idleSince, m.cfg.StreamIdleTimeout)
-	l.soon(c, earlier(l.flushAt, after(l.idleSince, m.cfg.IdleTimeout)))
+	l.soon(c, l.nextIdle(m))
+}
+
+// nextIdle returns when something is due without streams.
+func (l *life) nextIdle(m *Manager) int64 {
+	at := earlier(l.flushAt, after(l.idleSince, m.cfg.IdleTimeout))
+	if !l.trimmed {
+		at = earlier(at, l.idleSince+int64(trimAfter))
+	}
+	return at
 }
 
 // soon makes sure that the deadline of the connection is not later than at.
@@ -98,7 +111,7 @@ func (l *life) rearm(c *conn2) {
 	m := c.m
 	at := earlier(earlier(l.settingsBy, l.frameBy), earlier(earlier(l.pingAt, l.pongBy), l.lastBy))
 	if c.active == 0 {
-		at = earlier(at, earlier(l.flushAt, after(l.idleSince, m.cfg.IdleTimeout)))
+		at = earlier(at, l.nextIdle(m))
 	}
 	if m.cfg.MaxConnectionDuration > 0 && l.state == lifeOpen {
 		at = earlier(at, m.loop.Now()+int64(c.withinLife(0)))
@@ -204,6 +217,11 @@ func (l *life) onTimeout(c *conn2) {
 // onIdle looks at a connection without streams: whether the peer takes what it was sent, and how long there is nothing to do.
 func (l *life) onIdle(c *conn2, now int64) {
 	m := c.m
+	if !l.trimmed && now-l.idleSince >= int64(trimAfter) {
+		l.trimmed = true
+		c.codec.Trim()
+		c.streams, c.fresh = nil, nil
+	}
 	if l.flushAt != 0 && l.flushAt <= now {
 		l.flushAt = 0
 		if c.io.Buffered() > 0 {

@@ -183,6 +183,35 @@ func TestHTTP2ZeroWindow(t *testing.T) {
 	w.wantNothing()
 }
 
+// TestHTTP2Trim: a connection that has had no streams for a while gives its memory back, and takes requests as before.
+func TestHTTP2Trim(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	p := w.dial2()
+	stored := func(id uint32, field string) string {
+		return frame2(frameHeaders, flagHeadEnd, id, block2(head2("GET", "/")...)+field)
+	}
+	p.write(stored(1, "\x40\x01a\x01b"))
+	p.want("HEADERS 1 200 end")
+	for round := range 2 {
+		w.tl.Advance(trimAfter / 2)
+		if w.m.conns2.streams == nil {
+			t.Fatal("it gave its memory back at once")
+		}
+		w.tl.Advance(trimAfter)
+		if w.m.conns2.streams != nil || !w.m.conns2.life.trimmed {
+			t.Fatal("it keeps its memory")
+		}
+		w.tl.Advance(time.Minute) // once is enough
+		id := uint32(3 + 2*round)
+		p.write(stored(id, "\xbe"))
+		p.want(fmt.Sprintf("HEADERS %d 200 end", id))
+		if got := string(w.term.heads[round+1].Lookup("a")); got != "b" {
+			t.Errorf("the entry of the table is %q", got)
+		}
+	}
+}
+
 // TestHTTP2Hurry: while much is held, a stream whose client takes nothing has ten seconds.
 func TestHTTP2Hurry(t *testing.T) {
 	t.Parallel()
