@@ -73,6 +73,8 @@ func everyOperator() string {
 			arg = "(pp:x)"
 		case "METADATA":
 			arg = "(DYNAMIC:pp:x)"
+		case coalesceName:
+			arg = `({"operators": ["TRACE_ID", {"command": "REQ", "param": "x-none"}, "PROTOCOL"]})`
 		}
 		text += "%" + d.name + arg + "% "
 	}

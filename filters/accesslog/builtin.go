@@ -307,6 +307,7 @@ var definitions = []definition{
 		operator: operator{number: func(_ *operator, r *Record) (uint64, bool) { return r.ConnID, r.ConnID != 0 }},
 	},
 	{name: "STREAM_ID", operator: operator{build: streamID}},
+	{name: "TRACE_ID", operator: traceOperator()},
 
 	// TLS sessions and certificates.
 	{name: "DOWNSTREAM_TLS_VERSION", operator: operator{str: tlsVersion, tls: downstreamSession}},
@@ -357,7 +358,14 @@ var definitions = []definition{
 		parse: parseEnvironment, needsArg: true, usage: "%ENVIRONMENT(NAME)%",
 	},
 	{name: "UNIQUE_ID", operator: operator{build: uniqueID}},
+	{
+		name: coalesceName, parse: parseCoalesce, needsArg: true,
+		usage: `%COALESCE({"operators": ["NAME", {"command": "NAME", "param": "ARGUMENT", "max_length": 9}]})%`,
+	},
 }
+
+// coalesceName is the operator that takes others.
+const coalesceName = "COALESCE"
 
 const validityUsage = "the name alone, or with a format of strftime such as (%Y-%m-%d)"
 
@@ -365,5 +373,5 @@ const validityUsage = "the name alone, or with a format of strftime such as (%Y-
 // one can say so.
 var envoyOnly = []string{
 	"STREAM_INFO_REQ", "VIRTUAL_CLUSTER_NAME", "CLUSTER_METADATA", "UPSTREAM_METADATA", "FILTER_STATE", "UPSTREAM_FILTER_STATE",
-	"TRACE_ID", "COALESCE", "CEL", "TYPED_CEL",
+	"CEL", "TYPED_CEL",
 }

@@ -186,7 +186,16 @@ func TestFormatErrors(t *testing.T) {
 	for _, tt := range []struct{ format, want string }{
 		{"%RESPONSE_CDOE%", `unknown operator "RESPONSE_CDOE"; did you mean %RESPONSE_CODE%?`},
 		{"%NOTHING_LIKE_IT%", "docs/access-log.md lists the operators"},
-		{"%TRACE_ID%", "is Envoy's, but nothing here gives it a value"},
+		{"%CEL(x)%", "is Envoy's, but nothing here gives it a value"},
+		{"%COALESCE%", `operator "COALESCE" needs an argument`},
+		{"%COALESCE(x)%", "the list of operators is not readable"},
+		{`%COALESCE({"operators": []})%`, `there is no operator in "operators"`},
+		{`%COALESCE({"operators": ["REQ"]})%`, `operator "REQ" needs an argument`},
+		{`%COALESCE({"operators": ["NOPE"]})%`, `unknown operator "NOPE"`},
+		{`%COALESCE({"operators": [{"command": "PROTOCOL", "length": 1}]})%`, "not readable"},
+		{`%COALESCE({"operators": [{"command": "PROTOCOL", "max_length": -1}]})%`, "below 0"},
+		{`%COALESCE({"operators": ["PROTOCOL"]} x)%`, "something follows"},
+		{`%COALESCE({"operators": [{"command": "COALESCE", "param": "{}"}]})%`, "COALESCE inside of itself"},
 		{"%DOWNSTREAM_TLS_VERSION(x)%", "takes no argument"},
 		{"%DOWNSTREAM_PEER_CERT_V_END(%Q)%", "unknown conversion %Q"},
 		{"%GRPC_STATUS(x)%", `unknown form "x"`},
@@ -286,5 +295,58 @@ func TestCompileValue(t *testing.T) {
 	}
 	if _, err := CompileValue("%X%"); err == nil {
 		t.Error("CompileValue of an unknown operator succeeds")
+	}
+}
+
+func TestCoalesce(t *testing.T) {
+	t.Parallel()
+	r := newRecord()
+	for _, tt := range []struct{ format, want string }{
+		{`%COALESCE({"operators": ["REQUESTED_SERVER_NAME", {"command": "REQ", "param": "host"}]})%!`, "shop.example.com!"},
+		{`%COALESCE({"operators": [{"command": "REQ", "param": "host", "max_length": 4}, "PROTOCOL"]})%`, "shop"},
+		{`%COALESCE({"operators": ["REQUESTED_SERVER_NAME", {"command": "REQ", "param": "host"}]}):6%`, "shop.e"},
+		{`%COALESCE({"operators": ["REQUESTED_SERVER_NAME", "TRACE_ID"]})%`, "-"},
+		{`%COALESCE({"operators": ["RESPONSE_CODE"]})%`, "200"},
+		{`%COALESCE({"operators": [{"command": "REQ", "param": "x"}, {"command": "START_TIME", "param": "%s"}]})%`, "1709211845"},
+	} {
+		if got := string(mustCompile(t, &Config{Format: tt.format}).Append(nil, r)); strings.TrimSpace(got) != tt.want {
+			t.Errorf("%s = %q, want %q", tt.format, got, tt.want)
+		}
+	}
+	f := mustCompile(t, &Config{JSONFormat: map[string]any{
+		"a": `%COALESCE({"operators": ["TRACE_ID", "RESPONSE_CODE"]})%`, "b": `%COALESCE({"operators": ["TRACE_ID"]})%`,
+		"c": `%COALESCE({"operators": ["TRACE_ID", {"command": "DYNAMIC_METADATA", "param": "pp:PP2_TYPE_AUTHORITY"}]})%`,
+	}})
+	if got := strings.TrimSpace(string(f.Append(nil, r))); got != `{"a":200,"b":null,"c":"a\"b"}` {
+		t.Errorf("in JSON: %s", got)
+	}
+}
+
+func TestTraceID(t *testing.T) {
+	t.Parallel()
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	f := mustCompile(t, &Config{Format: "%TRACE_ID%"})
+	for _, tt := range []struct{ in, want string }{
+		{"00-" + id + "-00f067aa0ba902b7-01", id},
+		{"01-" + id + "-00f067aa0ba902b7-01-more", id},
+		{"00-" + id + "-00f067aa0ba902b7-01-more", "-"},
+		{"01-" + id + "-00f067aa0ba902b7-01more", "-"},
+		{"ff-" + id + "-00f067aa0ba902b7-01", "-"},
+		{"00-" + strings.ToUpper(id) + "-00f067aa0ba902b7-01", "-"},
+		{"00-" + strings.Repeat("0", 32) + "-00f067aa0ba902b7-01", "-"},
+		{"00-" + id + "-0000000000000000-01", "-"},
+		{"00-" + id + "-00f067aa0ba902b7-0g", "-"},
+		{"00_" + id + "-00f067aa0ba902b7-01", "-"},
+		{"00-" + id, "-"},
+		{"", "-"},
+	} {
+		r := newRecord()
+		r.Request.AddString("traceparent", tt.in)
+		if got := strings.TrimSpace(string(f.Append(nil, r))); got != tt.want {
+			t.Errorf("TRACE_ID of %q = %q, want %q", tt.in, got, tt.want)
+		}
+	}
+	if got := strings.TrimSpace(string(f.Append(nil, newRecord()))); got != "-" {
+		t.Errorf("TRACE_ID without the field = %q", got)
 	}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // An operator is one %OPERATOR% of a format with its argument. It gets its value in exactly one of
-// four ways, which tells how the value has to be printed.
+// four ways, which tells how the value has to be printed; COALESCE has those of its operators.
 type operator struct {
 	// number gives a number; ok is false if there is none.
 	number func(o *operator, r *Record) (n uint64, ok bool)
@@ -32,6 +32,9 @@ type operator struct {
 	attempt attemptChoice // of attempts
 	space   string        // of metadata: the namespace; text is the key
 	noQuery bool          // of paths: without the query
+
+	of           []*operator   // of COALESCE: the first that has a value counts
+	alternatives []alternative // of COALESCE, until they are looked up
 }
 
 // append appends the value, escaped for text or for the inside of a JSON string. ok is false,
@@ -41,6 +44,13 @@ func (o *operator) append(dst []byte, r *Record, limit int, how escaping) (out [
 		limit = min(limit, o.max)
 	}
 	switch {
+	case o.of != nil:
+		for _, alt := range o.of {
+			if dst, ok = alt.append(dst, r, limit, how); ok {
+				return dst, true
+			}
+		}
+		return dst, false
 	case o.number != nil:
 		n, ok := o.number(o, r)
 		if !ok {
@@ -103,6 +113,17 @@ func (o *operator) appendTyped(dst []byte, r *Record, limit int) (out []byte, ok
 	if o.number != nil {
 		return o.append(dst, r, limit, escapeAsJSON)
 	}
+	if o.of != nil {
+		if o.max > 0 {
+			limit = min(limit, o.max)
+		}
+		for _, alt := range o.of {
+			if dst, ok = alt.appendTyped(dst, r, limit); ok {
+				return dst, true
+			}
+		}
+		return dst, false
+	}
 	dst, ok = o.append(append(dst, '"'), r, limit, escapeAsJSON)
 	if !ok {
 		return dst[:len(dst)-1], false
@@ -137,6 +158,9 @@ func newOperator(name string, c call) (*operator, error) {
 		if err := d.parse(&o, c.arg); err != nil {
 			return nil, problem(fmt.Sprintf("operator %q: %v", name, err), usageHint(d))
 		}
+	}
+	if err := o.lookUp(); err != nil {
+		return nil, err
 	}
 	return &o, nil
 }
