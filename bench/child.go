@@ -23,6 +23,7 @@ const (
 	childIdle  = "child-idle"
 	childGRPC  = "child-grpc"
 	childServe = "child-grpc-server"
+	childTLS   = "child-handshakes"
 	childReady = "ready" // printed once all idle connections are open
 )
 
@@ -41,6 +42,8 @@ type childConfig struct {
 	Origin   int
 	Body     int
 	H2       bool
+	TLS      bool
+	Resume   bool
 }
 
 // child starts this binary again, as a load on the load's cores.
@@ -54,7 +57,7 @@ func (r *runner) child(kind string, cfg childConfig) (*proc.Proc, error) {
 
 // runChild is the main function of a child. It reports whether the arguments were those of one.
 func runChild(args []string) (was bool, err error) {
-	if len(args) != 3 || !slices.Contains([]string{childOpen, childIdle, childGRPC, childServe}, args[1]) {
+	if len(args) != 3 || !slices.Contains([]string{childOpen, childIdle, childGRPC, childServe, childTLS}, args[1]) {
 		return false, nil
 	}
 	var cfg childConfig
@@ -66,6 +69,12 @@ func runChild(args []string) (was bool, err error) {
 		return true, load.ServeGRPC(cfg.Origin)
 	case childGRPC:
 		res, err := load.GRPC(load.GRPCConfig{Through: cfg.Port, Direct: cfg.Origin, Bytes: cfg.Body, Duration: cfg.Duration})
+		return true, errors.Join(err, json.NewEncoder(os.Stdout).Encode(res))
+	}
+	if args[1] == childTLS {
+		res, err := load.Handshakes(load.HandshakeConfig{
+			Port: cfg.Port, Path: cfg.Path, Conns: cfg.Conns, Resume: cfg.Resume, Duration: cfg.Duration,
+		})
 		return true, errors.Join(err, json.NewEncoder(os.Stdout).Encode(res))
 	}
 	debug.SetGCPercent(-1) // what follows allocates next to nothing, and a collection here would look like a slow proxy
@@ -92,7 +101,10 @@ func holdIdle(cfg childConfig) error {
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, syscall.SIGTERM, os.Interrupt)
 	hold := load.HoldIdle
-	if cfg.H2 {
+	switch {
+	case cfg.TLS:
+		hold = load.HoldIdleTLS
+	case cfg.H2:
 		hold = load.HoldIdleH2
 	}
 	conns, err := hold(net.JoinHostPort("127.0.0.1", fmt.Sprint(cfg.Port)), cfg.Path, cfg.Conns)

@@ -206,7 +206,7 @@ func (r *runner) measureIdle(s scenario, st *station) (sample, error) {
 // holdIdle starts the process that opens idle connections.
 func (r *runner) holdIdle(s scenario, st *station) (*proc.Proc, error) {
 	if s.traffic == compare.HTTP {
-		return r.child(childIdle, childConfig{Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns, H2: s.h2})
+		return r.child(childIdle, childConfig{Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns, H2: s.h2, TLS: s.tls})
 	}
 	b := load.Bytes{Program: r.bytes, Role: load.BytesIdle, Port: st.site.Port, Connections: s.conns}
 	return r.group.Start(b.Role, r.opts.loadCores, r.dir, b.Args()...)

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -55,7 +57,11 @@ type station struct {
 }
 
 func (st *station) url(body int) string {
-	return fmt.Sprintf("http://127.0.0.1:%d/%d", st.site.Port, body)
+	scheme := "http"
+	if st.site.TLS {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://127.0.0.1:%d/%d", scheme, st.site.Port, body)
 }
 
 // run carries out one scenario with the peers that are there.
@@ -190,8 +196,13 @@ func (r *runner) start(s scenario, e entry) (*station, error) {
 		return nil, err
 	}
 	st := &station{entry: e, peer: r.peers[e.peer], site: compare.Site{
-		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.originOf(s.traffic), Loops: e.loops, Routes: s.routes, Traffic: s.traffic, H2: s.h2,
+		Dir: dir, Port: ports[0], AdminPort: ports[1], OriginPort: r.originOf(s.traffic), Loops: e.loops, Routes: s.routes, Traffic: s.traffic, H2: s.h2, TLS: s.tls,
 	}}
+	if s.tls {
+		if err := compare.WriteCertificate(dir); err != nil {
+			return nil, err
+		}
+	}
 	if e.h2 {
 		origin := r.originH2
 		if s.measure == callLatency {
@@ -285,7 +296,10 @@ func askOnce(url string, body int, h2 bool) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!h2)
 	protocols.SetUnencryptedHTTP2(h2)
-	cl := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, Protocols: protocols}}
+	protocols.SetHTTP2(h2)
+	cl := http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
 	resp, err := cl.Get(url)
 	if err != nil {
 		return err
@@ -310,12 +324,38 @@ func (r *runner) saturate(s scenario, st *station, d time.Duration) (load.Result
 		res, err := r.call(s, st, d)
 		return load.Result{Requests: int64(2 * res.Count), Elapsed: res.Elapsed}, err
 	}
+	if s.tool == childTLS {
+		return r.handshake(s, st, d)
+	}
 	shape := load.Shape{URL: st.url(s.body), Connections: s.conns, Streams: s.streams, Headers: s.headers, Duration: d}
 	args, parse := load.WrkArgs, load.ParseWrk
 	if s.tool == h2load {
 		args, parse = load.H2loadArgs, load.ParseH2load
 	}
 	return r.runTool(s.tool, args(shape), parse)
+}
+
+// handshake has another process open connections.
+func (r *runner) handshake(s scenario, st *station, d time.Duration) (load.Result, error) {
+	var res load.HandshakeResult
+	p, err := r.child(childTLS, childConfig{Port: st.site.Port, Path: fmt.Sprintf("/%d", s.body), Conns: s.conns, Resume: s.resume, Duration: d})
+	if err != nil {
+		return load.Result{}, err
+	}
+	out, err := p.Wait(r.ctx)
+	if err != nil {
+		return load.Result{}, err
+	}
+	if err := json.Unmarshal([]byte(out), &res); err != nil {
+		return load.Result{}, fmt.Errorf("result of the handshakes: %w: %s", err, out)
+	}
+	switch want := max(res.Count-int64(s.conns), 0); { // the first of each has nothing to resume
+	case s.resume && res.Resumed < want, !s.resume && res.Resumed > 0:
+		return load.Result{}, fmt.Errorf("%d of %d handshakes resumed a session", res.Resumed, res.Count)
+	case res.Count == 0 || float64(res.Errors) > errorShare*float64(res.Count):
+		return load.Result{}, fmt.Errorf("%d errors beside %d answers", res.Errors, res.Count)
+	}
+	return load.Result{Requests: res.Count, Errors: res.Errors, Elapsed: res.Elapsed}, nil
 }
 
 // saturateBytes does the same with plain bytes. A long transfer is short when it only warms up.

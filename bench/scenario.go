@@ -43,6 +43,8 @@ type scenario struct {
 	routes  int      // in the config besides the one that is used
 	disturb disturbance
 	h2      bool // downstream speaks HTTP/2
+	tls     bool // downstream is TLS
+	resume  bool // connections resume sessions, handshakes only
 	entries []entry
 	targets []target
 }
@@ -185,7 +187,7 @@ func suite(proxyCores string) []scenario {
 		},
 		twoLoops(proxyCores),
 	}
-	return slices.Concat(http, multiplexed(), streams())
+	return slices.Concat(http, multiplexed(), encrypted(), streams())
 }
 
 // multiplexed lists the scenarios of HTTP/2 without TLS. The floor relay, which does not look at what it relays, has no
@@ -223,6 +225,43 @@ func multiplexed() []scenario {
 			name: "h2-idle-memory", about: fmt.Sprintf("%d idle connections of HTTP/2, each used once, with %d bytes in its table of header fields", idleConns, load.FilledTable), measure: idleMemory,
 			tool: h2load, body: 128, conns: idleConns, streams: 1, h2: true, entries: three,
 			targets: []target{atMost(metricIdleBytes, "", 4096+load.FilledTable)},
+		},
+	}
+}
+
+// encrypted lists the scenarios of TLS. All peers have one certificate, of ECDSA P-256, and one suite, AES-128-GCM.
+func encrypted() []scenario {
+	three := each(millrace, nginx, haproxy)
+	return []scenario{
+		{
+			name: "tls-128", about: "64 kept connections of TLS, HTTP/1.1, 128-byte body", measure: cpuPerRequest, tls: true,
+			tool: "wrk", body: 128, conns: saturationConns, entries: three,
+			targets: []target{atMost(metricCPU, nginx, 0.72), atMost(metricCPU, haproxy, 0.65)},
+		},
+		{
+			name: "tls-64k", about: "64 kept connections of TLS, HTTP/1.1, 64 KiB body", measure: cpuPerRequest, tls: true,
+			tool: "wrk", body: 64 << 10, conns: saturationConns, entries: three,
+			targets: []target{atMost(metricCPU, nginx, 1)},
+		},
+		{
+			name: "tls-h2-128", about: "16 connections of HTTP/2 over TLS with 32 requests at once, 128-byte body, HTTP/1.1 upstream", measure: cpuPerRequest, tls: true,
+			tool: h2load, body: 128, conns: 16, streams: 32, h2: true, entries: three,
+			targets: []target{atMost(metricCPU, nginx, 0.88), atMost(metricCPU, haproxy, 0.70)},
+		},
+		{
+			name: "tls-handshake", about: "a connection with a full TLS 1.3 handshake (P-256) for each request, 128-byte body", measure: cpuPerRequest, tls: true,
+			tool: childTLS, body: 128, conns: 16, entries: three,
+			targets: []target{atMost(metricCPU, nginx, 1)},
+		},
+		{
+			name: "tls-resume", about: "as tls-handshake, but sessions are resumed", measure: cpuPerRequest, tls: true, resume: true,
+			tool: childTLS, body: 128, conns: 16, entries: three,
+			targets: []target{atMost(metricCPU, nginx, 1)},
+		},
+		{
+			name: "tls-idle-memory", about: fmt.Sprintf("%d idle connections of TLS, each used once", idleConns), measure: idleMemory, tls: true,
+			tool: "wrk", body: 128, conns: idleConns, entries: three,
+			targets: []target{atMost(metricIdleBytes, "", 4096), atMost(metricIdleBytes, nginx, 1)},
 		},
 	}
 }

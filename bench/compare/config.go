@@ -20,10 +20,10 @@ func millraceConfig(s Site) string {
 	fmt.Fprintf(&b, `{
   "admin": {"address": "127.0.0.1:%d"},
   "concurrency": %d,
-  "listeners": [{"name": "bench", "address": "127.0.0.1:%d", "filters": [{"name": "http_connection_manager", "config": {
+  "listeners": [{"name": "bench", "address": "127.0.0.1:%d"%s, "filters": [{"name": "http_connection_manager", "config": {
     "stat_prefix": "bench", "use_remote_address": true,
     "route_config": {"virtual_hosts": [
-`, s.AdminPort, s.Loops, s.Port)
+`, s.AdminPort, s.Loops, s.Port, millraceTLS(s))
 	eachRoute(s, func(host string, paths []string) {
 		fmt.Fprintf(&b, "      {\"name\": %q, \"domains\": [%q], \"routes\": [\n", host, host)
 		for i, p := range paths {
@@ -105,7 +105,7 @@ http {
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Request-Id $request_id;
-%s    proxy_max_temp_file_size 0;
+%s%s    proxy_max_temp_file_size 0;
     server_names_hash_max_size 4096;
     upstream web {
         server 127.0.0.1:%d;
@@ -113,9 +113,9 @@ http {
         keepalive_requests 1000000000;
         keepalive_timeout 3600s;
     }
-`, user, s.Loops, FDLimit, connectionsMax, buffers, s.OriginPort)
+`, user, s.Loops, FDLimit, connectionsMax, buffers, nginxTLS(s), s.OriginPort)
 	eachRoute(s, func(host string, paths []string) {
-		fmt.Fprintf(&b, "    server {\n        listen 127.0.0.1:%d%s;\n        server_name %s;\n", s.Port, ifH2(s, " http2"), host)
+		fmt.Fprintf(&b, "    server {\n        listen 127.0.0.1:%d%s;\n        server_name %s;\n", s.Port, nginxListen(s), host)
 		for _, p := range paths {
 			fmt.Fprintf(&b, "        location %s { proxy_pass http://web; }\n", p)
 		}
@@ -130,16 +130,20 @@ http {
         location / { proxy_pass http://web; }
     }
 }
-`, s.Port, reuseport, ifH2(s, " http2"))
+`, s.Port, reuseport, nginxListen(s))
 	return b.String()
 }
 
-// ifH2 returns an option of the listening socket where that speaks HTTP/2.
-func ifH2(s Site, option string) string {
-	if s.H2 {
-		return option
+// nginxListen returns the options of the listening socket.
+func nginxListen(s Site) string {
+	options := ""
+	if s.TLS {
+		options = " ssl"
 	}
-	return ""
+	if s.H2 {
+		options += " http2"
+	}
+	return options
 }
 
 // haproxyAutoConfig differs from haproxyConfig for TCP only.
@@ -158,7 +162,7 @@ func haproxyConfig(s Site) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `global
     nbthread %d
-    maxconn %d
+%s    maxconn %d
 defaults
     mode http
     timeout connect 5s
@@ -169,9 +173,9 @@ defaults
     option forwardfor
 frontend bench
     bind 127.0.0.1:%d backlog 4096%s
-    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Proto %s
     http-request set-header X-Request-Id %%[uuid()]
-`, s.Loops, connectionsMax/2, s.Port, ifH2(s, " proto h2"))
+`, s.Loops, haproxyTLS(s), connectionsMax/2, s.Port, haproxyBind(s), scheme(s))
 	eachRoute(s, func(host string, paths []string) {
 		for _, p := range paths {
 			fmt.Fprintf(&b, "    use_backend web if { hdr(host) %s } { path_beg %s }\n", host, p)

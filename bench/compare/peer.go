@@ -22,6 +22,7 @@ type Site struct {
 	Traffic    Traffic
 	H2         bool // downstream speaks HTTP/2 with prior knowledge
 	OriginH2   bool // so does upstream
+	TLS        bool // downstream is TLS, with what WriteCertificate has left in Dir
 }
 
 // versionWait is how long a binary may take to tell its version.
