@@ -21,11 +21,6 @@ type Stats struct {
 	FailVerifySAN      stats.Counter `stat:"fail_verify_san" help:"TLS handshakes refused for the names of the peer's certificate"`
 	FailVerifyCertHash stats.Counter `stat:"fail_verify_cert_hash" help:"TLS handshakes refused because the peer's certificate is not pinned"`
 
-	OCSPStapleRequests  stats.Counter `stat:"ocsp_staple_requests" help:"TLS clients that asked for an OCSP staple"`
-	OCSPStapleResponses stats.Counter `stat:"ocsp_staple_responses" help:"OCSP staples sent"`
-	OCSPStapleOmitted   stats.Counter `stat:"ocsp_staple_omitted" help:"OCSP staples asked for and not sent"`
-	OCSPStapleFailed    stats.Counter `stat:"ocsp_staple_failed" help:"TLS handshakes refused for want of an OCSP staple"`
-
 	Versions numbers[version]     `stat:"versions." help:"TLS handshakes by version"`
 	Ciphers  numbers[suite]       `stat:"ciphers." help:"TLS handshakes by cipher suite"`
 	Curves   numbers[tls.CurveID] `stat:"curves." help:"TLS handshakes by group"`

@@ -61,6 +61,7 @@ var statScopes = map[string]string{
 	"cmd/internal/server.acceptStats":    "listener.<address>.",
 
 	"cmd/internal/server.certificateStats": "listener.<address>.ssl.certificate.<path>.",
+	"cmd/internal/server.stapleStats":      "listener.<address>.ssl.",
 	"engine/transport.Stats":               "listener.<address>.ssl., cluster.<name>.ssl.",
 	"engine/transport.handshakesSet":       "tls.",
 
@@ -198,6 +199,9 @@ func docRow(name, kind string, tag reflect.StructTag) docStat {
 		name, kind = name+"<rule>", "Counter"
 	case "numbers":
 		name, kind = name+"<name>", "Counter"
+	case "staples":
+		name, kind, help = "ocsp_staple_requests, ocsp_staple_responses, ocsp_staple_omitted, ocsp_staple_failed", "Counter",
+			"TLS clients that asked for an OCSP staple, that got it, that got none, and that were refused for want of one"
 	case "handshakeEvents":
 		name, kind, help = "handshakes_started, handshakes_shed, handshakes_timeouts, handshakes_panics", "Counter",
 			"TLS handshakes begun, refused because there were too many, that took too long, and that ended in a bug"

@@ -45,16 +45,19 @@ type ChainChange struct {
 	Action Action
 	Old    *Chain // nil if added
 	New    *Chain // nil if removed
-	// Filters says that the filters are built anew, and those there were drain; Routes that the table is another.
-	// Only valid if Action is Changed.
-	Filters, Routes bool
+	// Filters and TLS say that the filters, or the TLS context, are built anew, and the chain there was drains; Routes that
+	// the table is another. Only valid if Action is Changed.
+	Filters, TLS, Routes bool
 }
 
 // Builds reports whether filters are built for the chain.
-func (c *ChainChange) Builds() bool { return c.Action == Added || c.Action == Changed && c.Filters }
+func (c *ChainChange) Builds() bool { return c.Action == Added || c.replaces() }
 
 // Retires reports whether connections of the old chain have to end.
-func (c *ChainChange) Retires() bool { return c.Action == Removed || c.Action == Changed && c.Filters }
+func (c *ChainChange) Retires() bool { return c.Action == Removed || c.replaces() }
+
+// replaces reports whether the whole chain is built anew.
+func (c *ChainChange) replaces() bool { return c.Action == Changed && (c.Filters || c.TLS) }
 
 // A ClusterChange is one cluster that differs.
 type ClusterChange struct {
@@ -154,12 +157,12 @@ func (d *Diff) compareChain(old, chain *Chain) (c ChainChange, differs bool) {
 	}
 	c = ChainChange{
 		Action: Changed, Old: old, New: chain,
-		Filters: old.Hash != chain.Hash, Routes: old.RouteHash != chain.RouteHash,
+		Filters: old.Hash != chain.Hash, TLS: old.TLSHash != chain.TLSHash, Routes: old.RouteHash != chain.RouteHash,
 	}
 	if !c.Routes && chain.Routes != nil {
 		d.Unchanged++
 	}
-	return c, c.Filters || c.Routes
+	return c, c.Filters || c.TLS || c.Routes
 }
 
 // sameSockets reports whether two listeners accept at the same places.
@@ -205,15 +208,19 @@ func (c *ChainChange) detail() string {
 
 // Detail says in words what differs of a chain, "" unless it is a changed one.
 func (c *ChainChange) Detail() string {
-	switch {
-	case c.Action != Changed:
+	if c.Action != Changed {
 		return ""
-	case c.Filters && c.Routes:
-		return "filters and routes"
-	case c.Filters:
-		return "filters"
 	}
-	return "routes"
+	var parts []string
+	for _, p := range []struct {
+		differs bool
+		name    string
+	}{{c.TLS, "tls"}, {c.Filters, "filters"}, {c.Routes, "routes"}} {
+		if p.differs {
+			parts = append(parts, p.name)
+		}
+	}
+	return strings.Join(parts, " and ")
 }
 
 // Title names the chain for people; "" is the only one of a listener.

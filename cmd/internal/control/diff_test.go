@@ -11,7 +11,7 @@ import (
 
 // snapshotOf makes a snapshot of words: "c web 1 HOST…" is a cluster with a hash and hosts,
 // "l edge :80 1 2 3 KEY:4:5…" a listener with address, the hashes of socket, environment and front, and chains with the
-// hashes of their filters and routes; without a route hash a chain has no routes.
+// hashes of their filters, routes and TLS; without a route hash a chain has no routes.
 func snapshotOf(t *testing.T, words ...string) *Snapshot {
 	t.Helper()
 	s := &Snapshot{}
@@ -42,6 +42,9 @@ func snapshotOf(t *testing.T, words ...string) *Snapshot {
 			c := &Chain{Key: part[0], Hash: uint64(part[1][0])}
 			if len(part) > 2 {
 				c.RouteHash, c.Routes = uint64(part[2][0]), &Routes{}
+			}
+			if len(part) > 3 {
+				c.TLSHash = uint64(part[3][0])
 			}
 			if c.Key == "default" {
 				l.Default = c
@@ -109,6 +112,8 @@ func TestCompare(t *testing.T) {
 		{"routes", []string{"l a :80 1 1 1 :1:1"}, []string{"l a :80 1 1 1 :1:2"}, "changed listener a (routes) in place; 1 unchanged"},
 		{"filters", []string{"l a :80 1 1 1 :1:1"}, []string{"l a :80 1 1 1 :2:1"}, `changed listener a (filters) in place, "" retires; 1 unchanged`},
 		{"both", []string{"l a :80 1 1 1 :1:1"}, []string{"l a :80 1 1 1 :2:2"}, `changed listener a (filters and routes) in place, "" retires; 0 unchanged`},
+		{"TLS", []string{"l a :80 1 1 1 :1:1:1 y:1:1:1"}, []string{"l a :80 1 1 1 :1:1:2 y:1:1:1"}, `changed listener a (tls) in place, "" retires; 2 unchanged`},
+		{"TLS comes, routes differ", []string{"l a :80 1 1 1 x:1:1"}, []string{"l a :80 1 1 1 x:1:2:1"}, `changed listener a (tls and routes of x) in place, "x" retires; 0 unchanged`},
 		{"options", []string{"l a :80 1 1 1 :1:1"}, []string{"l a :80 2 1 1 :1:1"}, "changed listener a (socket options) retires; 1 unchanged"},
 		{"environment", []string{"l a :80 1 1 1 :1:1"}, []string{"l a :80 1 2 1 :1:1"}, "changed listener a (settings of all filter chains) retires; 1 unchanged"},
 		{"listener filters", []string{"l a :80 1 1 1 :1:1"}, []string{"l a :80 1 1 2 :1:1"}, "changed listener a (listener) in place; 2 unchanged"},

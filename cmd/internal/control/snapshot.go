@@ -126,8 +126,8 @@ type Chain struct {
 	// the match.
 	Key  string
 	Name string // or ""
-	// Hash covers all that makes the filters, RouteHash the routes.
-	Hash, RouteHash uint64
+	// Hash covers all that makes the filters, TLSHash the TLS context, RouteHash the routes.
+	Hash, TLSHash, RouteHash uint64
 	// Filters are the network filters; the last one ends the chain.
 	Filters []Filter
 	// HTTP is the config of the last filter if that is the connection manager. Only then are there Routes and Logs.

@@ -9,7 +9,6 @@ import (
 	"millrace/cmd/internal/config"
 	"millrace/cmd/internal/control"
 	"millrace/engine"
-	"millrace/engine/certs"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/filters/httpconn"
@@ -113,9 +112,8 @@ type matchPart struct {
 
 // chainPart is what makes the filters of a chain, besides the routes of the connection manager.
 type chainPart struct {
-	Name    string                  `json:"name"`
-	Filters []filters.Config        `json:"filters" filter:"network"`
-	TLS     *certs.DownstreamConfig `json:"tls"`
+	Name    string           `json:"name"`
+	Filters []filters.Config `json:"filters" filter:"network"`
 }
 
 // sameListener reports whether a listener stays as it is.
@@ -200,11 +198,14 @@ func (b *building) chain(l *control.Listener, cfg *config.FilterChain, key strin
 		c.HTTP = nil
 	}
 	c.Hash = chainHash(cfg, c.HTTP)
+	if cfg.TLS != nil {
+		c.TLSHash = config.Hash(cfg.TLS)
+	}
 	if c.HTTP != nil {
 		c.RouteHash = b.hash(&c.HTTP.RouteConfig)
 	}
 	old := from.Chain(key)
-	same := old != nil && old.Hash == c.Hash
+	same := old != nil && old.Hash == c.Hash && old.TLSHash == c.TLSHash
 	if same && old.RouteHash == c.RouteHash {
 		return old, nil
 	}
@@ -231,7 +232,7 @@ func (b *building) chain(l *control.Listener, cfg *config.FilterChain, key strin
 
 // chainHash hashes what makes the filters of a chain, but not its routes.
 func chainHash(cfg *config.FilterChain, http *httpconn.Config) uint64 {
-	part := chainPart{cfg.Name, cfg.Filters, cfg.TLS}
+	part := chainPart{cfg.Name, cfg.Filters}
 	if http == nil {
 		return config.Hash(&part)
 	}

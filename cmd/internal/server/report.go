@@ -107,7 +107,7 @@ func listenerChanges(c *control.ListenerChange) (list []admin.Change) {
 	for i := range c.Chains {
 		change := &c.Chains[i]
 		kind, name := "filter_chain", l.Name
-		if change.Action == control.Changed && !change.Filters {
+		if change.Action == control.Changed && !change.Builds() {
 			kind = "route_table"
 		}
 		if title := change.Title(); title != "" {

@@ -73,6 +73,7 @@ func (s *Server) serveTLS(l *control.Listener, cfg *certs.DownstreamConfig, held
 	held.Close = append(held.Close, x.Close)
 	x.UsedBy("listener " + l.Name)
 	s.registerCertificates(l.StatName, x, held)
+	s.registerStaples(l.StatName, x, held)
 	return x, nil
 }
 
@@ -94,7 +95,7 @@ func (w *worker) setTLS(ch *chain) {
 
 // Load is config.Load that also reads the files of certificates, which it closes again. Nothing else is touched.
 func Load(file string, text []byte, reg *config.Registry) (*config.Config, config.Errors) {
-	in := inspector{certs: certs.NewStore(certs.StoreOptions{})}
+	in := inspector{certs: certs.NewStore(certs.StoreOptions{Inspect: true})}
 	defer in.close()
 	return config.LoadInspected(file, text, reg, in.inspect)
 }
@@ -121,9 +122,13 @@ func (in *inspector) inspect(part any, report func(path, problem, hint string)) 
 		in.opened = append(in.opened, x)
 		return
 	}
+	at := ""
 	for line := range strings.Lines(err.Error()) {
 		path, problem := cutPath(strings.TrimSuffix(line, "\n"))
-		report(path, problem, "")
+		if path != "" {
+			at = path // of the lines that follow, too: certificate and key may both be wrong
+		}
+		report(at, problem, "")
 	}
 }
 

@@ -83,6 +83,60 @@ func (s *Server) registerCertificates(statName string, x *certs.Server, held *co
 	}
 }
 
+// stapleStats counts the OCSP staples of a listener. Its contexts count by themselves, since they choose the certificate.
+type stapleStats struct {
+	Staples staples `stat:"ocsp_staple_"`
+}
+
+// staples are the contexts of a listener that are in use, and what those before them have counted.
+type staples struct {
+	mu   sync.Mutex
+	use  map[*certs.Server]bool
+	past certs.StapleCounts
+}
+
+// EachStat implements stats.Dynamic.
+func (s *staples) EachStat(yield func(name string, n uint64)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := s.past
+	for x := range s.use {
+		sum = addStaples(sum, x.Staples())
+	}
+	yield("requests", sum.Requests)
+	yield("responses", sum.Responses)
+	yield("omitted", sum.Omitted)
+	yield("failed", sum.Failed)
+}
+
+func (s *staples) add(x *certs.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.use[x] = true
+}
+
+func (s *staples) remove(x *certs.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.use, x)
+	s.past = addStaples(s.past, x.Staples())
+}
+
+func addStaples(a, b certs.StapleCounts) certs.StapleCounts {
+	return certs.StapleCounts{
+		Requests: a.Requests + b.Requests, Responses: a.Responses + b.Responses, Omitted: a.Omitted + b.Omitted, Failed: a.Failed + b.Failed,
+	}
+}
+
+// registerStaples makes the counts of a context known until held is let go of.
+func (s *Server) registerStaples(statName string, x *certs.Server, held *control.Resources) {
+	fresh := &stapleStats{}
+	fresh.Staples.use = map[*certs.Server]bool{}
+	set := &s.registerShared(stats.ListenerScope(statName).Name("ssl"), fresh, held).(*stapleStats).Staples
+	set.add(x)
+	held.Forget = append(held.Forget, func() { set.remove(x) })
+}
+
 // adminCertificates returns the certificates of all contexts, each file once.
 func (s *Server) adminCertificates() (list []admin.Certificates) {
 	last := ""
