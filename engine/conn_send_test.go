@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +132,60 @@ func TestConnStageChangesHands(t *testing.T) {
 			}
 			if got := pb.Read(); got != want {
 				t.Errorf("second peer got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// writeSizes notes how long writes are.
+type writeSizes struct{ sizes []int }
+
+func (f *writeSizes) ReadMax(want int) int { return want }
+
+func (f *writeSizes) WriteMax(want int) int {
+	f.sizes = append(f.sizes, want)
+	return want
+}
+
+// A batch conn that acknowledges what came, and hands it to another one, acknowledges last: the other's peer is waited for.
+// What is added to something queued goes with it.
+func TestConnBatchWritesLastStagedLast(t *testing.T) {
+	t.Parallel()
+	const request, acknowledgement = "a request", "ack"
+	for _, tt := range []struct {
+		name   string
+		before string // written to the one that acknowledges, before the request
+		want   []int
+	}{
+		{"acknowledgement", "", []int{len(request), len(acknowledgement)}},
+		{"more", "more", []int{len("more" + acknowledgement), len(request)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			log := &writeSizes{}
+			tl := enginetest.NewLoop(t, func(cfg *engine.LoopConfig) { cfg.Faults = log })
+			a, b := enginetest.NewRecorder(), enginetest.NewRecorder()
+			ca, pa := tl.Pair(a)
+			cb, pb := tl.Pair(b)
+			ca.SetBatch(true)
+			cb.SetBatch(true)
+			tl.Settle()
+			a.DataFunc = func(in []byte) int {
+				ca.Write([]byte(tt.before))
+				cb.Write([]byte(request))
+				ca.Write([]byte(acknowledgement))
+				return len(in)
+			}
+			pa.Write("go")
+			tl.Step()
+			if !slices.Equal(log.sizes, tt.want) {
+				t.Errorf("writes of %v bytes, want %v", log.sizes, tt.want)
+			}
+			if got, want := pa.Read(), tt.before+acknowledgement; got != want {
+				t.Errorf("the first peer got %q, want %q", got, want)
+			}
+			if got := pb.Read(); got != request {
+				t.Errorf("the second peer got %q, want %q", got, request)
 			}
 		})
 	}

@@ -153,14 +153,19 @@ func (l *Loop) runTasks() {
 // flushBatches writes what batch conns have gathered in this turn.
 func (l *Loop) flushBatches() {
 	l.flushing = true
-	if l.stage.owner != nil {
-		l.unstage(l.stage.owner)
+	// What is staged still was written last. Often it is a mere acknowledgement for the conn whose bytes have come, and
+	// what those became is queued: somebody waits for that, so it leaves first, unless one write can carry both.
+	if c := l.stage.owner; c != nil && (c.out != nil || c.wire != nil) {
+		l.unstage(c)
 	}
 	for l.dirty.len() > 0 {
 		if c := l.dirty.pop(flagDirty); c != nil && c.out != nil && c.flags&flagWritable != 0 {
 			l.current = c
 			c.flushQueue()
 		}
+	}
+	if l.stage.owner != nil {
+		l.unstage(l.stage.owner)
 	}
 	l.flushing = false
 }
