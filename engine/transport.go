@@ -282,6 +282,9 @@ func (c *Conn) readWire() {
 				return
 			}
 		}
+		if most := front + int(c.most); c.most > 0 && most < len(buf) {
+			buf = buf[:most]
+		}
 		n, err := w.t.Read(w, buf[front:])
 		if n > 0 {
 			c.offer(buf[:front+n], front, front > keptCopyMax)

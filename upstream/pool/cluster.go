@@ -74,8 +74,8 @@ func newSettings(cfg *upstream.Config) *settings {
 	return s
 }
 
-// IsHTTP2 reports whether the hosts are spoken to by HTTP/2 alone.
-func (c *Cluster) IsHTTP2() bool { return c.settings.h2 != nil && !c.settings.auto }
+// SpeaksHTTP2 reports whether some of the hosts may be spoken to by HTTP/2.
+func (c *Cluster) SpeaksHTTP2() bool { return c.settings.h2 != nil }
 
 // Config returns the config now in force.
 func (c *Cluster) Config() *upstream.Config { return c.shared.Config }

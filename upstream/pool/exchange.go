@@ -306,6 +306,7 @@ func (x *Exchange) Cancel() {
 // wait makes x a waiting exchange of p.
 func (x *Exchange) wait(p *Pool, fresh bool) {
 	x.state, x.pool, x.fresh, x.last, x.session = exchangePending, p, fresh, nil, nil
+	x.isH2 = p.settings.h2 != nil && !p.settings.auto
 	x.reused, x.headSent, x.written, x.pauses = false, false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0
 }

@@ -60,7 +60,7 @@ var statScopes = map[string]string{
 	"cmd/internal/admin.serverStats":     "http.admin.",
 	"cmd/internal/server.acceptStats":    "listener.<address>.",
 
-	"cmd/internal/server.certificateStats": "listener.<address>.ssl.certificate.<path>.",
+	"cmd/internal/server.certificateStats": "listener.<address>.ssl.certificate.<path>., cluster.<name>.ssl.certificate.<path>.",
 	"cmd/internal/server.stapleStats":      "listener.<address>.ssl.",
 	"engine/transport.Stats":               "listener.<address>.ssl., cluster.<name>.ssl.",
 	"engine/transport.handshakesSet":       "tls.",

@@ -72,7 +72,7 @@ func (s *Server) serveTLS(l *control.Listener, cfg *certs.DownstreamConfig, held
 	}
 	held.Close = append(held.Close, x.Close)
 	x.UsedBy("listener " + l.Name)
-	s.registerCertificates(l.StatName, x, held)
+	s.registerCertificates(stats.ListenerScope(l.StatName), cfg.Certificates, held)
 	s.registerStaples(l.StatName, x, held)
 	return x, nil
 }

@@ -69,15 +69,15 @@ func (t *tlsSide) refresh(c *certsCache) {
 	}
 }
 
-// certificateStats is the gauge of a certificate that a listener shows.
+// certificateStats is the gauge of a certificate that a listener or a cluster shows.
 type certificateStats struct {
 	Expiration stats.GaugeFunc `stat:"expiration_unix_time_seconds" help:"when the certificate expires, in seconds since 1970"`
 }
 
-// registerCertificates makes the gauges of a context's certificates known until held is let go of.
-func (s *Server) registerCertificates(statName string, x *certs.Server, held *control.Resources) {
-	scope := stats.ListenerScope(statName).Name("ssl").Name("certificate")
-	for _, c := range x.Config().Certificates {
+// registerCertificates makes the gauges of the certificates of a listener or cluster known until held is let go of.
+func (s *Server) registerCertificates(scope stats.Scope, list []certs.CertificateConfig, held *control.Resources) {
+	scope = scope.Name("ssl").Name("certificate")
+	for _, c := range list {
 		path := c.CertFile
 		s.registerShared(scope.Tag("envoy_tls_certificate", path), &certificateStats{func() int64 { return s.tls.expires(path) }}, held)
 	}

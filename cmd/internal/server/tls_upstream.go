@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"millrace/cmd/internal/control"
+	"millrace/engine/stats"
 )
 
 // secureCluster gives a cluster with "tls" what it needs to speak it: that of the cluster it replaces, if nothing differs.
@@ -23,6 +24,7 @@ func (b *building) secureCluster(c, old *control.Cluster) error {
 	client.UsedBy("cluster " + c.Name)
 	c.TLS, c.Held = client, b.hold()
 	c.Held.Close = append(c.Held.Close, client.Close)
+	b.server.registerCertificates(stats.ClusterScope(cfg.StatName()), cfg.TLS.Certificates, c.Held)
 	return nil
 }
 
