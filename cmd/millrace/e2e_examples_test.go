@@ -115,6 +115,18 @@ var examples = map[string]struct {
 			{url: "https://api.example.com/x"},
 		}, nil, 0,
 	},
+	"tls-upstream.json": {
+		":8080", map[string]string{
+			"127.0.0.1:9441": "tls api.internal h2", "127.0.0.1:9442": "tls api.internal http/1.1", "127.0.0.1:9443": "tls *.shops.example",
+		},
+		[]exampleRequest{
+			{url: "http://shop.example.com/api/x", status: 200, from: "HTTP/1.1 HTTP/2.0", path: "api.internal /api/x"},
+			{url: "http://shop.example.com/api/x", status: 200, from: "HTTP/1.1 HTTP/2.0", path: "api.internal /api/x"},
+			{url: "http://books.shops.example/y", status: 200, from: "HTTP/1.1", path: "books.shops.example /y"},
+			{url: "http://shoes.shops.example:80/y", status: 200, from: "HTTP/1.1", path: "shoes.shops.example /y"},
+			{url: "http://elsewhere.example/y", status: 503},
+		}, nil, 0,
+	},
 	"unix-socket.json": {
 		"unix:/run/millrace/front.sock",
 		map[string]string{"unix:/run/app/app.sock": "app", "127.0.0.1:9000": "files"},
@@ -200,6 +212,20 @@ func exampleOrigin(t *testing.T, name, address string) string {
 	return ln.Addr().String()
 }
 
+// exampleOrigin starts an origin with TLS for a name, and ALPN, that answers with its protocol, the name asked for and the path.
+func (a *authority) exampleOrigin(about string) string {
+	a.t.Helper()
+	name, protocol, _ := strings.Cut(about, " ")
+	pair := a.issue("origin "+strings.ReplaceAll(about, "/", "-"), name)
+	cfg := &tls.Config{Certificates: []tls.Certificate{pair}}
+	if protocol != "" { // that of the cluster that shows a certificate
+		cfg.NextProtos, cfg.ClientAuth, cfg.ClientCAs = []string{protocol}, tls.RequireAndVerifyClientCert, a.pool
+	}
+	return serveHTTPS(a.t, cfg, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s %s\n", r.Proto, r.TLS.ServerName, r.URL.Path)
+	})
+}
+
 // TestExamples loads and drives every file of exampleDir.
 func TestExamples(t *testing.T) {
 	t.Parallel()
@@ -258,6 +284,10 @@ func driveExample(t *testing.T, file string) {
 		replace(fmt.Sprintf("%q", at), fmt.Sprintf("%q", address))
 	}
 	for at, name := range ex.origins {
+		if secure, ok := strings.CutPrefix(name, "tls "); ok {
+			replace(fmt.Sprintf("%q", at), fmt.Sprintf("%q", a.exampleOrigin(secure)))
+			continue
+		}
 		replace(fmt.Sprintf("%q", at), fmt.Sprintf("%q", exampleOrigin(t, name, at)))
 	}
 	text = strings.ReplaceAll(text, "/var/log/millrace/", dir+"/")
