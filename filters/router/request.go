@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"millrace/codec"
-	"millrace/codec/ascii"
 	"millrace/engine"
 	"millrace/engine/timer"
 	"millrace/filters"
@@ -126,29 +125,10 @@ func (rq *request) prepare() {
 		h.SetPath(p)
 		r.scratch = p[:0]
 	}
-	if rq.cluster.SpeaksHTTP2() {
-		setScheme(h)
-	}
 	if ms := rq.limits.expectedMs(); ms > 0 && !r.suppress {
 		r.scratch = appendUint(r.scratch[:0], ms)
 		h.Set(codec.FieldXEnvoyExpectedRqTimeoutMs, r.scratch)
 	}
-}
-
-// setScheme gives a request without a scheme that HTTP/2 may have, such as one of HTTP/1.1, the one by which it reached the
-// first proxy. That hosts are reached by TLS does not change it: the request is for what the client asked for.
-func setScheme(h *codec.RequestHead) {
-	if isHTTPScheme(h.Scheme()) {
-		return
-	}
-	if proto := h.Get(codec.FieldXForwardedProto); isHTTPScheme(proto) {
-		h.SetScheme(proto)
-	}
-}
-
-// isHTTPScheme reports whether b is http or https.
-func isHTTPScheme(b []byte) bool {
-	return ascii.EqualFoldString(b, "http") || ascii.EqualFoldString(b, "https")
 }
 
 // attempt leases an exchange and sends the request, or waits for a connection.

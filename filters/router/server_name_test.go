@@ -3,8 +3,6 @@ package router
 import (
 	"strings"
 	"testing"
-
-	"millrace/codec"
 )
 
 func TestAppendServerName(t *testing.T) {
@@ -65,24 +63,4 @@ func FuzzServerName(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestSetScheme(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ scheme, proto, want string }{
-		{"", "", ""}, {"", "https", "https"}, {"", "http", "http"}, {"", "HTTPS", "HTTPS"}, {"", "ftp", ""},
-		{"http", "https", "http"}, {"https", "http", "https"}, {"coap", "https", "https"}, {"coap", "", "coap"},
-	} {
-		h := &codec.RequestHead{}
-		h.Reset()
-		if tt.scheme != "" {
-			h.SetScheme([]byte(tt.scheme))
-		}
-		if tt.proto != "" {
-			h.Set(codec.FieldXForwardedProto, []byte(tt.proto))
-		}
-		if setScheme(h); string(h.Scheme()) != tt.want {
-			t.Errorf("scheme %q with X-Forwarded-Proto %q becomes %q, want %q", tt.scheme, tt.proto, h.Scheme(), tt.want)
-		}
-	}
 }

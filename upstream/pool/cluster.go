@@ -74,9 +74,6 @@ func newSettings(cfg *upstream.Config) *settings {
 	return s
 }
 
-// SpeaksHTTP2 reports whether some of the hosts may be spoken to by HTTP/2.
-func (c *Cluster) SpeaksHTTP2() bool { return c.settings.h2 != nil }
-
 // Config returns the config now in force.
 func (c *Cluster) Config() *upstream.Config { return c.shared.Config }
 
