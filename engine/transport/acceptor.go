@@ -16,6 +16,9 @@ const (
 	EstablishedOwn Established = iota
 	// EstablishedCryptoTLS is crypto/tls for all: for comparisons.
 	EstablishedCryptoTLS
+	// EstablishedOwnParked is the own record layer after crypto/tls has finished the handshake: it waits for the client's Finished on its
+	// goroutine, which TLS 1.3 can do without. For comparisons.
+	EstablishedOwnParked
 )
 
 // AcceptorOptions are what an Acceptor may be told besides.
@@ -38,7 +41,7 @@ type Acceptor struct {
 func NewAcceptor(l *engine.Loop, h *Handshakes, ctx *certs.Server, stats *Stats, opt AcceptorOptions) *Acceptor {
 	return &Acceptor{ctx: ctx, side: side{
 		loop: l, hs: h, stats: stats, buf: h.buffersOf(l), timeout: ctx.Config().HandshakeTimeout,
-		own: opt.Established == EstablishedOwn, plain: opt.PlainReply, verified: ctx.Verified,
+		own: opt.Established != EstablishedCryptoTLS, awaits: opt.Established == EstablishedOwn, plain: opt.PlainReply, verified: ctx.Verified,
 	}}
 }
 
@@ -62,13 +65,14 @@ func (a *Acceptor) config(s *shake) *tls.Config {
 	also := a.ctx.KeyLog()
 	switch {
 	case s.side.own:
-		cfg.KeyLogWriter = keyWriter{&s.keys, also}
+		cfg.KeyLogWriter = keyWriter{s, also}
 		if cfg.MinVersion <= tls.VersionTLS12 && !cfg.SessionTicketsDisabled {
 			s.remember(cfg, base)
 		}
 	case also != nil:
 		cfg.KeyLogWriter = also
 	}
+	s.mutual = cfg.ClientAuth != tls.NoClientCert
 	if get := cfg.GetCertificate; get != nil {
 		cfg.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			cert, err := get(hello)

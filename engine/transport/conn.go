@@ -27,6 +27,7 @@ type side struct {
 	buf     *buffers
 	timeout time.Duration // of a handshake
 	own     bool          // the own record layer is wanted
+	awaits  bool          // and the client's Finished awaited without a goroutine
 	plain   []byte        // answers who does not speak TLS
 	client  bool
 
@@ -60,8 +61,12 @@ type opening struct {
 	begun  time.Time
 	hello  held   // a part of the ClientHello
 	shake  *shake // nil before a whole one
-	early  []byte // written before the end of the handshake
-	failed bool
+
+	// awaits, session and rec are those of a handshake that waits for the client's Finished.
+	awaits  *awaited
+	session *Session
+	early   []byte // written before the end of the handshake
+	failed  bool
 }
 
 // held is bytes that wait in a block of the arena: block[off:off+n].
@@ -130,8 +135,12 @@ func (c *conn) Handshake(w *engine.Wire) (done bool, err error) {
 			return false, c.note(c.start(nil))
 		}
 	}
-	if o.shake == nil {
+	switch {
+	case o.shake == nil:
 		return false, c.note(c.readHello(w))
+	case o.awaits != nil:
+		done, err = c.readFinished(w)
+		return done, c.note(err)
 	}
 	return false, c.note(c.feed(w))
 }
@@ -140,7 +149,9 @@ func (c *conn) Handshake(w *engine.Wire) (done bool, err error) {
 func (c *conn) note(err error) error {
 	if err != nil && !errors.Is(err, engine.ErrWouldBlock) {
 		c.side.stats.failed(err)
-		c.opening.failed = true
+		if c.opening != nil {
+			c.opening.failed = true
+		}
 	}
 	return err
 }
@@ -187,7 +198,7 @@ func (c *conn) start(in []byte) error {
 	s := &shake{
 		side: c.side, hs: c.side.hs, loop: c.side.loop, conn: c, config: o.config,
 		local: io.LocalAddr(), remote: io.RemoteAddr(), wake: make(chan struct{}, 1), begun: o.begun, in: in,
-		random: clientRandom(in),
+		random: clientRandom(in), hello: in,
 	}
 	if !c.side.hs.start(s) {
 		return ErrShed
@@ -251,26 +262,93 @@ func (c *conn) shaken(s *shake) {
 		c.wire.Fail(c.note(abortedOr(s.err)))
 		return
 	}
+	if s.awaits != nil {
+		c.await(s)
+		return
+	}
 	if err := c.in.keep(c.side.loop, s.in); err != nil {
 		c.wire.Fail(c.note(err))
 		return
 	}
-	c.closeOpening()
-	if s.rec != nil {
-		c.rec = s.rec
-	} else {
+	if s.rec == nil {
 		s.net.shake, s.net.conn = nil, c
-		c.tls = s.tls
 	}
-	c.side.stats.established(s.session)
-	o.owner.OnSession(s.session)
-	if len(o.early) > 0 {
-		if err := c.Write(c.wire, [][]byte{o.early}); err != nil {
-			c.wire.Fail(err)
-			return
-		}
+	if err := c.establish(s.session, s.rec, s.tls); err != nil {
+		c.wire.Fail(err)
+		return
 	}
 	c.wire.Established()
+}
+
+// establish begins the connection proper.
+func (c *conn) establish(session *Session, rec *record.Conn, t *tls.Conn) error {
+	o := c.opening
+	c.closeOpening()
+	if c.rec = rec; rec == nil {
+		c.tls = t
+	}
+	c.side.stats.established(session)
+	o.owner.OnSession(session)
+	if len(o.early) > 0 {
+		return c.Write(c.wire, [][]byte{o.early})
+	}
+	return nil
+}
+
+// await goes on without crypto/tls, whose goroutine has ended. Of the shake only its place among those under way is kept.
+func (c *conn) await(s *shake) {
+	o, in := c.opening, s.in
+	o.awaits, o.session = s.awaits, s.session
+	s.awaits, s.session, s.rec, s.net, s.written, s.in, s.hello, s.random = nil, nil, nil, nil, nil, nil, nil, nil
+	if err := o.hello.keep(c.side.loop, in); err != nil {
+		c.wire.Fail(c.note(err))
+		return
+	}
+	c.wire.ReadAgain()
+}
+
+// readFinished waits for the client's Finished.
+func (c *conn) readFinished(w *engine.Wire) (done bool, err error) {
+	o, l, buf := c.opening, c.side.loop, c.side.buf.in
+	n := o.hello.take(l, buf)
+	scratch := c.side.buf.out
+	for {
+		used, done, alert, err := o.awaits.feed(buf[:n], scratch)
+		n = copy(buf, buf[used:n])
+		switch {
+		case err != nil:
+			c.alert(w, alert)
+			return false, err
+		case done:
+			if err := c.in.keep(l, buf[:n]); err != nil {
+				return false, err
+			}
+			o.session.Duration = time.Since(o.begun)
+			return true, c.establish(o.session, o.awaits.rec, nil)
+		}
+		k, err := w.Read(buf[n:min(len(buf), n+record.RecordLenMax)])
+		n += k
+		switch {
+		case k > 0 || err == nil:
+		case err == io.EOF:
+			return false, ErrAborted
+		case errors.Is(err, engine.ErrWouldBlock):
+			return false, o.hello.keep(l, buf[:n])
+		default:
+			return false, err
+		}
+	}
+}
+
+// alert tells the client why its Finished is not taken: with the keys of the connection, as all that follows our own Finished.
+func (c *conn) alert(w *engine.Wire, a record.Alert) {
+	if a == record.CloseNotify {
+		return
+	}
+	w.Linger(alertLinger)
+	if b, err := c.opening.awaits.rec.AppendAlert(c.side.buf.out[:0], a); err == nil {
+		_, _ = w.Write(b)
+	}
 }
 
 // abortedOr returns ErrAborted for the errors that mean it.

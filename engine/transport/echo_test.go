@@ -12,7 +12,7 @@ import (
 // eachMode runs f with both versions on both kinds of established connections.
 func eachMode(t *testing.T, f func(t *testing.T, version uint16, mode Established)) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		for mode, name := range []string{"own", "crypto_tls"} {
+		for mode, name := range []string{"own", "crypto_tls", "own_parked"} {
 			t.Run(fmt.Sprintf("%s/%s", VersionName(version), name), func(t *testing.T) {
 				t.Parallel()
 				f(t, version, Established(mode))
@@ -45,7 +45,7 @@ func TestEcho(t *testing.T) {
 		e := wait(t, r.ends)
 		wait(t, e.made)
 		s := e.session
-		if s.Version != version || s.ALPN != "http/1.1" || s.ServerName != "localhost" || s.Own != (mode == EstablishedOwn) || s.Local == nil || s.Resumed {
+		if s.Version != version || s.ALPN != "http/1.1" || s.ServerName != "localhost" || s.Own != (mode != EstablishedCryptoTLS) || s.Local == nil || s.Resumed {
 			t.Errorf("session %+v", s)
 		}
 		r.on(func() {

@@ -24,5 +24,8 @@ var (
 	// ErrEarly: too much was written before the end of the handshake.
 	ErrEarly = errors.New("tls: too much was written before the end of the handshake")
 
+	// errLeft makes crypto/tls return from a handshake that goes on without it.
+	errLeft = errors.New("tls: left")
+
 	errClosed = errors.New("tls: the connection is gone")
 )

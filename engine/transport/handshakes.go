@@ -150,6 +150,7 @@ const (
 	stateComputing
 	stateParked
 	stateAgain
+	stateAwaiting // for the client's Finished, without a goroutine
 	stateOver
 )
 
@@ -209,7 +210,11 @@ func (h *Handshakes) next(s *shake) *shake {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	token := s.state == stateComputing
-	if s.state != stateOver {
+	switch {
+	case s.state == stateOver:
+	case s.left && !s.closed:
+		s.state = stateAwaiting
+	default:
 		h.over(s)
 	}
 	if !token {
@@ -278,6 +283,8 @@ func (h *Handshakes) drop(s *shake) {
 	defer h.mu.Unlock()
 	s.closed = true
 	switch s.state {
+	case stateAwaiting:
+		h.over(s)
 	case stateFresh:
 		h.fresh.remove(s)
 		h.queued--

@@ -278,3 +278,10 @@ func (e *echo) OnClose(why engine.CloseReason) {
 	e.end.reason = why
 	e.end.closed <- e.c.TransportError()
 }
+
+// TestMain removes the files of the CA.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(theCA().dir)
+	os.Exit(code)
+}

@@ -27,7 +27,7 @@ func TestIdleMemory(t *testing.T) {
 	}
 	const conns = 200
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		for mode, most := range []int64{4 << 10, 0} {
+		for mode, most := range []int64{4 << 10, 0, 4 << 10} {
 			r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{Established: Established(mode)}, nil)
 			// The clients' memory must not count: they are dropped, their sockets kept.
 			big := make([]byte, 20_000)

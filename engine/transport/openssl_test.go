@@ -117,7 +117,7 @@ func (o *opensslRun) write(s string) {
 // TestOpenSSLClient: versions, suites and groups of openssl s_client, with records both ways and an orderly end.
 func TestOpenSSLClient(t *testing.T) {
 	t.Parallel()
-	for mode, name := range []string{"own", "crypto_tls"} {
+	for mode, name := range []string{"own", "crypto_tls", "own_parked"} {
 		for _, args := range []string{
 			"-tls1_3", "-tls1_3 -ciphersuites TLS_AES_256_GCM_SHA384", "-tls1_3 -ciphersuites TLS_CHACHA20_POLY1305_SHA256",
 			"-tls1_3 -groups P-256", "-tls1_3 -groups X25519", "-tls1_3 -groups P-384", "-tls1_3 -groups P-521:P-384", // a HelloRetryRequest
@@ -139,7 +139,7 @@ func TestOpenSSLClient(t *testing.T) {
 				o.all()
 				e := wait(t, r.ends)
 				wait(t, e.made)
-				if e.session.Own != (mode == int(EstablishedOwn)) {
+				if e.session.Own != (mode != int(EstablishedCryptoTLS)) {
 					t.Errorf("session %+v", e.session)
 				}
 			})
@@ -150,7 +150,7 @@ func TestOpenSSLClient(t *testing.T) {
 // TestOpenSSLKeyUpdate: openssl's client changes its keys, and asks us to.
 func TestOpenSSLKeyUpdate(t *testing.T) {
 	t.Parallel()
-	for mode := range 2 {
+	for mode := range 3 {
 		r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{Established: Established(mode)}, nil)
 		o := openssl(t, "s_client", "-connect", r.addr, "-tls1_3")
 		o.want("Verify return code")
@@ -167,7 +167,7 @@ func TestOpenSSLKeyUpdate(t *testing.T) {
 // TestOpenSSLRenegotiation: a client that wants to renegotiate is refused.
 func TestOpenSSLRenegotiation(t *testing.T) {
 	t.Parallel()
-	for mode := range 2 {
+	for mode := range 3 {
 		r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{Established: Established(mode)}, nil)
 		o := openssl(t, "s_client", "-connect", r.addr, "-tls1_2")
 		o.want("Verify return code")
@@ -184,7 +184,7 @@ func TestOpenSSLRenegotiation(t *testing.T) {
 func TestOpenSSLResume(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
-		for mode := range 2 {
+		for mode := range 3 {
 			r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{Established: Established(mode)}, nil)
 			file := t.TempDir() + "/session"
 			o := openssl(t, "s_client", "-connect", r.addr, version, "-sess_out", file)
@@ -200,7 +200,7 @@ func TestOpenSSLResume(t *testing.T) {
 			wait(t, r.ends)
 			e := wait(t, r.ends)
 			wait(t, e.made)
-			if s := e.session; !s.Resumed || s.Own != (mode == 0) {
+			if s := e.session; !s.Resumed || s.Own != (mode != int(EstablishedCryptoTLS)) {
 				t.Errorf("%s: session %+v", version, s)
 			}
 		}

@@ -38,7 +38,7 @@ func TestResume(t *testing.T) {
 					e := wait(t, r.ends)
 					wait(t, e.made)
 					s := e.session
-					if s.Resumed != (tickets && i > 0) || s.Own != (mode == EstablishedOwn) || (s.Peer != nil) != mutual || s.Verified != mutual {
+					if s.Resumed != (tickets && i > 0) || s.Own != (mode != EstablishedCryptoTLS) || (s.Peer != nil) != mutual || s.Verified != mutual {
 						t.Errorf("mutual %v, tickets %v, connection %d: %+v", mutual, tickets, i, s)
 					}
 				}

@@ -42,6 +42,11 @@ type shake struct {
 	// Owned by the goroutine until it posts finish, then by the loop.
 	cut     cutter
 	keys    record.KeyLog
+	secrets handshakeSecrets
+	hello   []byte // the ClientHello in its records
+	mutual  bool   // the client is asked for a certificate
+	awaits  *awaited
+	left    bool   // the goroutine leaves, and awaits is what goes on
 	random  []byte // of the ClientHello
 	master  []byte // of a resumed TLS 1.2 session
 	leaf    *x509.Certificate
@@ -72,17 +77,20 @@ func (s *shake) compute() (err error) {
 	} else {
 		s.tls = tls.Server(s.net, s.config(s))
 	}
-	if err := s.tls.Handshake(); err != nil {
+	if err := s.tls.Handshake(); err != nil && s.awaits == nil {
 		return err
 	}
 	s.session = newSession(s.tls, s.side.verified)
 	s.session.Local, s.session.Duration = s.leaf, time.Since(s.begun)
 	if !s.side.client {
 		s.session.ID = sessionID(s.written)
-		if s.side.own {
+		switch {
+		case s.awaits != nil:
+			s.session.Own, s.tls, s.left = true, nil, true
+		case s.side.own:
 			s.takeOver()
-			s.keys.Wipe()
 		}
+		s.keys.Wipe()
 	}
 	return nil
 }
@@ -129,6 +137,11 @@ func longestRecord(b []byte) (longest int) {
 // read gives the goroutine input, at most to the end of the record that is being read: what follows the handshake stays ours.
 // While there is none it waits, without a token.
 func (s *shake) read(b []byte) (int, error) {
+	if s.side.awaits && !s.mutual && s.secrets.server != nil && s.keys.Established() {
+		if s.awaits = s.await(); s.awaits != nil {
+			return 0, errLeft
+		}
+	}
 	h := s.hs
 	h.mu.Lock()
 	for len(s.in) == 0 && !s.eof && !s.closed {
@@ -203,8 +216,8 @@ func (s *shake) finish() {
 
 // keyWriter takes the lines of the key log.
 type keyWriter struct {
-	keys *record.KeyLog
-	also io.Writer // of the config, for debugging; or nil
+	shake *shake
+	also  io.Writer // of the config, for debugging; or nil
 }
 
 // Write implements io.Writer.
@@ -212,7 +225,8 @@ func (k keyWriter) Write(b []byte) (int, error) {
 	if k.also != nil {
 		_, _ = k.also.Write(b) // debugging must not end connections
 	}
-	return k.keys.Write(b)
+	k.shake.secrets.note(b)
+	return k.shake.keys.Write(b)
 }
 
 // cutter follows the records of a stream.
