@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -41,10 +42,12 @@ func BenchmarkHandshake(b *testing.B) {
 		mode            Established
 	}{
 		{"ecdsa/own", "-new -tls1_3", "ecdsa", EstablishedOwn},
+		{"ecdsa/parked", "-new -tls1_3", "ecdsa", EstablishedOwnParked},
 		{"ecdsa/crypto_tls", "-new -tls1_3", "ecdsa", EstablishedCryptoTLS},
 		{"ecdsa-tls12/own", "-new -tls1_2", "ecdsa", EstablishedOwn},
 		{"rsa/own", "-new -tls1_3", "rsa", EstablishedOwn},
 		{"resumed/own", "-reuse -tls1_3", "ecdsa", EstablishedOwn},
+		{"resumed/parked", "-reuse -tls1_3", "ecdsa", EstablishedOwnParked},
 		{"resumed-tls12/own", "-reuse -tls1_2", "ecdsa", EstablishedOwn},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
@@ -67,5 +70,40 @@ func BenchmarkHandshake(b *testing.B) {
 				b.ReportMetric(float64(count), "handshakes")
 			}
 		})
+	}
+}
+
+// BenchmarkCompute is what the goroutine of a TLS 1.3 handshake computes, on a stack that has grown and on a new one.
+func BenchmarkCompute(b *testing.B) {
+	hello := clientHelloOf(b, &tls.Config{ServerName: "localhost", CurvePreferences: []tls.CurveID{tls.X25519}})
+	post := clientHelloOf(b, &tls.Config{ServerName: "localhost"})
+	r := newRunner(b, serverConfig(), Limits{}, AcceptorOptions{}, nil)
+	c := &conn{side: &r.acc.side}
+	compute := func(hello []byte) {
+		s := &shake{side: c.side, hs: r.hs, loop: r.loop, conn: c, config: r.acc.config, in: hello, hello: hello, wake: make(chan struct{}, 1)}
+		if err := s.compute(); err != nil || s.awaits == nil {
+			panic(err)
+		}
+	}
+	for name, hello := range map[string][]byte{"X25519": hello, "X25519MLKEM768": post} {
+		for _, fresh := range []bool{false, true} {
+			b.Run(name+map[bool]string{false: "/warm", true: "/new"}[fresh], func(b *testing.B) {
+				b.ReportAllocs()
+				done := make(chan struct{})
+				cpu := cpuTime(b)
+				for b.Loop() {
+					if !fresh {
+						compute(hello)
+						continue
+					}
+					go func() {
+						compute(hello)
+						done <- struct{}{}
+					}()
+					<-done
+				}
+				b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/1e3/float64(b.N), "cpu-µs/handshake")
+			})
+		}
 	}
 }

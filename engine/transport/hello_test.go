@@ -13,10 +13,15 @@ import (
 // clientHello returns the first flight of a client of crypto/tls.
 func clientHello(t testing.TB) []byte {
 	t.Helper()
+	return clientHelloOf(t, &tls.Config{ServerName: "localhost"})
+}
+
+func clientHelloOf(t testing.TB, cfg *tls.Config) []byte {
+	t.Helper()
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	go tls.Client(a, &tls.Config{ServerName: "localhost"}).Handshake()
+	go tls.Client(a, cfg).Handshake()
 	buf := make([]byte, 16<<10)
 	_ = b.SetDeadline(time.Now().Add(waitMax))
 	n := 0
