@@ -56,7 +56,7 @@ func (b *breaker) admit(p *Pool) bool {
 	if b.budget.TryConnection() {
 		return true
 	}
-	if p.conns == 0 {
+	if !p.connected() {
 		p.cluster.Stats.CxOverflow.Inc()
 		b.budget.ForceConnection()
 		return true

@@ -70,6 +70,9 @@ func (c *conn) forget() {
 func (p *Pool) countConn() {
 	p.conns++
 	p.connecting++
+	if p.root != nil {
+		p.root.inNames++
+	}
 	p.cluster.Stats.CxTotal.Inc()
 	p.cluster.Stats.CxActive.Inc()
 	p.host.CxTotal.Add(1)
@@ -79,6 +82,9 @@ func (p *Pool) countConn() {
 // uncountConn counts one that is gone.
 func (p *Pool) uncountConn() {
 	p.conns--
+	if p.root != nil {
+		p.root.inNames--
+	}
 	p.cluster.Stats.CxActive.Dec()
 	p.host.CxActive.Add(-1)
 	p.breaker.budget.ReleaseConnection()

@@ -50,7 +50,7 @@ func (p *Pool) addNamed(name string) *Pool {
 		p.settle()
 		return nil
 	}
-	q := &Pool{cluster: p.cluster, host: p.host, settings: p.settings, breaker: p.breaker, streamsMax: -1, sni: name, draining: p.draining}
+	q := &Pool{cluster: p.cluster, host: p.host, settings: p.settings, breaker: p.breaker, streamsMax: -1, sni: name, root: p, draining: p.draining}
 	q.breaker.pools++
 	if p.draining {
 		p.settle() // it has no business of its own
@@ -80,6 +80,14 @@ func (p *Pool) evictName() bool {
 		q = q.newerName
 	}
 	return false
+}
+
+// connected reports whether this loop has a connection to the host of p, by whatever name.
+func (p *Pool) connected() bool {
+	if p.root != nil {
+		p = p.root
+	}
+	return p.conns+p.inNames > 0
 }
 
 // busy reports whether something waits or is carried.

@@ -29,7 +29,9 @@ type Pool struct {
 
 	sni                  string // the name that its connections ask for, "" for that of the config
 	names                names  // pools of the same host for connections that ask for other names
-	olderName, newerName *Pool  // in names of another
+	olderName, newerName *Pool  // in names of root
+	root                 *Pool  // whose names have, or had, this one; else nil
+	inNames              int    // connections of the pools that have this one as root
 }
 
 // Lease gives x the connection that was returned last, or queues it.

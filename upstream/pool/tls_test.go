@@ -274,27 +274,125 @@ func TestTLSIdleClose(t *testing.T) {
 	}
 }
 
+// watched notes whether the end of a connection was read.
+type watched struct {
+	net.Conn
+	ended atomic.Bool
+}
+
+func (c *watched) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.ended.Store(true)
+	}
+	return n, err
+}
+
 // TestTLSCloseNotify: what we close in order we end with close_notify.
 func TestTLSCloseNotify(t *testing.T) {
 	t.Parallel()
+	for _, protocol := range []string{"http1", "http2"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			w, ca := newWorld(t), newAuthority(t)
+			ended := make(chan bool, 1) // without close_notify
+			cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue("host.test")}, NextProtos: []string{"h2", "http/1.1"}}
+			addr := rawOrigin(t, func(raw net.Conn) {
+				c := &watched{Conn: raw}
+				tc := tls.Server(c, cfg)
+				r := bufio.NewReader(tc)
+				if protocol == "http1" {
+					_, _ = readHead(r)
+					_, _ = io.WriteString(tc, ok)
+				} else { // SETTINGS are enough
+					_, _ = tc.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0})
+				}
+				_, _ = io.Copy(io.Discard, r)
+				ended <- c.ended.Load() // with close_notify nothing is read behind it
+			})
+			c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol = protocol }), addr), nil)
+			o := newOwner()
+			w.lease(c, o)
+			if protocol == "http1" {
+				w.until("the response", func() bool { return o.done })
+			} else {
+				w.until("the connection", func() bool { return o.x.Active() })
+				w.do(o.x.Cancel)
+			}
+			w.advance(c.Config().IdleTimeout + time.Second)
+			w.until("the end", func() bool { return len(ended) > 0 })
+			if <-ended {
+				t.Error("the connection ended without close_notify")
+			}
+			w.wantIdle(c, 0)
+		})
+	}
+}
+
+// TestTLSMeant: a connection whose PROXY header names one client is for nobody else.
+func TestTLSMeant(t *testing.T) {
+	t.Parallel()
 	w, ca := newWorld(t), newAuthority(t)
-	ended := make(chan error, 1)
-	addr := tlsOrigin(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("host.test")}}, func(c *tls.Conn) {
+	accepted, first := make(chan net.Conn, 4), make(chan struct{})
+	cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue("host.test")}}
+	addr := rawOrigin(t, func(c net.Conn) {
+		accepted <- c
+		<-first // until both wait
 		r := bufio.NewReader(c)
-		if _, err := readHead(r); err == nil {
-			_, _ = io.WriteString(c, ok)
-			_, err := r.ReadByte()
-			ended <- err
+		if line, err := r.ReadString('\n'); err != nil || line != "PROXY UNKNOWN\r\n" {
+			t.Errorf("the connection begins with %q, %v", line, err)
+			return
+		}
+		tc := tls.Server(&buffered{c, r}, cfg)
+		if _, err := readHead(bufio.NewReader(tc)); err == nil {
+			_, _ = io.WriteString(tc, ok)
 		}
 	})
-	c := w.setTLS(config(ca.secured(nil), addr), nil)
-	w.fetch(c)
-	w.advance(c.Config().IdleTimeout + time.Second)
-	w.until("the end", func() bool { return len(ended) > 0 })
-	if err := <-ended; err != io.EOF { // crypto/tls says io.EOF for a bare end too: the byte count tells
-		t.Errorf("the host read %v, want %v", err, io.EOF)
+	c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.ProxyProtocol = &upstream.ProxyProtocolConfig{Version: "v1"} }), addr), nil)
+	a, b := newOwner(), newOwner()
+	w.lease(c, a)
+	w.lease(c, b)
+	w.until("both connections", func() bool { return len(accepted) == 2 })
+	w.do(a.x.Cancel)
+	if n := c.Stats.CxActive.Load(); n != 1 {
+		t.Errorf("%d connections when one of two exchanges is cancelled, want 1", n)
 	}
-	w.wantIdle(c, 0)
+	close(first)
+	w.until("the exchange", func() bool { return b.done })
+	if string(b.body) != "ok" || len(a.log) > 0 {
+		t.Errorf("the one was told %q, the other %q", a.log, b.log)
+	}
+	w.settle()
+	w.wantIdle(c, 0) // the header spoke for one request
+	if n := c.Stats.CxTotal.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+// buffered is a connection that is read through a buffer.
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+// TestAutoSNIBreaker: the one connection that is always allowed is one for a host, not one for each name.
+func TestAutoSNIBreaker(t *testing.T) {
+	t.Parallel()
+	w, ca := newWorld(t), newAuthority(t)
+	addr := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("*.test")}}, nil, hello)
+	c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.TLS.AutoSNI, c.CircuitBreakers.MaxConnections = true, 1 }), addr), nil)
+	for i := range 6 {
+		name := fmt.Sprintf("n%d.test", i%3)
+		if o, _ := w.leaseNamed(c, name); !strings.Contains(string(o.body), name) { // the idle one makes room
+			t.Fatalf("name %q brought %q, %q", name, o.body, o.log)
+		}
+		if n := c.Stats.CxActive.Load(); n != 1 {
+			t.Errorf("%d connections, want 1", n)
+		}
+	}
+	w.wantIdle(c, 1)
 }
 
 // TestTLSResumption: the next connection resumes the session, up to max_session_keys.
