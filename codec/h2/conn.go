@@ -53,7 +53,8 @@ type conn struct {
 	control       budget
 	resets        budget
 	now           int64
-	pongs         uint32
+	pinged, heard uint64     // data of the last PING, and of the last that was answered
+	expected      []expected // priorities of streams that are not open yet
 
 	// Writing.
 	out        []byte // control frames that wait for AppendControl
@@ -222,6 +223,9 @@ func (c *conn) Trim() {
 	if c.streams.count == 0 {
 		c.streams = streamTable{keep: c.streams.keep}
 	}
+	if len(c.expected) == 0 {
+		c.expected = nil
+	}
 }
 
 // Release gives the memory of a connection that has ended to the next one. It must not be fed or appended to any more.
@@ -322,15 +326,16 @@ func (c *conn) Failed() bool { return c.phase == phaseFailed }
 // SettingsTimeout ends the connection because SETTINGS were not acknowledged in time.
 func (c *conn) SettingsTimeout() *codec.Error { return c.fail(&errSettingsTimeout) }
 
-// Ping sends a PING with data of the choice of the caller. Pongs counts the answers.
+// Ping sends a PING with data of the choice of the caller, more each time. Heard tells of the answers.
 func (c *conn) Ping(data uint64) {
+	c.pinged = data
 	c.room()
 	c.out = appendFrameHead(c.out, 8, framePing, 0, 0)
 	c.out = binary.BigEndian.AppendUint64(c.out, data)
 }
 
-// Pongs returns how many answers to PINGs have come. It wraps.
-func (c *conn) Pongs() uint32 { return c.pongs }
+// Heard returns the data of the latest PING that was answered, 0 before the first. Answers to what nobody asked do not count.
+func (c *conn) Heard() uint64 { return c.heard }
 
 // Consume implements [codec.Server] and [codec.Client]: n bytes of a stream's data have gone on, and the peer may
 // send as many. The windows are told when half of one has been consumed.

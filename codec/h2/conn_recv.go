@@ -16,7 +16,7 @@ func (c *conn) feed(b []byte, ev *codec.Event) (n int, err *codec.Error) {
 		switch {
 		case err == nil:
 		case err.Scope == codec.ScopeStream:
-			if !c.countReset() {
+			if !c.countBroken(err) {
 				ev.Kind = codec.EventNone
 				return n, c.fail(&errResets)
 			}
@@ -152,6 +152,24 @@ const earnedMax = 64
 // streams that nobody waits for.
 func (c *conn) countReset() bool {
 	return c.resets.take(c.now, c.opt.Resets, c.opt.ResetsPerSecond)
+}
+
+// brokenCost is how many resets a stream counts for that a client made us reset in a way that none does by the rules, not
+// even when frames cross: it sent what is malformed, or opened more streams than it has acknowledged there may be.
+const brokenCost = 5
+
+// countBroken counts a stream that was reset for err. It reports false beyond the limit.
+func (c *conn) countBroken(err *codec.Error) bool {
+	cost := 1
+	if !c.client && (err.Code == ProtocolError || err == &errRefusedKnown) {
+		cost = brokenCost
+	}
+	for range cost {
+		if !c.countReset() {
+			return false
+		}
+	}
+	return true
 }
 
 // emptyFrame counts a frame without content and without an end.

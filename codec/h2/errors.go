@@ -65,6 +65,8 @@ var (
 	errStreamWindow    = streamError(FlowControlError, codec.ReasonFlowControl)
 	errStreamWindow0   = streamError(ProtocolError, codec.ReasonFlowControl)
 	errRefused         = streamError(RefusedStream, codec.ReasonTooManyStreams)
+	// The same of a peer that has acknowledged how many there may be.
+	errRefusedKnown    = streamError(RefusedStream, codec.ReasonTooManyStreams)
 	errTrailersEnd     = streamError(ProtocolError, codec.ReasonTrailersEnd)
 	errHeadMissing     = streamError(ProtocolError, codec.ReasonFrame) // a response is malformed, RFC 9113 section 8.1.1
 	errTunnelFrame     = streamError(ProtocolError, codec.ReasonFrame)

@@ -53,10 +53,8 @@ func (c *conn) onSettings(h frameHead, p []byte, ev *codec.Event) *codec.Error {
 	if err := c.spend(&errSettingsFlood); err != nil {
 		return err
 	}
-	for ; len(p) > 0; p = p[6:] {
-		if err := c.setting(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:]), ev); err != nil {
-			return err
-		}
+	if err := c.takeSettings(p, ev); err != nil {
+		return err
 	}
 	c.peer.known = true
 	c.room()
@@ -64,8 +62,32 @@ func (c *conn) onSettings(h frameHead, p []byte, ev *codec.Event) *codec.Error {
 	return nil
 }
 
-// setting takes one setting of the peer in.
-func (c *conn) setting(id uint16, v uint32, ev *codec.Event) *codec.Error {
+// takeSettings takes the settings of one frame in, in their order. The windows of the streams move once, however often
+// SETTINGS_INITIAL_WINDOW_SIZE is among them: the last one counts, and the largest says whether a window was too large
+// meanwhile.
+func (c *conn) takeSettings(p []byte, ev *codec.Event) *codec.Error {
+	initial, largest := c.peer.initialWindow, int32(0)
+	for ; len(p) > 0; p = p[6:] {
+		id, v := binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])
+		if id == settingInitialWindow {
+			if v > windowMax {
+				return &errSettingsWindow
+			}
+			initial, largest = int32(v), max(largest, int32(v))
+			continue
+		}
+		if err := c.setting(id, v); err != nil {
+			return err
+		}
+	}
+	if initial == c.peer.initialWindow && largest <= initial {
+		return nil
+	}
+	return c.moveWindows(initial, largest, ev)
+}
+
+// setting takes one setting of the peer in, other than the initial window.
+func (c *conn) setting(id uint16, v uint32) *codec.Error {
 	switch id {
 	case settingTableSize:
 		c.enc.SetMax(min(v, c.opt.EncoderTableBytes))
@@ -77,11 +99,6 @@ func (c *conn) setting(id uint16, v uint32, ev *codec.Event) *codec.Error {
 		}
 	case settingConcurrentStreams:
 		c.peer.streams = v
-	case settingInitialWindow:
-		if v > windowMax {
-			return &errSettingsWindow
-		}
-		return c.moveWindows(int32(v), ev)
 	case settingFrameBytes:
 		if v < frameBytesMin || v > frameBytesMax {
 			return &errSettings
@@ -104,13 +121,13 @@ func (c *conn) setting(id uint16, v uint32, ev *codec.Event) *codec.Error {
 	return nil
 }
 
-// moveWindows adds the change of the initial window to the window of every stream.
+// moveWindows adds the change of the initial window to the window of every stream. largest is the most that it was on the way.
 //
 // "An endpoint MUST treat a change to SETTINGS_INITIAL_WINDOW_SIZE that causes any flow-control window to exceed the
 // maximum size as a connection error of type FLOW_CONTROL_ERROR."
 // RFC 9113 section 6.9.2
-func (c *conn) moveWindows(initial int32, ev *codec.Event) *codec.Error {
-	change := int64(initial) - int64(c.peer.initialWindow)
+func (c *conn) moveWindows(initial, largest int32, ev *codec.Event) *codec.Error {
+	change, most := int64(initial)-int64(c.peer.initialWindow), int64(largest)-int64(c.peer.initialWindow)
 	c.peer.initialWindow = initial
 	for i := range c.streams.slots {
 		s := &c.streams.slots[i]
@@ -118,7 +135,7 @@ func (c *conn) moveWindows(initial int32, ev *codec.Event) *codec.Error {
 			continue
 		}
 		window := int64(s.sendWindow) + change
-		if window > windowMax {
+		if int64(s.sendWindow)+most > windowMax {
 			return &errWindow
 		}
 		s.sendWindow = int32(window)
@@ -204,7 +221,9 @@ func (c *conn) onPing(h frameHead, p []byte) *codec.Error {
 	case len(p) != 8:
 		return &errFrameSize
 	case h.flags&flagAck != 0:
-		c.pongs++
+		if v := binary.BigEndian.Uint64(p); v > c.heard && v <= c.pinged { // else nobody asked for it
+			c.heard = v
+		}
 		return c.spend(&errPings)
 	}
 	if err := c.spend(&errPings); err != nil {
@@ -249,8 +268,12 @@ func (c *conn) onPriority(h frameHead, p []byte, ev *codec.Event) *codec.Error {
 	return nil
 }
 
-// onPriorityUpdate handles a PRIORITY_UPDATE frame (RFC 9218 section 7.1). For a stream that is not open yet it
-// is dropped: the head will say.
+// onPriorityUpdate handles a PRIORITY_UPDATE frame. That of a stream that is not open yet is kept for it.
+//
+// "Servers SHOULD buffer the most recently received PRIORITY_UPDATE frame and apply it once the referenced stream is
+// opened. Holding PRIORITY_UPDATE frames for each stream requires server resources, which can be bounded by local
+// implementation policy."
+// RFC 9218 section 7.1
 func (c *conn) onPriorityUpdate(h frameHead, p []byte) *codec.Error {
 	switch {
 	case h.stream != 0 || c.client:
@@ -267,8 +290,52 @@ func (c *conn) onPriorityUpdate(h frameHead, p []byte) *codec.Error {
 	}
 	if s := c.streams.get(id); s != nil {
 		s.setPriority(p[4:])
+	} else if id > c.lastPeer {
+		c.expect(id, p[4:])
 	}
 	return nil
+}
+
+// expected is the priority of a stream that is not open yet.
+type expected struct {
+	id      uint32
+	urgency uint8
+	state   streamState // of which only incremental is used
+}
+
+// expectedMax is how many of them are kept. The one that came first makes room.
+const expectedMax = 16
+
+// expect keeps the value of a priority field for a stream that is not open yet.
+func (c *conn) expect(id uint32, value []byte) {
+	var s stream
+	s.setPriority(value)
+	e := expected{id, s.urgency, s.state}
+	for i := range c.expected {
+		if c.expected[i].id == id {
+			c.expected[i] = e
+			return
+		}
+	}
+	if len(c.expected) == expectedMax {
+		c.expected = append(c.expected[:0], c.expected[1:]...)
+	}
+	c.expected = append(c.expected, e)
+}
+
+// meet gives a stream that opens the priority that came before it, which counts for more than that of its head, and forgets those
+// of streams that will not open any more.
+func (c *conn) meet(s *stream) {
+	rest := c.expected[:0]
+	for _, e := range c.expected {
+		switch {
+		case e.id == s.id:
+			s.urgency, s.state = e.urgency, s.state&^incremental|e.state
+		case e.id > s.id:
+			rest = append(rest, e)
+		}
+	}
+	c.expected = rest
 }
 
 // setPriority takes the value of a priority field in.

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -364,5 +365,102 @@ func TestHeadSwells(t *testing.T) {
 	p.headers(wholeHead, 1, once...)
 	if got := p.log.String(); !strings.HasPrefix(got, "1 head") {
 		t.Errorf("a head of %d fields that are spelled out: %.100q", len(once), got)
+	}
+}
+
+// TestSettingsOnce: the windows move once for a frame, by what its last SETTINGS_INITIAL_WINDOW_SIZE says; one that was too
+// large on the way is an error as if they had moved each time.
+func TestSettingsOnce(t *testing.T) {
+	t.Parallel()
+	const more = windowMax - windowInitial - 10 // the window of the stream is 10 below the largest
+	for _, tt := range []struct {
+		name     string
+		initial  []uint32
+		writable int
+		want     string
+	}{
+		{"one", []uint32{100}, 100, ""},
+		{"the last", []uint32{70000, 0, 100}, 100, ""},
+		{"back", []uint32{0, windowInitial}, windowInitial, ""},
+		{"below zero", []uint32{windowInitial, 0}, 0, ""},
+		{"too large on the way", []uint32{windowInitial + 11, windowInitial}, 0, "conn FLOW_CONTROL_ERROR\n"},
+		{"as large as may be", []uint32{windowInitial + 10, 5}, windowMax - windowInitial - 5, ""},
+		{"no window", []uint32{windowMax + 1, 5}, 0, "conn FLOW_CONTROL_ERROR\n"},
+	} {
+		p := newServerPeer(t, testOptions())
+		p.headers(flagEndHeaders, 1, post()...)
+		p.frame(frameWindowUpdate, 0, 0, u32(windowMax-windowInitial))
+		if strings.Contains(tt.name, "large") {
+			p.frame(frameWindowUpdate, 0, 1, u32(more))
+		}
+		p.log.Reset()
+		var list []byte
+		for _, v := range tt.initial {
+			list = appendSetting(list, settingInitialWindow, v)
+		}
+		p.frame(frameSettings, 0, 0, list)
+		if got := p.log.String(); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+		if got := p.server.Writable(1); tt.want == "" && got != tt.writable {
+			t.Errorf("%s: %d bytes may be sent, want %d", tt.name, got, tt.writable)
+		}
+	}
+}
+
+// TestUnsolicitedPong: an answer to a PING that was not sent is none to one that was, and does not hide its answer.
+func TestUnsolicitedPong(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	pong := func(v uint64) { p.frame(framePing, flagAck, 0, binary.BigEndian.AppendUint64(nil, v)) }
+	pong(0)
+	pong(7)
+	p.server.Ping(1)
+	p.server.Ping(2)
+	pong(3)
+	if n := p.server.Heard(); n != 0 {
+		t.Errorf("heard %d; want 0", n)
+	}
+	pong(1)
+	pong(1)
+	if n := p.server.Heard(); n != 1 {
+		t.Errorf("heard %d; want 1", n)
+	}
+	if pong(2); p.server.Heard() != 2 {
+		t.Errorf("heard %d; want 2", p.server.Heard())
+	}
+}
+
+// TestRFC9218_7_1_BeforeTheStream: "Servers SHOULD buffer the most recently received PRIORITY_UPDATE frame and apply it once
+// the referenced stream is opened."
+func TestRFC9218_7_1_BeforeTheStream(t *testing.T) {
+	t.Parallel()
+	p := newServerPeer(t, testOptions())
+	update := func(id uint32, value string) { p.frame(framePriorityUpdate, 0, 0, append(u32(id), value...)) }
+	want := func(id codec.StreamID, urgency uint8, increments bool) {
+		t.Helper()
+		p.headers(flagEndHeaders, uint32(id), post("priority: u=6")...)
+		if u, i := p.server.Priority(id); u != urgency || i != increments {
+			t.Errorf("stream %d has urgency %d, incremental %v; want %d, %v", id, u, i, urgency, increments)
+		}
+	}
+	update(1, "u=1")
+	update(5, "u=2, i")
+	update(1, "u=0, i") // the latest counts
+	want(1, 0, true)
+	want(3, 6, false)
+	want(5, 2, true)
+	for i := range uint32(expectedMax + 1) { // the first of them is forgotten
+		update(101+2*i, "u=1")
+	}
+	if len(p.server.expected) != expectedMax {
+		t.Errorf("%d are kept", len(p.server.expected))
+	}
+	want(101, 6, false)
+	want(103, 1, false)
+	want(105, 1, false)
+	want(1001, 6, false)
+	if len(p.server.expected) != 0 {
+		t.Errorf("%d are kept of streams that will not open", len(p.server.expected))
 	}
 }

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"millrace/codec"
 	"millrace/codec/ascii"
@@ -27,10 +26,8 @@ func (s *Server) OpenUpgraded(settings []byte, m codec.Method) (id codec.StreamI
 	if len(settings)%6 != 0 || len(settings) > 6*settingsMax {
 		return 0, 0, &errSettings
 	}
-	for ev := (codec.Event{}); len(settings) > 0; settings = settings[6:] {
-		if err := s.setting(binary.BigEndian.Uint16(settings), binary.BigEndian.Uint32(settings[2:]), &ev); err != nil {
-			return 0, 0, err
-		}
+	if err := s.takeSettings(settings, new(codec.Event)); err != nil {
+		return 0, 0, err
 	}
 	s.lastPeer = 1
 	st, slot := s.streams.open(1)
@@ -99,6 +96,9 @@ func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.E
 		return err
 	}
 	if refused {
+		if c.acked {
+			return c.resetStream(id, &errRefusedKnown, ev)
+		}
 		return c.resetStream(id, &errRefused, ev)
 	}
 	if c.blockSelf {
@@ -127,6 +127,9 @@ func (c *conn) onRequestBlock(id uint32, block []byte, ev *codec.Event) *codec.E
 	}
 	if x.priority.Len > 0 {
 		st.setPriority(x.dst[x.priority.Off : x.priority.Off+x.priority.Len])
+	}
+	if len(c.expected) > 0 {
+		c.meet(st)
 	}
 	ev.Kind, ev.Stream, ev.Slot, ev.End = codec.EventHead, codec.StreamID(id), slot, c.blockEnds
 	if c.blockEnds {

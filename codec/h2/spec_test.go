@@ -271,9 +271,15 @@ func TestFloods(t *testing.T) {
 		{"made you reset", func(p *peer, i int) {
 			p.headers(wholeHead, uint32(3+2*i), get...)
 			p.frame(frameWindowUpdate, 0, uint32(3+2*i), u32(0))
-		}, 100},
+		}, 100 / brokenCost},
 		{"refused streams", func(p *peer, i int) { p.headers(flagEndHeaders, uint32(3+2*i), post()...) }, 99 + 100},
-		{"malformed", func(p *peer, i int) { p.headers(wholeHead, uint32(3+2*i), "x: y") }, 100},
+		{"refused streams of who knows", func(p *peer, i int) {
+			if i == 0 {
+				p.frame(frameSettings, flagAck, 0, nil)
+			}
+			p.headers(flagEndHeaders, uint32(3+2*i), post()...)
+		}, 99 + 100/brokenCost},
+		{"malformed", func(p *peer, i int) { p.headers(wholeHead, uint32(3+2*i), "x: y") }, 100 / brokenCost},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newServerPeer(t, testOptions())

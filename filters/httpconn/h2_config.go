@@ -47,7 +47,8 @@ type HTTP2Config struct {
 	// MaxContinuationFrames is how many CONTINUATION frames a header block may have. Beyond, the connection ends.
 	MaxContinuationFrames int `json:"max_continuation_frames" default:"10" min:"0" max:"1000"`
 	// MaxResetsBurst is how many streams may be reset at once, by the peer or because of what it did, and
-	// MaxResetsPerSecond how many in the long run. Beyond, the connection ends.
+	// MaxResetsPerSecond how many in the long run. A malformed request, and a stream beyond max_concurrent_streams when the
+	// peer has acknowledged that, count five times. Beyond, the connection ends.
 	MaxResetsBurst int32 `json:"max_resets_burst" default:"100" min:"1" max:"1000000"`
 	// MaxResetsPerSecond is how many streams may be reset in the long run: see max_resets_burst.
 	MaxResetsPerSecond int32 `json:"max_resets_per_second" default:"10" min:"0" max:"1000000"`

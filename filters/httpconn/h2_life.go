@@ -136,10 +136,10 @@ func (l *life) afterRead(c *conn2, cut bool) {
 	if l.pings == 0 {
 		return
 	}
-	if c.codec.Pongs() == l.pings {
+	if c.codec.Heard() == uint64(l.pings) {
 		l.pongBy = 0
 	}
-	if l.state == lifeWarned && int32(c.codec.Pongs()-l.heard) >= 0 {
+	if l.state == lifeWarned && c.codec.Heard() >= uint64(l.heard) {
 		l.sayLast(c)
 	}
 }
