@@ -270,7 +270,7 @@ func (m *Manager) start(s *stream, c wire) {
 	s.BufferLimit = [2]int{m.bufferLimit, m.bufferLimit}
 	s.Init(m.chain, s)
 	s.HeaderValues, m.values = s, m.values[:0]
-	s.Info.Start = m.loop.Now()
+	s.Info.Start, s.lasts = m.loop.Now(), m.cfg.MaxStreamDuration
 	s.Random = m.loop.Rand().Uint64()
 	m.stats.RqActive.Inc()
 }

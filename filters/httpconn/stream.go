@@ -1,6 +1,8 @@
 package httpconn
 
 import (
+	"time"
+
 	"millrace/codec"
 	"millrace/codec/ascii"
 	"millrace/engine"
@@ -33,6 +35,7 @@ const (
 // flow is what a stream knows of its progress besides its phase.
 type flow struct {
 	active     int64         // when something last moved, for stream_idle_timeout
+	lasts      time.Duration // max_stream_duration, 0 for none
 	headSeen   bool          // the head of the request is complete
 	headTimed  bool          // the deadline of the head is armed
 	refused    bool          // the request could not be read: no route, no filters
@@ -179,7 +182,13 @@ func (s *stream) matchRoute() {
 	s.formats = m.formats
 	s.Misdirected = s.Route == nil && s.isMisdirected()
 	in.Head = nil
-	if rt := s.Route; rt != nil && rt.Action == route.ActionForward && rt.IdleTimeout != route.IdleTimeoutUnset {
+	rt, before := s.Route, s.lasts
+	s.lasts = m.cfg.MaxStreamDuration
+	if rt == nil || rt.Action != route.ActionForward {
+		return
+	}
+	s.lasts = rt.MaxStreamDuration(&s.Request, s.lasts)
+	if rt.IdleTimeout != route.IdleTimeoutUnset || s.lasts != before {
 		s.armIdle()
 	}
 }

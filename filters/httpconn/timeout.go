@@ -12,7 +12,7 @@ import (
 // costs one store, so it is set once and checked when it has passed.
 func (s *stream) armIdle() {
 	at := s.deadlineAfter(s.active, s.idleTimeout())
-	at = earlier(at, s.deadlineAfter(s.Info.Start, s.m.cfg.MaxStreamDuration))
+	at = earlier(at, s.deadlineAfter(s.Info.Start, s.lasts))
 	if !s.Received(filters.Request) && !s.tunnel {
 		at = earlier(at, s.deadlineAfter(s.Info.Start, s.m.cfg.RequestTimeout))
 	}
@@ -74,7 +74,7 @@ func (s *stream) endOverdue() {
 		s.SendLocalReply(filters.LocalReply{
 			Status: 408, Body: "request header timeout", Details: "request_header_timeout", Close: true,
 		})
-	case s.overdue(s.Info.Start, cfg.MaxStreamDuration):
+	case s.overdue(s.Info.Start, s.lasts):
 		st.RqMaxDuration.Inc()
 		s.timeOut("downstream duration timeout", "max_duration_timeout", accesslog.FlagDurationTimeout)
 	case !s.Received(filters.Request) && !s.tunnel && s.overdue(s.Info.Start, cfg.RequestTimeout):

@@ -35,7 +35,7 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 	if cfg.IdleTimeout != nil {
 		r.IdleTimeout = *cfg.IdleTimeout
 	}
-	f.grpc = cfg.grpcDuration()
+	f.duration = cfg.duration()
 	if cfg.Priority == "high" {
 		r.Priority = PriorityHigh
 	}
@@ -54,7 +54,7 @@ type forwardKey struct {
 
 // share returns one forward for all routes that forward alike, as most routes of a big table do.
 func (c *compiler) share(f forward) *forward {
-	if f.weights != nil || f.hashes != nil || f.upgradesSet || f.grpc != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
+	if f.weights != nil || f.hashes != nil || f.upgradesSet || f.duration != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
 		return &f
 	}
 	key := forwardKey{f.clusterHeader, f.hostLiteral, f.hostHeader, f.rewrite.text, f.rewrite.kind, f.cluster}

@@ -37,7 +37,7 @@ type ForwardConfig struct {
 	Timeout time.Duration `json:"timeout" default:"15s" min:"0s"`
 	// IdleTimeout of the stream on this route. Default: that of the connection manager. 0s means none.
 	IdleTimeout *time.Duration `json:"idle_timeout" min:"0s"`
-	// MaxStreamDuration takes the deadline of gRPC requests from themselves.
+	// MaxStreamDuration bounds how long streams of this route last; of gRPC requests by what they say themselves.
 	MaxStreamDuration *StreamDurationConfig `json:"max_stream_duration"`
 	// RetryPolicy of this route, in place of the virtual host's.
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
@@ -74,10 +74,13 @@ type ConnectProxyConfig struct {
 	Version string `json:"version" default:"v1" enum:"v1,v2"`
 }
 
-// StreamDurationConfig says how long gRPC requests may last that tell so in grpc-timeout. It takes the place of timeout for
-// them, counted from the head of the request.
+// StreamDurationConfig says how long streams may last, counted from the head of the request.
 type StreamDurationConfig struct {
-	// GRPCTimeoutHeaderMax caps the time. 0s does not. Absent: grpc-timeout is only passed on. Default absent.
+	// MaxStreamDuration ends a stream that lasts longer, tunnels too, in place of the connection manager's
+	// max_stream_duration. 0s: never. Default: that of the connection manager.
+	MaxStreamDuration *time.Duration `json:"max_stream_duration" min:"0s"`
+	// GRPCTimeoutHeaderMax lets gRPC requests say in grpc-timeout how long they last, in place of timeout and of
+	// max_stream_duration, and caps that time. 0s does not. Absent: grpc-timeout is only passed on. Default absent.
 	GRPCTimeoutHeaderMax *time.Duration `json:"grpc_timeout_header_max" min:"0s"`
 	// GRPCTimeoutHeaderOffset is taken off the time, if that is longer, so that the client hears of the end from
 	// upstream. Default 0s.

@@ -10,13 +10,13 @@ import (
 // GRPCTimeout returns how long a request may last that tells so in grpc-timeout, 0 for ever. It reports false if the route
 // does not go by that, or the request does not tell.
 func (r *Route) GRPCTimeout(h *codec.RequestHead) (d time.Duration, ok bool) {
-	if r.forward == nil || r.forward.grpc == nil {
+	if r.forward == nil || r.forward.duration == nil || r.forward.duration.GRPCTimeoutHeaderMax == nil {
 		return 0, false
 	}
 	if d, ok = ParseGRPCTimeout(h.Lookup("grpc-timeout")); !ok {
 		return 0, false
 	}
-	cfg := r.forward.grpc
+	cfg := r.forward.duration
 	if most := *cfg.GRPCTimeoutHeaderMax; most > 0 && (d == 0 || d > most) {
 		d = most
 	}
@@ -24,6 +24,21 @@ func (r *Route) GRPCTimeout(h *codec.RequestHead) (d time.Duration, ok bool) {
 		d -= off
 	}
 	return d, true
+}
+
+// MaxStreamDuration returns how long a stream may last, 0 for ever, where the connection manager says most: what the route
+// says counts for more, and what a gRPC request says of itself, which has a deadline of its own then, for most.
+func (r *Route) MaxStreamDuration(h *codec.RequestHead, most time.Duration) time.Duration {
+	if r.forward == nil || r.forward.duration == nil {
+		return most
+	}
+	if _, ok := r.GRPCTimeout(h); ok {
+		return 0
+	}
+	if d := r.forward.duration.MaxStreamDuration; d != nil {
+		return *d
+	}
+	return most
 }
 
 // grpcTimeoutDigits is the most digits of a grpc-timeout, by its specification.
@@ -55,8 +70,8 @@ func ParseGRPCTimeout(b []byte) (d time.Duration, ok bool) {
 	return 0, false
 }
 
-// grpcDuration returns what the route says of grpc-timeout, by either name; nil if that does not count.
-func (cfg *ForwardConfig) grpcDuration() *StreamDurationConfig {
+// duration returns what the route says of how long streams last, and of grpc-timeout by either name; nil for nothing.
+func (cfg *ForwardConfig) duration() *StreamDurationConfig {
 	if cfg.MaxGRPCTimeout != nil {
 		d := &StreamDurationConfig{GRPCTimeoutHeaderMax: cfg.MaxGRPCTimeout}
 		if cfg.GRPCTimeoutOffset != nil {
@@ -64,10 +79,7 @@ func (cfg *ForwardConfig) grpcDuration() *StreamDurationConfig {
 		}
 		return d
 	}
-	if d := cfg.MaxStreamDuration; d != nil && d.GRPCTimeoutHeaderMax != nil {
-		return d
-	}
-	return nil
+	return cfg.MaxStreamDuration
 }
 
 // validateGRPCTimeout reports the older names beside the newer, and an offset of nothing.

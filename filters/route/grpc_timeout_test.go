@@ -76,3 +76,45 @@ func TestGRPCTimeout(t *testing.T) {
 		}
 	}
 }
+
+func TestMaxStreamDuration(t *testing.T) {
+	t.Parallel()
+	second, minute, none := time.Second, time.Minute, time.Duration(0)
+	for _, tt := range []struct {
+		cfg  *StreamDurationConfig
+		in   string
+		want time.Duration // of a manager that says a minute
+	}{
+		{nil, "", minute},
+		{&StreamDurationConfig{}, "", minute},
+		{&StreamDurationConfig{MaxStreamDuration: &second}, "", second},
+		{&StreamDurationConfig{MaxStreamDuration: &none}, "", 0},
+		{&StreamDurationConfig{MaxStreamDuration: &second}, "9S", second},
+		{&StreamDurationConfig{MaxStreamDuration: &second, GRPCTimeoutHeaderMax: &none}, "9S", 0}, // it has a deadline of its own
+		{&StreamDurationConfig{GRPCTimeoutHeaderMax: &none}, "9S", 0},
+		{&StreamDurationConfig{GRPCTimeoutHeaderMax: &none}, "", minute},
+	} {
+		forward := &ForwardConfig{Cluster: "c", MaxStreamDuration: tt.cfg}
+		table, problems := Compile(&Config{Routes: []RouteConfig{
+			{Match: MatchConfig{Prefix: "/other"}, Route: &ForwardConfig{Cluster: "c"}},
+			{Match: MatchConfig{Prefix: "/"}, Route: forward},
+		}}, func(string) (uint32, bool) { return 0, true }, nil)
+		if table == nil {
+			t.Fatal(problems)
+		}
+		h := &codec.RequestHead{}
+		h.Reset()
+		h.SetPath([]byte("/"))
+		h.SetAuthority([]byte("a"))
+		if tt.in != "" {
+			h.AddString("grpc-timeout", tt.in)
+		}
+		if got := table.Match(&Input{Head: h}).MaxStreamDuration(h, minute); got != tt.want {
+			t.Errorf("%+v, grpc-timeout %q: %s; want %s", tt.cfg, tt.in, got, tt.want)
+		}
+		h.SetPath([]byte("/other"))
+		if got := table.Match(&Input{Head: h}).MaxStreamDuration(h, minute); got != minute {
+			t.Errorf("another route beside %+v: %s", tt.cfg, got)
+		}
+	}
+}

@@ -72,7 +72,7 @@ type forward struct {
 	hostHeader    string
 	rewrite       rewrite // of the path
 	hostRewrite   *regexRewrite
-	grpc          *StreamDurationConfig // nil unless grpc-timeout counts
+	duration      *StreamDurationConfig // nil unless the route says how long streams last
 	cluster       uint32
 	upgradesSet   bool
 	connect       connect

@@ -35,6 +35,15 @@ func TestTimeouts(t *testing.T) {
 			{"idle, request incomplete", func(c *httpconn.Config, _ *route.ForwardConfig, _ *upstream.Config) { c.StreamIdleTimeout = soon }, false, 408},
 			{"idle", func(c *httpconn.Config, _ *route.ForwardConfig, _ *upstream.Config) { c.StreamIdleTimeout = soon }, true, 504},
 			{"duration", func(c *httpconn.Config, _ *route.ForwardConfig, _ *upstream.Config) { c.MaxStreamDuration = soon }, true, 504},
+			{"duration of the route", func(c *httpconn.Config, f *route.ForwardConfig, _ *upstream.Config) {
+				limit := soon
+				c.MaxStreamDuration, f.MaxStreamDuration = time.Hour, &route.StreamDurationConfig{MaxStreamDuration: &limit}
+			}, true, 504},
+			{"duration of the route, longer", func(c *httpconn.Config, f *route.ForwardConfig, _ *upstream.Config) {
+				none := time.Duration(0)
+				c.MaxStreamDuration, f.Timeout = time.Millisecond, soon
+				f.MaxStreamDuration = &route.StreamDurationConfig{MaxStreamDuration: &none}
+			}, true, 504},
 		} {
 			t.Run(fmt.Sprintf("%s, h%d", tt.name, 1+btoi(up)), func(t *testing.T) {
 				t.Parallel()
