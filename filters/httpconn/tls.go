@@ -13,7 +13,7 @@ import (
 // key exchange and AEAD.
 //
 // "A deployment of HTTP/2 over TLS 1.2 SHOULD NOT use any of the prohibited cipher suites … Endpoints MAY choose to generate a connection
-// error of type INADEQUATE_SECURITY if one of the prohibited cipher suites is negotiated."
+// error … of type INADEQUATE_SECURITY if one of the prohibited cipher suites is negotiated."
 // RFC 9113 section 9.2.2
 func tooWeak(s *transport.Session) bool {
 	switch {

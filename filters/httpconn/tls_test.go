@@ -114,7 +114,7 @@ func TestTLSAgreed(t *testing.T) {
 		{[]string{"h2"}, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\x00\x00"},
 		{nil, preface + frame2(frameSettings, 0, 0, ""), "\x00\x00"},
 		{nil, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200"},
-		// "The HTTP/2 protocol over TLS uses the "h2" protocol identifier": there is no upgrade.
+		// "HTTP/2 over TLS uses the "h2" protocol identifier." RFC 9113 section 3.2. There is no upgrade.
 		{nil, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", "HTTP/1.1 "},
 	} {
 		w := newWorld(t, nil)
