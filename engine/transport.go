@@ -296,6 +296,9 @@ func (c *Conn) readWire() {
 		if c.out != nil {
 			l.markDirty(c) // an alert, or the answer to a key update
 		}
+		if c.flags&flagLinger != 0 {
+			return // the handler has left: nobody is to hear of the end that came with the bytes
+		}
 		if err != nil {
 			c.wireEnd(err)
 			return

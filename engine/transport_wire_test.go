@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -187,4 +188,48 @@ func (t *failingTransport) Read(w *engine.Wire, dst []byte) (int, error) {
 		return 0, err
 	}
 	return n, errLastWord
+}
+
+// endTransport gives the last bytes and the end, or an error, in one answer.
+type endTransport struct {
+	holdTransport
+	err error
+}
+
+func (t *endTransport) Read(w *engine.Wire, dst []byte) (int, error) {
+	n, err := w.Read(dst)
+	if n == 0 {
+		return 0, err
+	}
+	return n, t.err
+}
+
+// TestWireEndAfterHandlerLeft: a handler that leaves in OnData hears of nothing that came with the bytes.
+func TestWireEndAfterHandlerLeft(t *testing.T) {
+	t.Parallel()
+	for _, end := range []error{io.EOF, errLastWord} {
+		for _, linger := range []time.Duration{0, time.Second} {
+			l := enginetest.NewLoop(t)
+			rec := enginetest.NewRecorder()
+			c, peer := l.Pair(rec)
+			rec.DataFunc = func(b []byte) int {
+				c.Write([]byte("400"))
+				c.CloseLinger(linger)
+				return len(b)
+			}
+			c.SetTransport(&endTransport{err: end})
+			l.Settle()
+			peer.Write("bad")
+			l.Settle()
+			if got := peer.Read(); got != "400" {
+				t.Errorf("%v, linger %v: the peer reads %q", end, linger, got)
+			}
+			rec.Want(t, `data "bad"`)
+			peer.Close()
+			l.Settle()
+			if n, panics := l.Conns(), l.Stats().Panics.Load(); n != 0 || panics != 0 {
+				t.Errorf("%v, linger %v: %d connections are left, %d panics", end, linger, n, panics)
+			}
+		}
+	}
 }
