@@ -60,6 +60,7 @@ type proxy struct {
 	exited chan struct{}
 
 	authority *authority // of the certificates in the configuration, if the test has told
+	over      *overTLS   // nil unless the tests come by TLS
 
 	mu        sync.Mutex
 	log       bytes.Buffer
@@ -75,7 +76,7 @@ var (
 // address "127.0.0.1:0"; see proxy.addr.
 func startProxy(t *testing.T, config string, args ...string) *proxy {
 	t.Helper()
-	p := &proxy{t: t, config: filepath.Join(t.TempDir(), "millrace.json"), listeners: map[string]string{}}
+	p := &proxy{t: t, config: filepath.Join(t.TempDir(), "millrace.json"), listeners: map[string]string{}, over: newOverTLS(t)}
 	p.write(config)
 	p.cmd = exec.Command(binary, append([]string{"run", "-c", p.config, "--admin", "127.0.0.1:0"}, args...)...)
 	stderr, err := p.cmd.StderrPipe()
@@ -109,7 +110,7 @@ func (p *proxy) readLog(r io.Reader, started chan struct{}) {
 		p.mu.Lock()
 		p.log.WriteString(line + "\n")
 		if m := listeningLine.FindStringSubmatch(line); m != nil {
-			p.listeners[m[1]] = m[2]
+			p.listeners[m[1]] = p.over.relay(m[1], m[2])
 		}
 		if m := adminLine.FindStringSubmatch(line); m != nil {
 			p.admin = m[1]
@@ -164,7 +165,7 @@ func (p *proxy) wantExit(code int) {
 // write replaces the configuration file.
 func (p *proxy) write(config string) {
 	p.t.Helper()
-	if err := os.WriteFile(p.config, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(p.config, []byte(p.over.secure(config)), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
 }
