@@ -9,7 +9,7 @@ import (
 )
 
 // Stats counts the TLS of a listener or a cluster on one loop, under its scope and "ssl". The names are Envoy's, up to
-// those of the last group.
+// those of the last group; staples are counted by who chooses the certificate.
 type Stats struct {
 	Handshake       stats.Counter `stat:"handshake" help:"TLS handshakes that succeeded"`
 	ConnectionError stats.Counter `stat:"connection_error" help:"TLS errors but those of certificate verification"`
