@@ -2,6 +2,7 @@ package transport
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 
 	"millrace/engine"
@@ -40,7 +41,8 @@ type Acceptor struct {
 // NewAcceptor makes the Acceptor of l. stats is that of the listener on this loop.
 func NewAcceptor(l *engine.Loop, h *Handshakes, ctx *certs.Server, stats *Stats, opt AcceptorOptions) *Acceptor {
 	return &Acceptor{ctx: ctx, side: side{
-		loop: l, hs: h, stats: stats, buf: h.buffersOf(l), timeout: ctx.Config().HandshakeTimeout,
+		certificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return ctx.TLS().GetCertificate(hello) },
+		loop:        l, hs: h, stats: stats, buf: h.buffersOf(l), timeout: ctx.Config().HandshakeTimeout,
 		own: opt.Established != EstablishedCryptoTLS, awaits: opt.Established == EstablishedOwn, plain: opt.PlainReply, verified: ctx.Verified,
 	}}
 }
@@ -81,10 +83,26 @@ func (a *Acceptor) config(s *shake) *tls.Config {
 			}
 			return cert, err
 		}
-	} else if len(cfg.Certificates) == 1 {
-		s.leaf = cfg.Certificates[0].Leaf
+		cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			s.asks = hello
+			return nil, nil
+		}
 	}
 	return cfg
+}
+
+// local finds out which certificate the connection has. In a resumed session none is shown; it is that which would be.
+func (s *shake) local() *x509.Certificate {
+	if s.leaf != nil || s.asks == nil || !s.session.Resumed {
+		return s.leaf
+	}
+	asks := *s.asks
+	asks.Extensions = nil // so that no staple is chosen, and counted
+	cert, err := s.side.certificate(&asks)
+	if err != nil || cert == nil {
+		return nil
+	}
+	return cert.Leaf
 }
 
 // A Dialer makes the transports of one cluster on one loop.

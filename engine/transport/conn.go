@@ -31,7 +31,8 @@ type side struct {
 	plain   []byte        // answers who does not speak TLS
 	client  bool
 
-	verified func(*tls.ConnectionState) bool // whether the chain of the peer was
+	verified    func(*tls.ConnectionState) bool                      // whether the chain of the peer was
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // of a server
 }
 
 // conn is one TLS connection.
@@ -197,7 +198,7 @@ func (c *conn) start(in []byte) error {
 	o, io := c.opening, c.wire.Conn()
 	s := &shake{
 		side: c.side, hs: c.side.hs, loop: c.side.loop, conn: c, config: o.config,
-		local: io.LocalAddr(), remote: io.RemoteAddr(), wake: make(chan struct{}, 1), begun: o.begun, in: in,
+		addr: io.LocalAddr(), remote: io.RemoteAddr(), wake: make(chan struct{}, 1), begun: o.begun, in: in,
 		random: clientRandom(in), hello: in,
 	}
 	if !c.side.hs.start(s) {
@@ -299,7 +300,8 @@ func (c *conn) establish(session *Session, rec *record.Conn, t *tls.Conn) error 
 func (c *conn) await(s *shake) {
 	o, in := c.opening, s.in
 	o.awaits, o.session = s.awaits, s.session
-	s.awaits, s.session, s.rec, s.net, s.written, s.in, s.hello, s.random = nil, nil, nil, nil, nil, nil, nil, nil
+	s.awaits, s.session, s.asks, s.net, s.config = nil, nil, nil, nil, nil
+	s.written, s.in, s.hello, s.random = nil, nil, nil, nil
 	if err := o.hello.keep(c.side.loop, in); err != nil {
 		c.wire.Fail(c.note(err))
 		return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"millrace/engine/certs"
@@ -63,11 +64,15 @@ func (r *runner) flight() *clientFlight {
 type afterFirst struct {
 	*holdConn
 	writes int
+	holds  atomic.Int32
 }
 
 func (c *afterFirst) Write(b []byte) (int, error) {
 	c.hold = c.writes > 0
 	c.writes++
+	if c.hold {
+		c.holds.Add(1)
+	}
 	return c.holdConn.Write(b)
 }
 

@@ -15,6 +15,7 @@ import (
 	"millrace/engine"
 	"millrace/engine/certs"
 	"millrace/engine/enginetest"
+	"millrace/engine/stats"
 )
 
 // TestHandshakeTimeout: a client that says nothing, or half a ClientHello, or nothing after our flight, is let go.
@@ -351,5 +352,129 @@ func TestHalfOpen(t *testing.T) {
 	io.WriteString(c, "served")
 	if _, err := io.ReadFull(c, make([]byte, 6)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDropQueued: clients that go away while their handshake waits for its turn leave the queue.
+func TestDropQueued(t *testing.T) {
+	t.Parallel()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		r := newRunner(t, serverConfig(), Limits{MaxComputing: 1}, AcceptorOptions{Established: EstablishedOwnParked}, nil)
+		// One waits for its client with a goroutine, and then for a token.
+		early := r.dialPlain()
+		hold := &afterFirst{holdConn: &holdConn{Conn: early}}
+		tc := tls.Client(hold, dialConfig(version))
+		second := make(chan struct{})
+		go func() {
+			tc.Handshake() // it does not end with TLS 1.2: the answer to what is held does not come
+			close(second)
+		}()
+		for hold.holds.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		for r.hs.Snapshot().Computing != 0 {
+			time.Sleep(time.Millisecond)
+		}
+		arrived, open := r.gate()
+		other := r.dialPlain()
+		go tls.Client(other, dialConfig(version)).Handshake()
+		wait(t, arrived)
+		queued := r.dialPlain()
+		queued.Write(clientHello(t))
+		early.Write([]byte{22})
+		for r.hs.Snapshot().Queued != 2 {
+			time.Sleep(time.Millisecond)
+		}
+		queued.SetLinger(0)
+		queued.Close()
+		early.SetLinger(0)
+		early.Close()
+		for s := r.hs.Snapshot(); s.Queued != 0 || s.UnderWay != 1; s = r.hs.Snapshot() {
+			time.Sleep(time.Millisecond)
+		}
+		open()
+		wait(t, second)
+		other.Close()
+		r.idle()
+		r.on(func() { r.acc.extra = nil })
+		r.dial(dialConfig(version))
+	}
+}
+
+// TestHandshakesStats: the names of the counters of the process.
+func TestHandshakesStats(t *testing.T) {
+	t.Parallel()
+	h := NewHandshakes(Limits{})
+	defer h.Close()
+	h.shed.Add(3)
+	var reg stats.Registry
+	reg.Add(stats.Root("tls"), h.StatsSet())
+	got := map[string]int64{}
+	reg.Each(func(m *stats.Metric) bool {
+		got[m.Scope.Prefix+m.Name] = m.Value
+		return true
+	})
+	for name, want := range map[string]int64{
+		"tls.handshakes_active": 0, "tls.handshakes_computing": 0, "tls.handshakes_queued": 0, "tls.handshakes_started": 0,
+		"tls.handshakes_shed": 3, "tls.handshakes_timeouts": 0, "tls.handshakes_panics": 0,
+	} {
+		if n, ok := got[name]; !ok || n != want {
+			t.Errorf("%s = %d, %v; want %d", name, n, ok, want)
+		}
+	}
+	if d := DefaultLimits(1000); d.MaxComputing != 1 || d.MaxUnderWay != underWayMax || d.MaxQueued != queuedMax {
+		t.Errorf("DefaultLimits(1000) = %+v", d)
+	}
+}
+
+// TestStatsNames: versions, suites and groups have Envoy's names.
+func TestStatsNames(t *testing.T) {
+	t.Parallel()
+	var s Stats
+	for range 2 {
+		s.established(&Session{Version: tls.VersionTLS12, Suite: tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, Curve: tls.X25519})
+	}
+	s.established(&Session{Version: tls.VersionTLS13, Suite: tls.TLS_AES_256_GCM_SHA384, Curve: tls.CurveP256, Resumed: true})
+	for n := range numbersMax + 3 {
+		s.Ciphers.inc(suite(0xffe0 + n))
+	}
+	var reg stats.Registry
+	reg.Add(stats.ListenerScope("a").Name("ssl"), &s)
+	got := map[string]int64{}
+	reg.Each(func(m *stats.Metric) bool {
+		got[m.Name] = m.Value
+		return true
+	})
+	for name, want := range map[string]int64{
+		"handshake": 3, "session_reused": 1, "no_certificate": 3, "versions.TLSv1.2": 2, "versions.TLSv1.3": 1, "curves.X25519": 2, "curves.P-256": 1,
+		"ciphers.ECDHE-RSA-AES128-GCM-SHA256": 2, "ciphers.TLS_AES_256_GCM_SHA384": 1, "ciphers.other": 5,
+	} {
+		if got[name] != want {
+			t.Errorf("%s = %d, want %d; of %v", name, got[name], want, got)
+		}
+	}
+	for v, want := range map[uint16]string{tls.VersionTLS10: "TLSv1", tls.VersionTLS11: "TLSv1.1", 0x1234: "0x1234"} {
+		if got := VersionName(v); got != want {
+			t.Errorf("VersionName(%#x) = %q", v, got)
+		}
+	}
+}
+
+// TestAddresses: the choice of a certificate may look at the addresses.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{}, nil)
+	seen := make(chan [2]string, 1)
+	r.on(func() {
+		r.acc.extra = func(cfg *tls.Config) {
+			cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+				seen <- [2]string{h.Conn.LocalAddr().String(), h.Conn.RemoteAddr().String()}
+				return nil, nil
+			}
+		}
+	})
+	c := r.dial(dialConfig(tls.VersionTLS13))
+	if got := wait(t, seen); got != [2]string{r.addr, c.LocalAddr().String()} {
+		t.Errorf("addresses %v", got)
 	}
 }

@@ -63,3 +63,22 @@ func (v suite) String() string {
 
 // SuiteName returns OpenSSL's name of a cipher suite, such as "ECDHE-ECDSA-AES128-GCM-SHA256".
 func SuiteName(v uint16) string { return suite(v).String() }
+
+type curve uint16
+
+// String returns the name of the registry, which OpenSSL's followers use.
+func (v curve) String() string {
+	switch id := tls.CurveID(v); id {
+	case tls.CurveP256:
+		return "P-256"
+	case tls.CurveP384:
+		return "P-384"
+	case tls.CurveP521:
+		return "P-521"
+	default:
+		return id.String()
+	}
+}
+
+// CurveName returns the name of a group, such as "X25519".
+func CurveName(v tls.CurveID) string { return curve(v).String() }

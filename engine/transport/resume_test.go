@@ -38,7 +38,8 @@ func TestResume(t *testing.T) {
 					e := wait(t, r.ends)
 					wait(t, e.made)
 					s := e.session
-					if s.Resumed != (tickets && i > 0) || s.Own != (mode != EstablishedCryptoTLS) || (s.Peer != nil) != mutual || s.Verified != mutual {
+					if s.Resumed != (tickets && i > 0) || s.Own != (mode != EstablishedCryptoTLS) || (s.Peer != nil) != mutual || s.Verified != mutual ||
+						s.Local == nil || s.Local.Subject.CommonName != "localhost" {
 						t.Errorf("mutual %v, tickets %v, connection %d: %+v", mutual, tickets, i, s)
 					}
 				}

@@ -21,7 +21,7 @@ type Session struct {
 	PeerChain []*x509.Certificate
 	// Verified reports whether the chain of Peer was verified against the CAs of the config.
 	Verified bool
-	// Local is the certificate shown to the peer, nil if the session was resumed with TLS 1.3. Downstream only. It is shared.
+	// Local is the certificate shown to the peer; in a resumed session, where none is, that which would be. Downstream only. It is shared.
 	Local *x509.Certificate
 
 	// Duration is from the first byte, or the established TCP connection, to the end of the handshake.

@@ -24,7 +24,7 @@ type shake struct {
 	loop   *engine.Loop
 	conn   *conn // touched on the loop only
 	config func(*shake) *tls.Config
-	local  engine.Addr
+	addr   engine.Addr
 	remote engine.Addr
 	wake   chan struct{} // one value for each parking
 	begun  time.Time
@@ -50,6 +50,7 @@ type shake struct {
 	random  []byte // of the ClientHello
 	master  []byte // of a resumed TLS 1.2 session
 	leaf    *x509.Certificate
+	asks    *tls.ClientHelloInfo
 	tls     *tls.Conn
 	net     *netConn
 	err     error
@@ -81,7 +82,7 @@ func (s *shake) compute() (err error) {
 		return err
 	}
 	s.session = newSession(s.tls, s.side.verified)
-	s.session.Local, s.session.Duration = s.leaf, time.Since(s.begun)
+	s.session.Local, s.session.Duration = s.local(), time.Since(s.begun)
 	if !s.side.client {
 		s.session.ID = sessionID(s.written)
 		switch {
@@ -288,7 +289,7 @@ func (n *netConn) LocalAddr() net.Addr {
 	if n.shake == nil {
 		return &net.TCPAddr{}
 	}
-	return netAddr(n.shake.local)
+	return netAddr(n.shake.addr)
 }
 
 // RemoteAddr implements net.Conn.

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"crypto/tls"
 	"errors"
 
 	"millrace/engine/certs"
@@ -21,9 +20,9 @@ type Stats struct {
 	FailVerifySAN      stats.Counter `stat:"fail_verify_san" help:"TLS handshakes refused for the names of the peer's certificate"`
 	FailVerifyCertHash stats.Counter `stat:"fail_verify_cert_hash" help:"TLS handshakes refused because the peer's certificate is not pinned"`
 
-	Versions numbers[version]     `stat:"versions." help:"TLS handshakes by version"`
-	Ciphers  numbers[suite]       `stat:"ciphers." help:"TLS handshakes by cipher suite"`
-	Curves   numbers[tls.CurveID] `stat:"curves." help:"TLS handshakes by group"`
+	Versions numbers[version] `stat:"versions." help:"TLS handshakes by version"`
+	Ciphers  numbers[suite]   `stat:"ciphers." help:"TLS handshakes by cipher suite"`
+	Curves   numbers[curve]   `stat:"curves." help:"TLS handshakes by group"`
 
 	PlainRequests     stats.Counter   `stat:"plain_requests" help:"clients that spoke HTTP where TLS was expected"`
 	HandshakeTimeout  stats.Counter   `stat:"handshake_timeout" help:"TLS handshakes that took longer than handshake_timeout"`
@@ -40,13 +39,14 @@ type numbers[T interface {
 	~uint16
 	String() string
 }] struct {
-	places [numbersMax]place
+	places [numbersMax]numberPlace
+	other  stats.Counter
 }
 
-// numbersMax is how many different numbers are told apart; crypto/tls has fewer. The rest count in the last place.
-const numbersMax = 16
+// numbersMax is how many different numbers are told apart; crypto/tls has fewer. The rest count as "other".
+const numbersMax = 24
 
-type place struct {
+type numberPlace struct {
 	number stats.Gauge // 1 + the number, 0 for a place that is free
 	count  stats.Counter
 }
@@ -58,11 +58,12 @@ func (b *numbers[T]) inc(v T) {
 		if p.number.Load() == 0 {
 			p.number.Set(1 + int64(v))
 		}
-		if p.number.Load() == 1+int64(v) || i == len(b.places)-1 {
+		if p.number.Load() == 1+int64(v) {
 			p.count.Inc()
 			return
 		}
 	}
+	b.other.Inc()
 }
 
 // EachStat implements stats.Dynamic.
@@ -73,6 +74,9 @@ func (b *numbers[T]) EachStat(yield func(name string, n uint64)) {
 			return
 		}
 		yield(T(v-1).String(), b.places[i].count.Load())
+	}
+	if n := b.other.Load(); n > 0 {
+		yield("other", n)
 	}
 }
 
@@ -89,7 +93,7 @@ func (s *Stats) established(x *Session) {
 	s.Versions.inc(version(x.Version))
 	s.Ciphers.inc(suite(x.Suite))
 	if x.Curve != 0 {
-		s.Curves.inc(x.Curve)
+		s.Curves.inc(curve(x.Curve))
 	}
 	if x.Own {
 		s.EstablishedOwn.Inc()
