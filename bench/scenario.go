@@ -186,6 +186,14 @@ func suite(proxyCores string) []scenario {
 			tool: "wrk", body: 128, conns: saturationConns, routes: tableRoutes, disturb: reload, entries: each(millrace, nginx), targets: noWorse,
 		},
 		twoLoops(proxyCores),
+		{
+			// With two cores the second loop shares one with the load and the origin, so there is no bound: it shows what that costs.
+			name: "http1-latency-two-loops", about: "as http1-latency; one loop beside two, all on all cores", measure: latency,
+			tool: "wrk", body: 128, conns: saturationConns,
+			entries: []entry{
+				{label: "one loop", peer: millrace, loops: 1, cores: allCores()}, {label: "two loops", peer: millrace, loops: 2, cores: allCores()},
+			},
+		},
 	}
 	return slices.Concat(http, multiplexed(), encrypted(), streams())
 }
