@@ -34,7 +34,7 @@ bench: build ## the benchmark suite; writes docs/benchmarks.md
 attack: build ## the abuse suite against bin/millrace; go run ./bench/attack -help tells how to aim it elsewhere
 	$(GO) run ./bench/attack
 
-conformance: peers build ## the Connect project's suite, 5,400 calls of gRPC, gRPC-Web and Connect through bin/millrace
+conformance: peers build ## the Connect project's suite, 12,000 calls of gRPC, gRPC-Web and Connect through bin/millrace
 	$(GO) run ./bench/conformance
 
 docs: ## regenerates what is generated

@@ -6,5 +6,6 @@
 //
 // The suite starts servers under test by itself and asks them over standard input and output where they listen. This
 // command is that server: with -serve it starts the suite's own server, puts millrace in front and answers with the port of
-// millrace. It knows of the protocol no more than that answer, and whether TLS is asked for.
+// millrace. In the cases with TLS millrace has the
+// certificate that the suite made, and asks clients for theirs where the suite says so.
 package main

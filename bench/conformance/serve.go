@@ -15,21 +15,11 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const (
 	messageMax = 1 << 20          // bytes of a message of the suite's runner
 	startWait  = 10 * time.Second // for a server to say where it listens
-)
-
-// Fields of connectrpc.conformance.v1.ServerCompatRequest and ServerCompatResponse that matter here.
-const (
-	requestVersion = 2
-	requestUseTLS  = 4
-	responseHost   = 1
-	responsePort   = 2
 )
 
 // serve is the server under test: it starts the suite's server and millrace before it, says where millrace listens, and
@@ -39,21 +29,13 @@ func serve(ctx context.Context, opts options, in io.Reader, out io.Writer) error
 	if i < 0 {
 		return fmt.Errorf("no suite %q", opts.serve)
 	}
-	request, err := readMessage(in)
+	message, err := readMessage(in)
 	if err != nil {
 		return fmt.Errorf("reading the request: %w", err)
 	}
-	if tls, _ := numberField(request, requestUseTLS); tls != 0 {
-		return errors.New("cases with TLS are not supported")
-	}
-	version, err := numberField(request, requestVersion)
+	req, err := parseRequest(message)
 	if err != nil {
-		return err
-	}
-	if v := suites[i].upstream; v != 0 {
-		version = v
-		// The last value of a field is the one that counts.
-		request = protowire.AppendVarint(protowire.AppendTag(request, requestVersion, protowire.VarintType), v)
+		return fmt.Errorf("reading the request: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "millrace-conformance-")
 	if err != nil {
@@ -62,7 +44,8 @@ func serve(ctx context.Context, opts options, in io.Reader, out io.Writer) error
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	host, err := startServer(ctx, filepath.Join(opts.peers, suites[i].server), request)
+	toServer, version := suites[i].toServer(req)
+	host, err := startServer(ctx, filepath.Join(opts.peers, suites[i].server), toServer)
 	if err != nil {
 		return fmt.Errorf("starting the suite's server: %w", err)
 	}
@@ -70,11 +53,15 @@ func serve(ctx context.Context, opts options, in io.Reader, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	ended, err := startProxy(ctx, opts.millrace, filepath.Join(dir, "millrace.json"), suites[i].config(port, host, protocols[version]), port)
+	f := front{port: port, host: host, protocol: protocols[version], req: req, dir: dir}
+	if err := f.writeFiles(); err != nil {
+		return err
+	}
+	ended, err := startProxy(ctx, opts.millrace, filepath.Join(dir, "millrace.json"), suites[i].config(f), port)
 	if err != nil {
 		return fmt.Errorf("starting millrace: %w", err)
 	}
-	if err := writeMessage(out, answer(port)); err != nil {
+	if err := writeMessage(out, answer(port, req.cert)); err != nil {
 		return err
 	}
 	select {
@@ -83,21 +70,6 @@ func serve(ctx context.Context, opts options, in io.Reader, out io.Writer) error
 	case err := <-ended:
 		return fmt.Errorf("millrace ended: %w", err)
 	}
-}
-
-// config is millrace's: everything that comes, of either version, goes to the one host. The
-// suite watches deadlines of its own, so none of millrace's may come before.
-func (s suite) config(port int, host, protocol string) string {
-	filters := `{"name": "router"}`
-	if s.filter != "" {
-		filters = s.filter + ", " + filters
-	}
-	return fmt.Sprintf(`{"concurrency": 1,
- "listeners": [{"address": "127.0.0.1:%d", "filters": [{"name": "http_connection_manager", "config": {
-   "stat_prefix": "conformance", "codec_type": "auto", "http_filters": [%s],
-   "route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "server", "timeout": "0s"}}]}}}]}],
- "clusters": [{"name": "server", "protocol": %q, "hosts": [%q]}]}
-`, port, filters, protocol, host)
 }
 
 // startServer starts a server of the suite and returns its address.
@@ -124,7 +96,7 @@ func startServer(ctx context.Context, path string, request []byte) (string, erro
 	if err != nil {
 		return "", err
 	}
-	port, err := numberField(response, responsePort)
+	port, err := portOf(response)
 	if err != nil {
 		return "", err
 	}
@@ -174,34 +146,6 @@ func freePort() (int, error) {
 	}
 	defer ln.Close()
 	return ln.Addr().(*net.TCPAddr).Port, nil
-}
-
-// answer is the ServerCompatResponse for a server at a port of this machine.
-func answer(port int) []byte {
-	b := protowire.AppendTag(nil, responseHost, protowire.BytesType)
-	b = protowire.AppendString(b, "127.0.0.1")
-	b = protowire.AppendTag(b, responsePort, protowire.VarintType)
-	return protowire.AppendVarint(b, uint64(port))
-}
-
-// numberField returns the last value of a field that is a number, or 0.
-func numberField(b []byte, want protowire.Number) (v uint64, err error) {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return 0, protowire.ParseError(n)
-		}
-		b = b[n:]
-		if num == want && typ == protowire.VarintType {
-			if v, n = protowire.ConsumeVarint(b); n < 0 {
-				return 0, protowire.ParseError(n)
-			}
-		} else if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return 0, protowire.ParseError(n)
-		}
-		b = b[n:]
-	}
-	return v, nil
 }
 
 // readMessage reads a message with its length before it, in four bytes.

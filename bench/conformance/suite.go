@@ -8,6 +8,7 @@ type suite struct {
 	server   string   // the program behind millrace
 	upstream uint64   // the version that millrace speaks to it; 0 for that of the cases
 	filter   string   // an HTTP filter before the router
+	tls      bool     // millrace speaks TLS to it in the cases with TLS
 	known    []string // patterns of cases that fail without millrace too, and must fail
 	flaky    []string // patterns of cases that may fail
 }
@@ -31,17 +32,20 @@ const (
 	grpcFeatures = `features:
   versions: [HTTP_VERSION_2]
   protocols: [PROTOCOL_GRPC]
-  supportsTls: false
 `
 	connectFeatures = `features:
   versions: [HTTP_VERSION_1, HTTP_VERSION_2]
   protocols: [PROTOCOL_CONNECT]
-  supportsTls: false
 `
 	webFeatures = `features:
   versions: [HTTP_VERSION_1, HTTP_VERSION_2]
   protocols: [PROTOCOL_GRPC_WEB]
-  supportsTls: false
+`
+	certFeatures = `features:
+  versions: [HTTP_VERSION_1, HTTP_VERSION_2]
+  codecs: [CODEC_PROTO]
+  compressions: [COMPRESSION_IDENTITY]
+  supportsTlsClientCerts: true
 `
 	// HTTP/1.1 servers of Go do not answer before they have read the request.
 	halfDuplex = `  streamTypes: [STREAM_TYPE_UNARY, STREAM_TYPE_CLIENT_STREAM, STREAM_TYPE_SERVER_STREAM, STREAM_TYPE_HALF_DUPLEX_BIDI_STREAM]
@@ -62,13 +66,15 @@ var deadlines = []string{"Timeouts/**"}
 
 // suites lists all of them. Those of grpc-web with a server in grpc-go prove the filter, the others what is forwarded.
 var suites = []suite{
-	{name: "grpc", features: grpcFeatures, cases: 526, server: referenceServer},
-	{name: "grpc-go", features: grpcFeatures + protoOnly, cases: 374, server: grpcServer, known: cardinality, flaky: deadlines},
-	{name: "connect", features: connectFeatures, cases: 761, server: referenceServer},
-	{name: "connect-to-http1", features: connectFeatures + halfDuplex, cases: 721, server: referenceServer, upstream: http1},
-	{name: "connect-to-http2", features: connectFeatures, cases: 761, server: referenceServer, upstream: http2},
-	{name: "grpc-web", features: webFeatures, cases: 613, server: referenceServer},
-	{name: "grpc-web-to-http1", features: webFeatures + halfDuplex, cases: 577, server: referenceServer, upstream: http1},
-	{name: "grpc-web-to-http2", features: webFeatures, cases: 613, server: referenceServer, upstream: http2},
-	{name: "grpc-web-filter", features: webFeatures + protoOnly, cases: 343, server: grpcServer, upstream: http2, filter: `{"name": "grpc_web"}`, known: cardinality, flaky: deadlines},
+	{name: "grpc", features: grpcFeatures, cases: 872, server: referenceServer},
+	{name: "grpc-go", features: grpcFeatures + protoOnly, cases: 568, server: grpcServer, known: cardinality, flaky: deadlines},
+	{name: "connect", features: connectFeatures, cases: 1522, server: referenceServer},
+	{name: "connect-to-http1", features: connectFeatures + halfDuplex, cases: 1442, server: referenceServer, upstream: http1},
+	{name: "connect-to-http2", features: connectFeatures, cases: 1522, server: referenceServer, upstream: http2},
+	{name: "grpc-web", features: webFeatures, cases: 1226, server: referenceServer},
+	{name: "grpc-web-to-http1", features: webFeatures + halfDuplex, cases: 1154, server: referenceServer, upstream: http1},
+	{name: "grpc-web-to-http2", features: webFeatures, cases: 1226, server: referenceServer, upstream: http2},
+	{name: "client-certs", features: certFeatures, cases: 1129, server: referenceServer},
+	{name: "tls-to-tls", features: certFeatures, cases: 1129, server: referenceServer, tls: true},
+	{name: "grpc-web-filter", features: webFeatures + protoOnly, cases: 686, server: grpcServer, upstream: http2, filter: `{"name": "grpc_web"}`, known: cardinality, flaky: deadlines},
 }
