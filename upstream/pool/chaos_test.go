@@ -88,6 +88,7 @@ type chaos struct {
 	limit   int
 	edit    func(*upstream.Config)
 	body    string
+	names   []string // one of which TLS asks for
 }
 
 // imp leases, sends, pauses and cancels at random, and checks that it is told of one end.
@@ -112,7 +113,11 @@ func (o *imp) begin() {
 		return
 	}
 	o.leased, o.paused = true, 0
-	switch ch.c.Lease(h, upstream.Priority(ch.rng.IntN(8)/7), &o.x, ch.rng.IntN(4) == 0) {
+	var name []byte
+	if len(ch.names) > 0 {
+		name = []byte(ch.names[ch.rng.IntN(len(ch.names))])
+	}
+	switch ch.c.LeaseNamed(name, h, upstream.Priority(ch.rng.IntN(8)/7), &o.x, ch.rng.IntN(4) == 0) {
 	case LeaseReady:
 		o.OnReady()
 	case LeaseOverflow:

@@ -14,6 +14,7 @@ import (
 
 	"millrace/codec"
 	"millrace/engine"
+	"millrace/engine/certs"
 	"millrace/upstream"
 )
 
@@ -82,12 +83,22 @@ func config(edit func(*upstream.Config), addrs ...string) *upstream.Config {
 	return &cfg
 }
 
-// set puts a cluster into the table, with the ID 0.
+// set puts a cluster into the table, with the ID 0. The TLS of prev is taken over if it is the same.
 func (w *world) set(cfg *upstream.Config, prev *upstream.Cluster) *Cluster {
 	w.t.Helper()
 	shared, err := upstream.New(0, cfg, prev)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	switch {
+	case cfg.TLS == nil:
+	case prev != nil && cfg.SameTLS(prev.Config):
+		shared.TLS = prev.TLS
+	default:
+		if shared.TLS, err = certs.NewStore(certs.StoreOptions{}).Client(cfg.TLS); err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(shared.TLS.Close)
 	}
 	w.do(func() { w.table.Set(shared) })
 	return w.table.Cluster(0)

@@ -3,6 +3,7 @@ package pool
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -19,8 +20,8 @@ import (
 // connKey is where misbehaveH2 keeps the connection of a request.
 type connKey struct{}
 
-// misbehaveH2 serves a listener with all that the standard library's server can do to a client.
-func misbehaveH2(t *testing.T) (addr string) {
+// misbehaveH2 serves a listener with all that the standard library's server can do to a client, with TLS unless secure is nil.
+func misbehaveH2(t *testing.T, secure *tls.Config) (addr string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +52,10 @@ func misbehaveH2(t *testing.T) (addr string) {
 	protocols.SetUnencryptedHTTP2(true)
 	srv := &http.Server{Handler: mux, Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 3}, ErrorLog: log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }}
+	if secure != nil {
+		ln, protocols = tls.NewListener(ln, secure), http.Protocols{}
+		protocols.SetHTTP2(true)
+	}
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	return ln.Addr().String()
@@ -118,7 +123,7 @@ func TestChaosHTTP2(t *testing.T) {
 				}),
 			}
 			for range 3 {
-				ch.addrs = append(ch.addrs, misbehaveH2(t))
+				ch.addrs = append(ch.addrs, misbehaveH2(t, nil))
 			}
 			old := newOrigin(ch.w) // speaks HTTP/1.1
 			go misbehave(old.ln)

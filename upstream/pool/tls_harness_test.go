@@ -89,21 +89,6 @@ func (a *authority) secured(edit func(*upstream.Config)) func(*upstream.Config) 
 	}
 }
 
-// setTLS is set for a cluster with TLS.
-func (w *world) setTLS(cfg *upstream.Config, prev *upstream.Cluster) *Cluster {
-	w.t.Helper()
-	shared, err := upstream.New(0, cfg, prev)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if shared.TLS, err = certs.NewStore(certs.StoreOptions{}).Client(cfg.TLS); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(shared.TLS.Close)
-	w.do(func() { w.table.Set(shared) })
-	return w.table.Cluster(0)
-}
-
 // serveTLS serves h at a free port and returns its address.
 func serveTLS(t testing.TB, cfg *tls.Config, protocols []string, h http.HandlerFunc) string {
 	t.Helper()

@@ -45,7 +45,7 @@ func TestTLSProtocols(t *testing.T) {
 			t.Parallel()
 			w, ca := newWorld(t), newAuthority(t)
 			addr := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("host.test")}}, tt.offered, hello)
-			c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol = tt.protocol }), addr), nil)
+			c := w.set(config(ca.secured(func(c *upstream.Config) { c.Protocol = tt.protocol }), addr), nil)
 			for range 2 { // the second on the same connection
 				o := w.fetch(c)
 				if got := string(o.body); got != tt.want && !slices.Contains(o.log, tt.want) {
@@ -87,7 +87,7 @@ func TestAutoOpens(t *testing.T) {
 			all.Add(8)
 			addr := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("host.test")}}, []string{tt.offered},
 				func(w http.ResponseWriter, r *http.Request) { all.Done(); all.Wait(); hello(w, r) })
-			c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol = "auto" }), addr), nil)
+			c := w.set(config(ca.secured(func(c *upstream.Config) { c.Protocol = "auto" }), addr), nil)
 			owners := make([]*owner, 8)
 			for i := range owners {
 				owners[i] = newOwner()
@@ -121,7 +121,7 @@ func TestAutoChanges(t *testing.T) {
 		return c, nil
 	}
 	addr := serveTLS(t, cfg, []string{"h2", "http/1.1"}, hello)
-	c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol, c.MaxRequestsPerConnection = "auto", 1 }), addr), nil)
+	c := w.set(config(ca.secured(func(c *upstream.Config) { c.Protocol, c.MaxRequestsPerConnection = "auto", 1 }), addr), nil)
 	for i := range 6 {
 		want := "HTTP/2.0 host.test h2"
 		if i%2 == 1 {
@@ -158,7 +158,7 @@ func TestTLSHandshakeFails(t *testing.T) {
 			t.Run(tt.name+" by "+protocol, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
-				c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol = protocol }), rawOrigin(t, tt.serve)), nil)
+				c := w.set(config(ca.secured(func(c *upstream.Config) { c.Protocol = protocol }), rawOrigin(t, tt.serve)), nil)
 				o := w.fetch(c)
 				if len(o.log) < 2 || o.log[0] != "reset connect_failure" || !strings.Contains(o.log[1], tt.says) {
 					t.Errorf("the owner was told %q, want connect_failure and %q", o.log, tt.says)
@@ -196,7 +196,7 @@ func TestTLSConnectTimeout(t *testing.T) {
 					heard <- struct{}{}
 				}
 			})
-			c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol = protocol }), addr), nil)
+			c := w.set(config(ca.secured(func(c *upstream.Config) { c.Protocol = protocol }), addr), nil)
 			o := newOwner()
 			w.lease(c, o)
 			w.until("the ClientHello", func() bool { return len(heard) > 0 })
@@ -232,7 +232,7 @@ func TestTLSTruncation(t *testing.T) {
 					tt.close(c)
 				}
 			})
-			c := w.setTLS(config(ca.secured(nil), addr), nil)
+			c := w.set(config(ca.secured(nil), addr), nil)
 			o := w.fetch(c)
 			if string(o.body) != "hello" || len(o.log) < len(tt.want) || !slices.Equal(o.log[:len(tt.want)], tt.want) {
 				t.Errorf("the owner was told %q with body %q, want %q", o.log, o.body, tt.want)
@@ -260,7 +260,7 @@ func TestTLSIdleClose(t *testing.T) {
 					c.NetConn().Close()
 				}
 			})
-			c := w.setTLS(config(ca.secured(nil), addr), nil)
+			c := w.set(config(ca.secured(nil), addr), nil)
 			for i := range 3 {
 				if o := w.fetch(c); string(o.body) != "ok" || o.x.Reused() {
 					t.Fatalf("exchange %d: %q", i, o.log)
@@ -310,7 +310,7 @@ func TestTLSCloseNotify(t *testing.T) {
 				_, _ = io.Copy(io.Discard, r)
 				ended <- c.ended.Load() // with close_notify nothing is read behind it
 			})
-			c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol = protocol }), addr), nil)
+			c := w.set(config(ca.secured(func(c *upstream.Config) { c.Protocol = protocol }), addr), nil)
 			o := newOwner()
 			w.lease(c, o)
 			if protocol == "http1" {
@@ -348,7 +348,7 @@ func TestTLSMeant(t *testing.T) {
 			_, _ = io.WriteString(tc, ok)
 		}
 	})
-	c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.ProxyProtocol = &upstream.ProxyProtocolConfig{Version: "v1"} }), addr), nil)
+	c := w.set(config(ca.secured(func(c *upstream.Config) { c.ProxyProtocol = &upstream.ProxyProtocolConfig{Version: "v1"} }), addr), nil)
 	a, b := newOwner(), newOwner()
 	w.lease(c, a)
 	w.lease(c, b)
@@ -382,7 +382,7 @@ func TestAutoSNIBreaker(t *testing.T) {
 	t.Parallel()
 	w, ca := newWorld(t), newAuthority(t)
 	addr := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("*.test")}}, nil, hello)
-	c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.TLS.AutoSNI, c.CircuitBreakers.MaxConnections = true, 1 }), addr), nil)
+	c := w.set(config(ca.secured(func(c *upstream.Config) { c.TLS.AutoSNI, c.CircuitBreakers.MaxConnections = true, 1 }), addr), nil)
 	for i := range 6 {
 		name := fmt.Sprintf("n%d.test", i%3)
 		if o, _ := w.leaseNamed(c, name); !strings.Contains(string(o.body), name) { // the idle one makes room
@@ -403,7 +403,7 @@ func TestTLSResumption(t *testing.T) {
 			t.Parallel()
 			w, ca := newWorld(t), newAuthority(t)
 			addr := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("host.test")}}, nil, hello)
-			c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.TLS.MaxSessionKeys, c.MaxRequestsPerConnection = keys, 1 }), addr), nil)
+			c := w.set(config(ca.secured(func(c *upstream.Config) { c.TLS.MaxSessionKeys, c.MaxRequestsPerConnection = keys, 1 }), addr), nil)
 			for i := range 4 {
 				if o := w.fetch(c); o.x.Session() == nil || o.x.Session().Resumed != (keys > 0 && i > 0) {
 					t.Errorf("connection %d: session %+v", i, o.x.Session())
@@ -441,7 +441,7 @@ func TestAutoSNI(t *testing.T) {
 			w, ca := newWorld(t), newAuthority(t)
 			cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue("a.test", "b.test", "host.test")}}
 			addr := serveTLS(t, cfg, []string{"h2", "http/1.1"}, hello)
-			c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.Protocol, c.TLS.AutoSNI = protocol, true }), addr), nil)
+			c := w.set(config(ca.secured(func(c *upstream.Config) { c.Protocol, c.TLS.AutoSNI = protocol, true }), addr), nil)
 			for range 2 {
 				for _, name := range []string{"a.test", "b.test", ""} {
 					want := name
@@ -480,7 +480,7 @@ func TestAutoSNILimit(t *testing.T) {
 			_, _ = io.WriteString(c, ok)
 		}
 	})
-	c := w.setTLS(config(ca.secured(func(c *upstream.Config) { c.TLS.AutoSNI = true }), addr), nil)
+	c := w.set(config(ca.secured(func(c *upstream.Config) { c.TLS.AutoSNI = true }), addr), nil)
 	p := c.pool(c.Shared().Hosts()[0], upstream.Default)
 	for i := range namesMax + 2 { // the first two make room
 		if o, _ := w.leaseNamed(c, fmt.Sprintf("n%d.test", i)); string(o.body) != "ok" {
