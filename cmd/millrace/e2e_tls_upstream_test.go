@@ -621,3 +621,116 @@ func TestTLSUpstreamGRPC(t *testing.T) {
 		p.wantStat("cluster.web.upstream_cx_http2_total", 1)
 	}
 }
+
+// TestTLSUpstreamConnect: CONNECT that ends in a connection with TLS, whose ends are passed on.
+func TestTLSUpstreamConnect(t *testing.T) {
+	t.Parallel()
+	c := newCertificate(t, "web.internal")
+	addr := rawTLS(t, &tls.Config{Certificates: []tls.Certificate{c.pair}}, func(tc *tls.Conn, r *bufio.Reader) {
+		_, _ = io.Copy(tc, r)
+	})
+	p := startProxy(t, strings.Replace(oneRoute(addr, "", `"upgrades": ["connect"], "connect_config": {}, "timeout": "0s"`, tlsOf(c, "")),
+		`{"prefix": "/"}`, `{"connect_matcher": {}}`, 1))
+	d := dial(t, p.addr(""))
+	d.send("CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")
+	d.wantHead("HTTP/1.1 200 ")
+	big := strings.Repeat("0123456789", 30_000)
+	go d.send(big)
+	if got := d.bytes(len(big)); got != big {
+		t.Errorf("%d bytes came back, want %d", len(got), len(big))
+	}
+	d.closeWrite()
+	d.wantEnd()
+	p.wantStat("cluster.web.upstream_cx_active", 0)
+	p.wantStat("cluster.web.ssl.handshake", 1)
+	p.wantStat("cluster.web.ssl.truncated", 0)
+}
+
+// endWatch notes whether the end of a connection was read: behind close_notify nobody reads.
+type endWatch struct {
+	net.Conn
+	ended atomic.Bool
+}
+
+func (c *endWatch) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.ended.Store(true)
+	}
+	return n, err
+}
+
+// TestTLSBothSidesTCP: bytes and ends of both directions pass a tcp_proxy with TLS on both sides, whichever side ends first,
+// and each end is close_notify.
+func TestTLSBothSidesTCP(t *testing.T) {
+	t.Parallel()
+	c := newCertificate(t, "web.internal")
+	hostEnded := make(chan bool, 8)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			raw, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer raw.Close()
+				_ = raw.SetDeadline(time.Now().Add(waitMax))
+				w := &endWatch{Conn: raw}
+				tc := tls.Server(w, &tls.Config{Certificates: []tls.Certificate{c.pair}})
+				first := make([]byte, 1)
+				if _, err := io.ReadFull(tc, first); err != nil {
+					return
+				}
+				if first[0] == 'h' { // the host ends first
+					_, _ = tc.Write([]byte("bye"))
+					_ = tc.CloseWrite()
+				}
+				_, _ = io.Copy(tc, tc)
+				_ = tc.CloseWrite()
+				hostEnded <- w.ended.Load()
+			}()
+		}
+	}()
+	p := tunnel{hosts: []string{ln.Addr().String()}, cluster: tlsOf(c, ""),
+		listener: fmt.Sprintf(`"tls": {"certificates": [{"cert_file": %q, "key_file": %q}]}`, c.cert, c.key)}.start(t)
+	for _, first := range []string{"c", "h"} {
+		raw, err := net.Dial("tcp", p.addr(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = raw.Close() })
+		_ = raw.SetDeadline(time.Now().Add(waitMax))
+		w := &endWatch{Conn: raw}
+		tc := tls.Client(w, &tls.Config{RootCAs: poolOf(c), ServerName: "web.internal"})
+		text := first + strings.Repeat("0123456789", 100_000)
+		want := text[1:]
+		if first == "h" {
+			_, _ = tc.Write([]byte("h"))
+			want = "bye"
+		} else {
+			go func() { _, _ = tc.Write([]byte(text)); _ = tc.CloseWrite() }()
+		}
+		got, err := io.ReadAll(tc)
+		if err != nil || string(got) != want || w.ended.Load() {
+			t.Errorf("%s first: the client got %d bytes, %v, without close_notify %v; want %d", first, len(got), err, w.ended.Load(), len(want))
+		}
+		_ = tc.CloseWrite()
+		if <-hostEnded {
+			t.Errorf("%s first: the host got no close_notify", first)
+		}
+	}
+	p.wantStat("cluster.db.upstream_cx_active", 0)
+	p.wantStat("cluster.db.ssl.truncated", 0)
+}
+
+// poolOf trusts a certificate.
+func poolOf(c certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(c.parsed)
+	return pool
+}
