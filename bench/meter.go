@@ -27,10 +27,10 @@ const (
 	setAsideMax    = 0.25  // of the requests of a run
 	lateTries      = 3     // runs until one is undisturbed
 	saturationRuns = 3
-	idleWait       = 2 * time.Minute // for all idle connections to be open
-	settleWait     = 8 * time.Second // for resident memory to come to rest
-	settleStep     = 500 * time.Millisecond
-	settleBytes    = 64 << 10 // changes below this in one step are rest
+	idleWait       = 2 * time.Minute  // for all idle connections to be open
+	settleWait     = 20 * time.Second // for resident memory to come to rest
+	settleStep     = 3 * time.Second  // longer than millrace takes to find that it is quiet
+	settleBytes    = 64 << 10         // changes below this in one step are rest
 	mib            = 1 << 20
 )
 

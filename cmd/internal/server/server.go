@@ -64,7 +64,7 @@ type Server struct {
 	once        map[string]*kept // what filters have in common
 	leaving     draining
 	sweeper     *time.Timer
-	closers     sync.WaitGroup // of logs, and of what filters have in common
+	closers     sync.WaitGroup // of logs, of what filters have in common, and of goroutines that end with stop
 	hostChanges hostChanges    // has a lock of its own
 	// The listening sockets, or those of inbound listeners, are closed for good.
 	stopped, inboundStopped bool
@@ -86,6 +86,7 @@ type Server struct {
 	inbound     drainFlags                          // of inbound ones
 	live        atomic.Bool
 
+	memoryGivenBack atomic.Int64 // times
 	connectionLimit atomic.Int64 // overload.max_active_downstream_connections
 	chainsDraining  atomic.Int64 // filter chains that drain while their listener stays
 
@@ -136,6 +137,7 @@ func (s *Server) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.control = control.Start(ctx, s.log)
+	s.closers.Go(func() { s.giveBackMemory(ctx) })
 	s.sweeper = s.newSweeper()
 	err = s.control.Do(ctx, func() error {
 		report, err := s.apply(cfg)

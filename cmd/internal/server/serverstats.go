@@ -21,6 +21,7 @@ func (s *Server) registerStats() {
 	gauge("listener_manager.total_filter_chains_draining", s.chainsDraining.Load, "replaced or removed filter chains of listeners that stay, that still have connections")
 	gauge("listener_manager.workers_started", func() int64 { return b2i(s.live.Load()) }, "1 once the loops accept")
 	gauge("cluster_manager.active_clusters", func() int64 { return int64(len(s.snapshot.Load().Clusters)) }, "clusters")
+	r.Func("server.memory_given_back", stats.KindCounter, s.memoryGivenBack.Load, "times garbage was collected and memory returned to the kernel since the process was quiet")
 	s.registerTLS()
 	r.Add(stats.Root("listener_manager"), &s.counts.listeners)
 	r.Add(stats.Root("cluster_manager"), &s.counts.clusters)
