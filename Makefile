@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZ    ?= 30s
 
-.PHONY: build run test peers race fuzz lint bench attack conformance docs check
+.PHONY: build run test test-tls peers race fuzz lint bench attack conformance docs check
 
 build: ## bin/millrace
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/millrace ./cmd/millrace
@@ -17,6 +17,9 @@ peers: ## what the end-to-end tests use, installed where that is allowed
 test: peers build ## everything but the race detector's long run and the benchmarks
 	$(GO) vet ./...
 	$(GO) test -timeout 12m ./...
+
+test-tls: peers build ## the end-to-end tests of HTTP, TCP and WebSocket once more, their clients coming by TLS
+	MILLRACE_E2E_TLS=1 $(GO) test -count=1 -timeout 12m ./cmd/millrace
 
 race: peers build
 	$(GO) test -race -timeout 20m ./...
@@ -40,4 +43,4 @@ conformance: peers build ## the Connect project's suite, 12,000 calls of gRPC, g
 docs: ## regenerates what is generated
 	$(GO) generate ./...
 
-check: lint test
+check: lint test test-tls

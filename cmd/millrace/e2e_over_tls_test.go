@@ -81,6 +81,9 @@ func (o *overTLS) secure(config string) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	listeners, _ := tree["listeners"].([]any)
+	if text, _ := json.Marshal(listeners); strings.Contains(string(text), `"tls"`) {
+		return config // the test knows itself which of them speaks TLS
+	}
 	for _, l := range listeners {
 		if l, ok := l.(map[string]any); ok {
 			o.listener(l)
@@ -101,7 +104,7 @@ func (o *overTLS) listener(l map[string]any) {
 	}
 	text, _ := json.Marshal(l)
 	for _, word := range []string{
-		`"tls"`, `"listener_filters"`, `"server_names"`, `"transport_protocol"`, `"application_protocols"`, `"udp"`, `"use_original_dst"`, `"bind_to_port"`,
+		`"listener_filters"`, `"server_names"`, `"transport_protocol"`, `"application_protocols"`, `"udp"`, `"use_original_dst"`, `"bind_to_port"`,
 	} {
 		if strings.Contains(string(text), word) {
 			delete(o.secured, name)

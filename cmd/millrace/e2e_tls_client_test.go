@@ -76,7 +76,7 @@ func TestTLSClientCertificateCurl(t *testing.T) {
 	a.issueAs("me", "rsa", func(*x509.Certificate) {}, "me.example.com")
 	p := tlsEdge{host: origin(t, facts), tls: fmt.Sprintf(`{"certificates": [%s], "client_ca_file": %q, "require_client_certificate": true}`,
 		a.pair("shop"), a.path("ca.crt"))}.start(t)
-	if got := a.tlsCurl(p.addr(""), "shop.example.com", "/x", "--cert", a.path("me.crt"), "--key", a.path("me.key")); got != "GET /x" {
+	if got := a.tlsCurl(p.addr(""), "shop.example.com", "/x", "--cert", a.path("me.crt"), "--key", a.path("me.key")); got != "GET /x https" {
 		t.Errorf("curl got %q", got)
 	}
 	if got := a.sClient(p.addr(""), "GET / HTTP/1.0\r\n\r\n", "-quiet", "-servername", "shop.example.com"); !strings.Contains(got, "certificate required") {

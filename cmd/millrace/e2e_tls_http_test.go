@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// facts is an origin that tells what it was asked.
+// facts is an origin that tells what it was asked, and by which scheme.
 func facts(w http.ResponseWriter, r *http.Request) {
-	_, _ = fmt.Fprintf(w, "%s %s", r.Method, r.URL.RequestURI())
+	_, _ = fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.RequestURI(), r.Header.Get("X-Forwarded-Proto"))
 }
 
 // TestTLSCurl: HTTP/1.1 and HTTP/2 by ALPN, TLS 1.2 and 1.3, as curl speaks them.
@@ -34,7 +34,7 @@ func TestTLSCurl(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := a.tlsCurl(p.addr(""), "shop.example.com", "/a?b", append([]string{"-i"}, tt.args...)...)
-			for _, want := range []string{tt.want, "GET /a?b"} {
+			for _, want := range []string{tt.want, "GET /a?b https"} {
 				if !strings.Contains(got, want) {
 					t.Errorf("%q, want %q", got, want)
 				}

@@ -172,7 +172,7 @@ func TestTLSBehindProxyProtocol(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("shop", "shop.example.com")
 	host := origin(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Header.Get("X-Forwarded-For"))
+		_, _ = io.WriteString(w, r.Header.Get("X-Forwarded-For")+" "+r.Header.Get("X-Forwarded-Proto"))
 	})
 	p := tlsEdge{
 		host: host, tls: fmt.Sprintf(`{"certificates": [%s], "alpn": ["h2", "http/1.1"]}`, a.pair("shop")),
@@ -189,7 +189,7 @@ func TestTLSBehindProxyProtocol(t *testing.T) {
 			}
 			return c, err
 		}
-		wantBody(t, client, "https://shop.example.com/", "192.0.2.7")
+		wantBody(t, client, "https://shop.example.com/", "192.0.2.7 https")
 	}
 }
 
@@ -201,7 +201,7 @@ func TestTLSKeyLog(t *testing.T) {
 	p := tlsEdge{host: origin(t, facts), tls: fmt.Sprintf(`{"certificates": [%s], "key_log": {"path": %q}}`, a.pair("shop"), a.path("keys"))}.start(t)
 	for _, version := range versions {
 		client := a.tlsClient(p.addr(""), "shop.example.com", func(c *tls.Config) { c.MinVersion, c.MaxVersion = version, version })
-		wantBody(t, client, "https://shop.example.com/", "GET /")
+		wantBody(t, client, "https://shop.example.com/", "GET / https")
 	}
 	text, err := os.ReadFile(a.path("keys"))
 	if err != nil || strings.Count(string(text), "CLIENT_RANDOM ") != 1 || strings.Count(string(text), "SERVER_TRAFFIC_SECRET_0 ") != 1 {

@@ -70,7 +70,7 @@ func TestTLSSwap(t *testing.T) {
 		client.Transport.(*http.Transport).DisableKeepAlives = i < 2
 		load.Go(func() {
 			for !stop.Load() && !t.Failed() {
-				wantBody(t, client, "https://shop.example.com/", "GET /")
+				wantBody(t, client, "https://shop.example.com/", "GET / https")
 				asked.Add(1)
 			}
 		})
