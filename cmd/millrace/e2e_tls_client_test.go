@@ -73,7 +73,7 @@ func TestTLSClientCertificateCurl(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	a.issue("shop", "shop.example.com")
-	a.issueAs("me", "rsa", func(*x509.Certificate) {}, "me.example.com")
+	a.issueAs("me", "rsa", nothing, "me.example.com")
 	p := tlsEdge{host: origin(t, facts), tls: fmt.Sprintf(`{"certificates": [%s], "client_ca_file": %q, "require_client_certificate": true}`,
 		a.pair("shop"), a.path("ca.crt"))}.start(t)
 	if got := a.tlsCurl(p.addr(""), "shop.example.com", "/x", "--cert", a.path("me.crt"), "--key", a.path("me.key")); got != "GET /x https" {

@@ -114,8 +114,11 @@ func (a *authority) put(name string, text []byte) {
 // issue writes a certificate with a key, for servers and clients, and returns it.
 func (a *authority) issue(file string, names ...string) tls.Certificate {
 	a.t.Helper()
-	return a.issueAs(file, "ecdsa", func(c *x509.Certificate) {}, names...)
+	return a.issueAs(file, "ecdsa", nothing, names...)
 }
+
+// nothing changes nothing of a certificate.
+func nothing(*x509.Certificate) {}
 
 // issueAs is issue with a kind of key, and a change to the certificate before it is signed. A name with "://" is a URI.
 func (a *authority) issueAs(file, kind string, edit func(*x509.Certificate), names ...string) tls.Certificate {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"strings"
@@ -30,7 +29,7 @@ func TestTLSCertificateByName(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	a.issue("first", "first.example.com")
-	a.issueAs("first-rsa", "rsa", func(*x509.Certificate) {}, "first.example.com")
+	a.issueAs("first-rsa", "rsa", nothing, "first.example.com")
 	a.issue("exact", "a.example.org")
 	a.issue("wild", "*.example.org")
 	var list []string
