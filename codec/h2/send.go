@@ -199,7 +199,11 @@ func (c *conn) appendFields(dst []byte, f *codec.Fields, length int64) []byte {
 			dst = c.enc.Append(dst, int(e.index), name, value, modeOf(f, i, e.mode))
 			continue
 		}
-		dst = c.enc.Append(dst, int(staticKnown[id]), knownNames[id], value, modeOf(f, i, modes[id]))
+		mode := modes[id]
+		if id == codec.FieldXEnvoyUpstreamServiceTime && len(value) == 1 {
+			mode = hpack.Index // ten values at most, and a name of 29 letters that is no entry of the static table
+		}
+		dst = c.enc.Append(dst, int(staticKnown[id]), knownNames[id], value, modeOf(f, i, mode))
 	}
 	if length >= 0 {
 		var digits [20]byte
