@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -92,6 +93,24 @@ func (h *held) keep(l *engine.Loop, b []byte) error {
 	return nil
 }
 
+// grow makes sure that there is room behind what h holds, up to most bytes together. It reports false without memory, or at most.
+func (h *held) grow(l *engine.Loop, most int) bool {
+	if int(h.n) < h.block.Size() {
+		return true
+	}
+	if int(h.n) >= most {
+		return false
+	}
+	block, ok := l.Arena().Lease(int(h.n) + 1)
+	if !ok {
+		return false
+	}
+	copy(block.Bytes(), h.bytes())
+	l.Arena().Return(h.block)
+	h.block, h.off = block, 0
+	return true
+}
+
 // take moves what h holds to dst, as much as there is room for.
 func (h *held) take(l *engine.Loop, dst []byte) int {
 	if h.n == 0 {
@@ -157,17 +176,29 @@ func (c *conn) note(err error) error {
 	return err
 }
 
-// readHello gathers the ClientHello, and begins when it is whole. A client that is slow holds a block, and no more.
+// readHello gathers the ClientHello, and begins when it is whole. A client that is slow holds a block, and no more; what it sends is
+// read behind what is there.
 func (c *conn) readHello(w *engine.Wire) error {
-	o, l, buf := c.opening, c.side.loop, c.side.buf.in
-	n := o.hello.take(l, buf)
+	o, l := c.opening, c.side.loop
+	buf, n := c.side.buf.in[:helloBytesMax+record.HeaderLen], 0
 	for {
-		k, err := w.Read(buf[n:min(len(buf), helloBytesMax+record.RecordLenMax)])
+		if o.hello.n > 0 {
+			if !o.hello.grow(l, helloBytesMax+record.HeaderLen) {
+				return ErrNoMemory
+			}
+			buf, n = o.hello.block.Bytes(), int(o.hello.n)
+		}
+		k, err := w.Read(buf[n:])
 		n += k
+		if o.hello.n > 0 {
+			o.hello.n = int32(n)
+		}
 		state, alert := checkHello(buf[:n])
 		switch {
 		case n > 0 && state == helloWhole:
-			return c.start(bytes.Clone(buf[:n]))
+			in := bytes.Clone(buf[:n])
+			o.hello.drop(l)
+			return c.start(in)
 		case state == helloPlain:
 			return c.refusePlain(w)
 		case state == helloBad:
@@ -176,10 +207,12 @@ func (c *conn) readHello(w *engine.Wire) error {
 			return ErrHello
 		case err == io.EOF:
 			return ErrAborted
-		case errors.Is(err, engine.ErrWouldBlock):
-			return o.hello.keep(l, buf[:n])
-		case err != nil:
+		case err != nil && !errors.Is(err, engine.ErrWouldBlock):
 			return err
+		case err != nil && o.hello.n > 0:
+			return err
+		case err != nil:
+			return cmp.Or(o.hello.keep(l, buf[:n]), err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -207,7 +208,7 @@ func (c *corruptConn) Write(b []byte) (int, error) {
 func TestAwaitsWithoutGoroutine(t *testing.T) {
 	r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{}, nil) // not parallel: it measures
 	const clients = 200
-	before := memory(r)
+	before, running := memory(r), runtime.NumGoroutine()
 	for range clients {
 		r.flight().sent = nil
 	}
@@ -217,6 +218,12 @@ func TestAwaitsWithoutGoroutine(t *testing.T) {
 	}
 	each := (memory(r) - before) / clients
 	t.Logf("%d bytes for each client that does not finish, the test's socket included", each)
+	if n := runtime.NumGoroutine() - running; n > idleWorkers*runtime.GOMAXPROCS(0) {
+		t.Errorf("%d goroutines for %d clients that do not finish", n, clients)
+	}
+	if each > 10<<10 && !raceEnabled {
+		t.Errorf("%d bytes for each", each)
+	}
 }
 
 // TestMutualStaysWithCryptoTLS: whoever is asked for a certificate is crypto/tls's to the end of the handshake.

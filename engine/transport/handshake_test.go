@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -477,4 +478,35 @@ func TestAddresses(t *testing.T) {
 	if got := wait(t, seen); got != [2]string{r.addr, c.LocalAddr().String()} {
 		t.Errorf("addresses %v", got)
 	}
+}
+
+// TestLongHello: a ClientHello of several blocks that comes byte by byte.
+func TestLongHello(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{}, nil)
+	for _, protocols := range []int{120, 400} { // 6 KiB, 20 KiB: two records
+		cfg := dialConfig(tls.VersionTLS13)
+		for i := range protocols {
+			cfg.NextProtos = append(cfg.NextProtos, fmt.Sprintf("%050d", i))
+		}
+		cfg.NextProtos = append(cfg.NextProtos, "http/1.1")
+		raw := r.dialPlain()
+		raw.SetNoDelay(true)
+		c := tls.Client(dribble{raw}, cfg)
+		io.WriteString(c, "x")
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Errorf("%d protocols: %v", protocols, err)
+		}
+		e := wait(t, r.ends)
+		wait(t, e.made)
+		if e.session.ALPN != "http/1.1" || !e.session.Own {
+			t.Errorf("%d protocols: session %+v", protocols, e.session)
+		}
+		c.Close()
+	}
+	r.on(func() {
+		if n := r.loop.Arena().Leased(); n > 256<<10 {
+			t.Errorf("%d bytes leased", n)
+		}
+	})
 }
