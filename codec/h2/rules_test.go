@@ -464,3 +464,27 @@ func TestRFC9218_7_1_BeforeTheStream(t *testing.T) {
 		t.Errorf("%d are kept of streams that will not open", len(p.server.expected))
 	}
 }
+
+// TestServiceTime: the time that a host took is in the table when it is one of a few, and does not fill the table when it
+// is one of many.
+func TestServiceTime(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		value string
+		most  int // bytes of a HEADERS frame that follows an equal one
+	}{{"7", frameHeadLen + 2}, {"1234", frameHeadLen + 1 + 30}} {
+		p := newServerPeer(t, testOptions())
+		var out []byte
+		for _, id := range []uint32{1, 3} {
+			p.headers(wholeHead, id, get...)
+			var h codec.ResponseHead
+			h.Reset()
+			h.Status = 200
+			h.Add(codec.FieldXEnvoyUpstreamServiceTime, []byte(tt.value))
+			out = p.server.AppendResponseHead(out[:0], codec.StreamID(id), &h, true)
+		}
+		if len(out) > tt.most {
+			t.Errorf("%s: the second response has %d bytes, want at most %d", tt.value, len(out), tt.most)
+		}
+	}
+}
