@@ -109,8 +109,8 @@ var examples = map[string]struct {
 	"tls-client-certificates.json": {
 		":8443", map[string]string{"127.0.0.1:9001": "api"},
 		[]exampleRequest{
-			{url: "https://api.example.com/x", client: "billing.example.com", status: 200, from: "api", path: "/x"},
-			{url: "https://api.example.com/x", client: "spiffe://example.com/batch/7", status: 200, from: "api", path: "/x"},
+			{url: "https://api.example.com/x", client: "billing.example.com", header: "x-forwarded-client-cert: DNS=root", status: 200, from: "api", path: "/x", has: ";DNS=billing.example.com\r\n"},
+			{url: "https://api.example.com/x", client: "spiffe://example.com/batch/7", status: 200, from: "api", path: "/x", has: ";URI=spiffe://example.com/batch/7\r\n"},
 			{url: "https://api.example.com/x", client: "web.example.com"},
 			{url: "https://api.example.com/x"},
 		}, nil, 0,
@@ -198,6 +198,9 @@ func exampleOrigin(t *testing.T, name, address string) string {
 			defer c.Close()
 			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n%s %s\n", name, r.RequestURI)
 			return
+		}
+		if client := r.Header.Get("X-Forwarded-Client-Cert"); client != "" {
+			w.Header().Set("X-Client", client)
 		}
 		fmt.Fprintf(w, "%s %s\n", name, r.RequestURI)
 	})}

@@ -38,7 +38,7 @@ func serveHTTPS(t *testing.T, cfg *tls.Config, h http.HandlerFunc) string {
 	p := new(http.Protocols)
 	p.SetHTTP1(true)
 	p.SetHTTP2(slices.Contains(cfg.NextProtos, "h2"))
-	srv := &http.Server{Handler: h, TLSConfig: cfg, Protocols: p, ErrorLog: log.New(io.Discard, "", 0)}
+	srv := &http.Server{Handler: h, TLSConfig: cfg.Clone(), Protocols: p, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = srv.Serve(tls.NewListener(ln, cfg)) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	return ln.Addr().String()
