@@ -865,6 +865,52 @@ func TestEarlyResponse(t *testing.T) {
 	p.wantStat("cluster.web.upstream_cx_active", 0) // it cannot be used again
 }
 
+// TestEarlyResponseKeepsConnection: a client whose request ends shortly after its answer, which did not say "close", finds
+// its connection open: to close it would break the next request.
+func TestEarlyResponseKeepsConnection(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, oneRoute(rawOrigin(t, func(c *rawConn) {
+		for strings.HasPrefix(c.head(), "GET") {
+			c.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nget")
+		}
+		c.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
+		c.rest()
+	}), "", "", ""))
+	const chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+	for _, tt := range []struct {
+		name, begin, rest string
+		ends              bool
+	}{
+		{"chunks", chunked, "3\r\nabc\r\n0\r\n\r\n", false},
+		{"trailers", chunked, "0\r\na: b\r\n\r\n", false},
+		{"length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", "abc", false},
+		{"too many chunks", chunked, strings.Repeat("4000\r\n"+strings.Repeat("x", 0x4000)+"\r\n", 6), true},
+		{"broken chunks", chunked, "x\r\n", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := dial(t, p.addr(""))
+			c.send(tt.begin)
+			c.wantHead("413 ")
+			if got := c.bytes(3); got != "big" {
+				t.Errorf("body %q", got)
+			}
+			if tt.ends {
+				_, _ = io.WriteString(c.Conn, tt.rest) // the end may come before all of it is sent
+				if b, err := io.ReadAll(c.r); len(b) > 0 {
+					t.Errorf("%q follows the answer, %v", b, err)
+				}
+				return
+			}
+			c.send(tt.rest + "GET / HTTP/1.1\r\nHost: a\r\n\r\n") // the next one may be in the same packet
+			c.wantHead("200 OK")
+			if got := c.bytes(3); got != "get" {
+				t.Errorf("body %q", got)
+			}
+		})
+	}
+}
+
 // TestSlowClient: a client that does not read a large body costs a watermark, not the body.
 func TestSlowClient(t *testing.T) {
 	t.Parallel()

@@ -217,9 +217,11 @@ func (s *Server) ResponseDone() bool { return s.done }
 
 // KeepAlive reports whether another request may follow: request and response are
 // complete, and neither side asked to close or made the end of the connection the end of the message.
-func (s *Server) KeepAlive() bool {
-	return s.state == stateDone && s.done && s.keep && !s.closing
-}
+func (s *Server) KeepAlive() bool { return s.state == stateDone && s.Promised() }
+
+// Promised is KeepAlive for a request whose end has not come: the response is complete, and the peer may count on it
+// that the connection stays.
+func (s *Server) Promised() bool { return s.done && s.keep && !s.closing }
 
 // Tunnel reports whether the connection has become a tunnel: after a 101 to an upgrade
 // request, or a 2xx to CONNECT, what is fed comes back as opaque data.

@@ -113,8 +113,8 @@ func (c *conn) closeWrite() { c.io.CloseWrite() }
 
 // finished implements wire.
 func (c *conn) finished(s *stream) {
-	if s.replied && c.discards(s) {
-		s.discarding = true
+	if c.discards(s) {
+		s.replied, s.discarding = true, true
 		s.Expire()
 		for ; s.pauses > 0; s.pauses-- { // whoever wanted that is gone
 			c.io.ResumeRead()
@@ -133,18 +133,32 @@ const discardIdleMax = time.Minute
 // keep its connection.
 const discardMaxBytes = 64 << 10
 
-// discards reports whether the rest of the request is so short that reading it is
-// cheaper, for both sides, than a new connection.
+// discards reports whether the rest of the request is read and thrown away: it is so short that this is cheaper, for
+// both sides, than a new connection; or it may be, and the client has been promised that the connection stays.
 func (c *conn) discards(s *stream) bool {
-	return !s.Received(filters.Request) && !s.gone && !s.closing && !s.tunnel && !c.eof && s.shortRest()
+	switch {
+	case s.Received(filters.Request) || s.gone || s.closing || s.tunnel || c.eof:
+		return false
+	case s.replied:
+		return s.shortRest()
+	}
+	// A host has answered before the end of the request, which may be on its way. To close would be a race with
+	// the client's next request:
+	// "A server that sends a "close" connection option MUST initiate closure of the connection ... after it sends the
+	// final response", and a client relies on it where there is none.
+	// RFC 9112 section 9.6
+	return c.codec.Promised() && (s.shortRest() || s.Request.Chunked && s.plainRest())
 }
 
-// shortRest reports whether what is left of the request's body is known and short. A client that waits for a
-// 100 may never send it.
+// shortRest reports whether what is left of the request's body is known and short.
 func (s *stream) shortRest() bool {
 	h := &s.Request
-	return s.spliceRq.span == 0 && !h.Expect100 && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
+	return s.plainRest() && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
 }
+
+// plainRest reports whether the rest of the request's body comes through here, and by itself: a client that waits for a 100
+// may never send it.
+func (s *stream) plainRest() bool { return s.spliceRq.span == 0 && !s.Request.Expect100 }
 
 // framed reports whether the peer can tell by itself that the response is cut short. Then the connection ends in order:
 // a reset could also destroy the end of an earlier response that the peer has not read yet.

@@ -43,6 +43,7 @@ type flow struct {
 	tunnel     bool          // upgraded: raw bytes both ways
 	closing    bool          // the connection ends with this response
 	outgoing   bool          // the head of the final response has been written
+	discarded  uint32        // bytes of a request that were thrown away
 	discarding bool          // the rest of an answered request is read and thrown away
 	gone       bool          // the downstream connection is gone
 	left       bool          // because the peer went
@@ -150,12 +151,22 @@ func (s *stream) onData(b []byte, end bool) {
 		if end {
 			s.MarkReceived(filters.Request)
 		}
-		if end && s.discarding {
-			s.wire.release(s)
+		if s.discarding {
+			s.discard(len(b), end)
 		}
 		return
 	}
 	s.PassData(filters.Request, b, end)
+}
+
+// discard throws n bytes of an answered request away. The length of one in chunks is not known before.
+func (s *stream) discard(n int, end bool) {
+	if s.discarded += uint32(n); s.discarded > discardMaxBytes {
+		s.closing, end = true, true
+	}
+	if end {
+		s.wire.release(s)
+	}
 }
 
 // onTrailers takes the trailers of the request.
@@ -164,6 +175,9 @@ func (s *stream) onTrailers(t *codec.Fields) {
 	s.Info.RequestEnd = s.active
 	if s.replied {
 		s.MarkReceived(filters.Request)
+		if s.discarding {
+			s.discard(0, true)
+		}
 		return
 	}
 	// t is lent to the connections of the manager in turn. Trailers are rare: a copy may cost an allocation.
