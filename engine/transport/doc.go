@@ -6,7 +6,7 @@
 //	                 loop                                  goroutine of Handshakes
 //	bytes ─▶ whole ClientHello? ──────────── start ──────▶ tls.Conn.Handshake
 //	         flush to the wire  ◀─────────── Post ──────── first flight, then it waits without a token
-//	         client's Finished  ──────────── ready ──────▶ goes on
+//	         client's Finished  ──────────── ready ──────▶ goes on; TLS 1.3: compared here, without a goroutine
 //	         Session, Established ◀───────── Post ──────── done
 //	records ─▶ own record layer, or the same tls.Conn, on the loop only
 //

@@ -510,3 +510,35 @@ func TestLongHello(t *testing.T) {
 		}
 	})
 }
+
+// TestLateResult: a handshake that ends when its connection is gone does nothing to the connection that has its place by then.
+func TestLateResult(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, serverConfig(), Limits{MaxComputing: 2}, AcceptorOptions{}, nil)
+	arrived, open := r.gate()
+	first := r.dialPlain()
+	first.Write(clientHello(t))
+	wait(t, arrived)
+	gone := wait(t, r.ends)
+	first.SetLinger(0)
+	first.Close()
+	if err := wait(t, gone.closed); err == nil {
+		t.Error("closed without an error")
+	}
+	r.on(func() { r.acc.extra = nil })
+	second := r.dialPlain()
+	next := wait(t, r.ends)
+	if next.conn != gone.conn {
+		t.Fatal("the place was not used again")
+	}
+	open()
+	r.idle()
+	c := tls.Client(second, dialConfig(tls.VersionTLS13))
+	io.WriteString(c, "mine")
+	if b, err := io.ReadAll(io.LimitReader(c, 4)); string(b) != "mine" || err != nil {
+		t.Errorf("read %q, %v", b, err)
+	}
+	if gone.session != nil {
+		t.Error("the owner of a connection that is gone heard of a session")
+	}
+}

@@ -118,6 +118,7 @@ var values = []struct {
 }{
 	{ErrTruncated, ReasonTruncated}, {ErrHandshakeTimeout, ReasonTimeout}, {ErrShed, ReasonShed}, {ErrPlain, ReasonNotTLS},
 	{ErrHello, ReasonHello}, {ErrAborted, ReasonClosed}, {ErrPanic, ReasonInternal}, {ErrNoMemory, ReasonMemory},
+	{errFinishedRecord, ReasonMessage}, {errFinishedWrong, ReasonMessage}, {ErrEarly, ReasonInternal},
 	{syscall.ECONNRESET, ReasonReset}, {syscall.EPIPE, ReasonReset},
 }
 
