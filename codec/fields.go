@@ -26,6 +26,7 @@ const storeKeepMax = 8 << 10
 const (
 	listKeepMax = 128
 	listShort   = 32
+	listMin     = 16
 )
 
 // Fields is an ordered list of fields over one buffer. Order and spelling are
@@ -293,9 +294,9 @@ func (f *Fields) Reset() {
 func (f *Fields) take(from *Fields) {
 	own := *f
 	*f = *from
-	if n := len(from.list); n > listShort { // from keeps the room for so many
+	if n := len(from.list); cap(from.list) > listShort { // from keeps the room for so many
 		if cap(own.list) < n {
-			own.list = make([]Field, 0, n)
+			own.list = make([]Field, 0, max(n, listMin))
 		}
 		f.list = append(own.list[:0], from.list...)
 	} else {
@@ -342,7 +343,7 @@ func (f *Fields) SetBuffer(b []byte) { f.buf, f.owned = b[:len(b):len(b)], false
 func (f *Fields) AppendSpan(id FieldID, name, value Span) {
 	n := len(f.list)
 	if n == cap(f.list) {
-		f.list = slices.Grow(f.list, n+16)
+		f.list = slices.Grow(f.list, n+listMin)
 	}
 	f.list = f.list[:n+1]
 	e := &f.list[n]

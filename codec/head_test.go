@@ -1,9 +1,38 @@
 package codec
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// TestTake: a head goes over with all it has, and its room for many fields stays where it was.
+func TestTake(t *testing.T) {
+	t.Parallel()
+	var from, to RequestHead
+	for _, count := range []int{3, 100, 5, 40, 20} {
+		from.Reset()
+		from.SetPath([]byte("/path"))
+		for i := range count {
+			from.AddString("x-"+strconv.Itoa(i), "value")
+		}
+		from.ContentLength = int64(count)
+		to.Take(&from)
+		from.Reset()
+		from.AddString("other", "one")
+		to.Own(make([]byte, to.HeadBytes()+100))
+		if to.Len() != count || to.ContentLength != int64(count) || string(to.Path()) != "/path" ||
+			string(to.Lookup("x-"+strconv.Itoa(count-1))) != "value" || to.Lookup("other") != nil {
+			t.Errorf("a head of %d fields: %d fields, length %d, path %q", count, to.Len(), to.ContentLength, to.Path())
+		}
+		if most := max(count, listShort); cap(to.list) > most {
+			t.Errorf("a list of %d for %d fields", cap(to.list), count)
+		}
+		if to.Forget(); cap(to.list) > listShort || to.Len() != 0 || to.Path() != nil || to.ContentLength != int64(count) {
+			t.Errorf("after Forget: a list of %d, %d fields, path %q", cap(to.list), to.Len(), to.Path())
+		}
+	}
+}
 
 func TestMethod(t *testing.T) {
 	t.Parallel()
