@@ -44,18 +44,24 @@ func TestHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// idle waits until no handshake is under way.
-func (r *runner) idle() {
+// until waits for a state of the handshakes.
+func (r *runner) until(what string, reached func(s Snapshot) bool) {
 	r.t.Helper()
 	for end := time.Now().Add(waitMax); ; time.Sleep(time.Millisecond) {
 		s := r.hs.Snapshot()
-		if s.UnderWay == 0 && s.Computing == 0 && s.Queued == 0 {
+		if reached(s) {
 			return
 		}
 		if time.Now().After(end) {
-			r.t.Fatalf("handshakes do not end: %+v", s)
+			r.t.Fatalf("waited in vain for %s: %+v", what, s)
 		}
 	}
+}
+
+// idle waits until no handshake is under way.
+func (r *runner) idle() {
+	r.t.Helper()
+	r.until("the end of all handshakes", func(s Snapshot) bool { return s.UnderWay == 0 && s.Computing == 0 && s.Queued == 0 })
 }
 
 func TestPlainRequest(t *testing.T) {
@@ -167,9 +173,7 @@ func TestShed(t *testing.T) {
 	wait(t, arrived)
 	for queued := 1; queued <= 2; queued++ {
 		go dial()
-		for r.hs.Snapshot().Queued != queued {
-			time.Sleep(time.Millisecond)
-		}
+		r.until("the queue", func(s Snapshot) bool { return s.Queued == queued })
 	}
 	for range 3 {
 		go dial()
@@ -214,9 +218,7 @@ func TestMaxUnderWay(t *testing.T) {
 		t.Error("a third handshake went well")
 	}
 	held[0].Close()
-	for r.hs.Snapshot().UnderWay != 1 {
-		time.Sleep(time.Millisecond)
-	}
+	r.until("one under way", func(s Snapshot) bool { return s.UnderWay == 1 })
 	r.dial(dialConfig(tls.VersionTLS13))
 }
 
@@ -370,12 +372,7 @@ func TestDropQueued(t *testing.T) {
 			tc.Handshake() // it does not end with TLS 1.2: the answer to what is held does not come
 			close(second)
 		}()
-		for hold.holds.Load() == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		for r.hs.Snapshot().Computing != 0 {
-			time.Sleep(time.Millisecond)
-		}
+		r.until("the first to be held", func(s Snapshot) bool { return hold.holds.Load() > 0 && s.Computing == 0 })
 		arrived, open := r.gate()
 		other := r.dialPlain()
 		go tls.Client(other, dialConfig(version)).Handshake()
@@ -383,16 +380,12 @@ func TestDropQueued(t *testing.T) {
 		queued := r.dialPlain()
 		queued.Write(clientHello(t))
 		early.Write([]byte{22})
-		for r.hs.Snapshot().Queued != 2 {
-			time.Sleep(time.Millisecond)
-		}
+		r.until("the queue", func(s Snapshot) bool { return s.Queued == 2 })
 		queued.SetLinger(0)
 		queued.Close()
 		early.SetLinger(0)
 		early.Close()
-		for s := r.hs.Snapshot(); s.Queued != 0 || s.UnderWay != 1; s = r.hs.Snapshot() {
-			time.Sleep(time.Millisecond)
-		}
+		r.until("an empty queue", func(s Snapshot) bool { return s.Queued == 0 && s.UnderWay == 1 })
 		open()
 		wait(t, second)
 		other.Close()
