@@ -45,7 +45,7 @@ func (c *conn) staged(s *stream, before, after []byte) {
 // sendHead implements wire.
 func (c *conn) sendHead(s *stream, end bool) int {
 	m := c.m
-	if s.replied && !s.Received(filters.Request) && !s.shortRest() {
+	if s.replied && !s.Received(filters.Request) && !s.shortRest(discardMaxBytes) {
 		s.closing = true // the rest of the request will not be read
 	}
 	if m.drains() {
@@ -133,6 +133,10 @@ const discardIdleMax = time.Minute
 // keep its connection.
 const discardMaxBytes = 64 << 10
 
+// earlyRestMaxBytes is the same for a request that its host has answered before its end: the answer has promised that the
+// connection stays, and a client that sends on fills the buffers of two sockets, and takes the connection for idle then.
+const earlyRestMaxBytes = 1 << 20
+
 // discards reports whether the rest of the request is read and thrown away: it is so short that this is cheaper, for
 // both sides, than a new connection; or it may be, and the client has been promised that the connection stays.
 func (c *conn) discards(s *stream) bool {
@@ -140,20 +144,20 @@ func (c *conn) discards(s *stream) bool {
 	case s.Received(filters.Request) || s.gone || s.closing || s.tunnel || c.eof:
 		return false
 	case s.replied:
-		return s.shortRest()
+		return s.shortRest(discardMaxBytes)
 	}
 	// A host has answered before the end of the request, which may be on its way. To close would be a race with
 	// the client's next request:
 	// "A server that sends a "close" connection option MUST initiate closure of the connection ... after it sends the
 	// final response", and a client relies on it where there is none.
 	// RFC 9112 section 9.6
-	return c.codec.Promised() && (s.shortRest() || s.Request.Chunked && s.plainRest())
+	return c.codec.Promised() && (s.shortRest(earlyRestMaxBytes) || s.Request.Chunked && s.plainRest())
 }
 
-// shortRest reports whether what is left of the request's body is known and short.
-func (s *stream) shortRest() bool {
+// shortRest reports whether what is left of the request's body is known and at most so many bytes.
+func (s *stream) shortRest(most int64) bool {
 	h := &s.Request
-	return s.plainRest() && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= discardMaxBytes
+	return s.plainRest() && !h.Chunked && h.ContentLength-int64(s.Info.RequestBytes) <= most
 }
 
 // plainRest reports whether the rest of the request's body comes through here, and by itself: a client that waits for a 100

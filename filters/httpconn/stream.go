@@ -161,7 +161,7 @@ func (s *stream) onData(b []byte, end bool) {
 
 // discard throws n bytes of an answered request away. The length of one in chunks is not known before.
 func (s *stream) discard(n int, end bool) {
-	if s.discarded += uint32(n); s.discarded > discardMaxBytes {
+	if s.discarded += uint32(n); s.discarded > earlyRestMaxBytes {
 		s.closing, end = true, true
 	}
 	if end {
