@@ -124,7 +124,7 @@ func (c *Cluster) setMembers(list []HostConfig, old []member) error {
 		seen[a] = true
 		m := member{host: known[a], weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
 		if m.host == nil {
-			m.host = newHost(a, m.weight)
+			m.host = newHost(a, m.weight, c.Config.newHostHealth())
 		}
 		c.members = append(c.members, m)
 	}

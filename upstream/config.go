@@ -31,6 +31,7 @@ type Config struct {
 	// LeastRequest configures the policy "least_request".
 	LeastRequest LeastRequestConfig `json:"least_request_lb_config"`
 	BalanceConfig
+	HealthConfig
 	// Hosts are the endpoints. A cluster without hosts answers 503 with flag UH.
 	Hosts []HostConfig `json:"hosts" v3:"load_assignment.endpoints.lb_endpoints"`
 	// CircuitBreakers bound what the cluster may cost, for all loops together.
@@ -196,6 +197,7 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 	c.checkProxyProtocol(report)
 	c.checkProtocol(report)
 	c.checkBalance(report)
+	c.checkHealth(report)
 	b := &c.CircuitBreakers
 	if b.Default != nil && b.direct() != DefaultThresholds() {
 		report("circuit_breakers", "thresholds stand both here and in \"default\"", "write them in one place")

@@ -82,10 +82,11 @@ type Host struct {
 	_             [64]byte
 }
 
-// newHost returns a healthy host.
-func newHost(a engine.Addr, weight uint32) *Host {
+// newHost returns a host that nobody has seen so far.
+func newHost(a engine.Addr, weight uint32, health HealthFlag) *Host {
 	h := &Host{Addr: a, Name: a.String()}
 	h.weight.Store(weight)
+	h.health.Store(uint32(health))
 	return h
 }
 
@@ -106,12 +107,17 @@ func (h *Host) Health() HealthFlag { return HealthFlag(h.health.Load()) }
 // SetHealth sets or clears a flag and reports whether balancing has to hear of it. The loops do when a new HostSet
 // reaches them: see [Cluster.Rebuild].
 func (h *Host) SetHealth(f HealthFlag, on bool) (changed bool) {
+	if on {
+		return h.ReplaceHealth(f, f)
+	}
+	return h.ReplaceHealth(f, 0)
+}
+
+// ReplaceHealth is SetHealth for the flags of mask at once: those of to are set, the others cleared.
+func (h *Host) ReplaceHealth(mask, to HealthFlag) (changed bool) {
 	for {
 		old := HealthFlag(h.health.Load())
-		now := old &^ f
-		if on {
-			now = old | f
-		}
+		now := old&^mask | to&mask
 		if h.health.CompareAndSwap(uint32(old), uint32(now)) {
 			return old.Class() != now.Class() || old.Excluded() != now.Excluded()
 		}

@@ -18,7 +18,7 @@ func members(levels ...level) []member {
 	for p, l := range levels {
 		add := func(n int, f HealthFlag) {
 			for range n {
-				h := newHost(engine.Addr{}, 1)
+				h := newHost(engine.Addr{}, 1, 0)
 				h.SetHealth(f, f != 0)
 				list = append(list, member{host: h, weight: 1, priority: uint8(p)})
 			}
