@@ -164,6 +164,7 @@ func DefaultConfig(name string) Config {
 		BalanceConfig:  DefaultBalanceConfig(),
 		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
 			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests, MaxRetries: t.MaxRetries},
+		HealthConfig:                  HealthConfig{WaitForWarmOnInit: true},
 		IdleTimeout:                   time.Hour,
 		PerConnectionBufferLimitBytes: 1 << 20,
 		MaxResponseHeadersKb:          60,

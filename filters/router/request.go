@@ -340,6 +340,9 @@ func (rq *request) takeHead(end bool) {
 	now := s.Now()
 	s.Info.UpstreamFirstRx = now
 	rq.headRecv = uint32(h.HeadBytes())
+	if h.Has(codec.FieldXEnvoyImmediateHealthCheckFail) && rq.router.hostFailed != nil {
+		rq.router.hostFailed(rq.cluster.Shared().Name, rq.host)
+	}
 	if rq.wantsRetry(h) && rq.retryResponse(end) {
 		return
 	}

@@ -24,16 +24,19 @@ type Deps struct {
 	ClusterByName func(name []byte) (upstream.ClusterID, bool)
 	// Stats registers counters under a scope. May be nil.
 	Stats stats.Registrar
+	// HostFailed is told that a response of a host asks for no more requests, for now. It is called on the loop. May be nil.
+	HostFailed func(cluster string, host *upstream.Host)
 	// Scope is the connection manager's: "http.<stat_prefix>.".
 	Scope stats.Scope
 }
 
 // A Router is the terminal of one chain on one loop. It implements filters.Terminal.
 type Router struct {
-	loop     *engine.Loop
-	clusters *pool.Table
-	byName   func(name []byte) (upstream.ClusterID, bool)
-	suppress bool
+	loop       *engine.Loop
+	clusters   *pool.Table
+	byName     func(name []byte) (upstream.ClusterID, bool)
+	hostFailed func(cluster string, host *upstream.Host)
+	suppress   bool
 
 	// Owned by the loop.
 	free    *request // ended requests, linked
@@ -62,7 +65,7 @@ type routerStats struct {
 // New returns the router of one chain.
 func New(cfg *Config, d Deps) *Router {
 	return &Router{
-		loop: d.Loop, clusters: d.Clusters, byName: d.ClusterByName,
+		loop: d.Loop, clusters: d.Clusters, byName: d.ClusterByName, hostFailed: d.HostFailed,
 		suppress: cfg.SuppressEnvoyHeaders, scratch: make([]byte, 0, 4096),
 		stats: stats.Register[routerStats](d.Stats, d.Scope),
 	}

@@ -132,7 +132,7 @@ func (c *Cluster) pool(h *upstream.Host, prio upstream.Priority) *Pool {
 // addPool makes the pool of a host. A host that has left the cluster since it was picked gets
 // one that drains from the start, for one lease.
 func (c *Cluster) addPool(h *upstream.Host, prio upstream.Priority) *Pool {
-	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio), streamsMax: -1}
+	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio), streamsMax: -1, hostFailed: !h.Healthy()}
 	p.breaker.pools++
 	if c.removed || !c.hosts.Has(h) {
 		p.draining = true
@@ -238,7 +238,27 @@ func (c *Cluster) refresh() {
 			c.replacePools(prio)
 		}
 	}
+	for prio := range c.pools {
+		c.leaveFailed(prio)
+	}
 	c.failTCP()
+}
+
+// leaveFailed drains the pools of hosts that have become ill since the last time: what goes on goes on, and whoever leases
+// from such a host in a panic begins with a new connection.
+func (c *Cluster) leaveFailed(prio int) {
+	for slot, p := range c.pools[prio] {
+		if p == nil {
+			continue
+		}
+		failed := !p.host.Healthy()
+		if failed && !p.hostFailed {
+			c.pools[prio][slot] = nil
+			p.drain()
+			continue
+		}
+		p.hostFailed = failed
+	}
 }
 
 // closeIdle closes the idle connections of all pools.

@@ -20,6 +20,7 @@ type Pool struct {
 	conns        int   // open or opening
 	connecting   int
 	streamsMax   int  // exchanges of one connection, as the host said last; -1 before it did
+	hostFailed   bool // the host was ill when that was looked at last
 	draining     bool // connections close instead of becoming idle
 	finished     bool // drained and empty; only valid if draining
 	waiting      bool // in breaker.waiting

@@ -46,6 +46,8 @@ var statScopes = map[string]string{
 	"upstream.ClusterStats":              "cluster.<name>.",
 	"upstream.MembershipStats":           "cluster.<name>.",
 	"upstream.BreakerStats":              "cluster.<name>.circuit_breakers.<priority>.",
+	"upstream/health.Stats":              "cluster.<name>.health_check.",
+	"upstream/health.SchedulerStats":     "health_check.",
 	"filters/httpconn.managerStats":      "http.<stat_prefix>.",
 	"filters/router.routerStats":         "http.<stat_prefix>.",
 	"filters/accesslog.RingStats":        "access_log.<path>.",

@@ -14,7 +14,7 @@ var later = map[string]string{
 	// Fields.
 	"cors_policy": "a CORS policy outside the cors filter", "dns_lookup_family": "resolving names",
 	"dns_refresh_rate": "resolving names", "dynamic_resources": "xDS",
-	"health_checks": "active health checks", "hedge_policy": "hedging", "hot_restart": "hot restart",
+	"hedge_policy": "hedging", "hot_restart": "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"locality": "localities of hosts", "outlier_detection": "outlier detection",
 	"parent_shutdown_time": "hot restart",

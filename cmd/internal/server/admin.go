@@ -188,6 +188,12 @@ func healthFlags(f upstream.HealthFlag) (list []string) {
 		{upstream.FailedActiveCheck, "/failed_active_hc"},
 		{upstream.FailedOutlier, "/failed_outlier_check"},
 		{upstream.FailedDiscovery, "/failed_eds_health"},
+		{upstream.DegradedActiveCheck, "/degraded_active_hc"},
+		{upstream.DegradedDiscovery, "/degraded_eds_health"},
+		{upstream.PendingRemoval, "/pending_dynamic_removal"},
+		{upstream.PendingActiveCheck, "/pending_active_hc"},
+		{upstream.ExcludedImmediate, "/excluded_via_immediate_hc_fail"},
+		{upstream.ActiveCheckTimeout, "/active_hc_timeout"},
 	} {
 		if f&n.flag != 0 {
 			list = append(list, n.name)
@@ -261,6 +267,7 @@ func (s *Server) setDraining(inboundOnly bool) {
 // ReopenLogs opens the access logs anew, after they were moved away.
 func (s *Server) ReopenLogs() error {
 	s.logs.Reopen()
+	s.health.Reopen()
 	return nil
 }
 
@@ -304,12 +311,8 @@ func (s *Server) ClusterHealth(name string) (healthy, total int, ok bool) {
 	if c == nil {
 		return 0, 0, false
 	}
-	for _, h := range c.Hosts() {
-		if h.Healthy() {
-			healthy++
-		}
-	}
-	return healthy, len(c.Hosts()), true
+	hs := c.HostSet()
+	return hs.Healthy() + hs.Degraded(), len(hs.Hosts), true
 }
 
 // ServiceCluster implements filters.Health.

@@ -216,6 +216,7 @@ func (w *worker) newRouter(cfg *httpconn.Config, scope stats.Scope, register sta
 	}
 	return router.New(rcfg, router.Deps{
 		Loop: w.loop, Clusters: w.clusters, ClusterByName: w.server.findCluster, Stats: register, Scope: scope,
+		HostFailed: w.server.health.Fail,
 	})
 }
 

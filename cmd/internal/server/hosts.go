@@ -76,6 +76,7 @@ func (s *Server) setHosts(cluster string, hosts []upstream.HostConfig) error {
 		set.members.Change.Inc()
 	}
 	s.refreshHosts([]upstream.ClusterID{c.ID})
+	s.checkHosts(c.Cluster)
 	return nil
 }
 

@@ -80,7 +80,7 @@ func TestMistakes(t *testing.T) {
 		{"servers", clusters(`"servers": ["10.0.0.1:80"]`), []string{`clusters[0].servers: unknown field; it is called "hosts" here`}},
 		{"a name for a host", clusters(`"hosts": ["web.internal:80"]`), []string{
 			`clusters[0].hosts[0]: address "web.internal:80": "web.internal" is not an IP address; names are not resolved here, write the address`}},
-		{"health_checks", clusters(`"hosts": [], "health_checks": []`), []string{`clusters[0].health_checks: unknown field; not supported yet: active health checks`}},
+		{"transport_socket_matches", clusters(`"hosts": [], "transport_socket_matches": []`), []string{`clusters[0].transport_socket_matches: unknown field; not supported yet: a TLS context for each host`}},
 		{"thresholds", clusters(`"hosts": [], "circuit_breakers": {"thresholds": []}`), []string{
 			`clusters[0].circuit_breakers.thresholds: unknown field; what is in it is called "max_connections", "max_pending_requests", "max_requests" or "max_retries" here`}},
 	} {

@@ -44,7 +44,7 @@ func (w *worker) commitPackets(sv *serving) {
 
 // attach gives the sockets of a UDP listener to its chain, if they have another one.
 func (w *worker) attach(sv *serving) {
-	if !sv.listener.UDP {
+	if !sv.listener.UDP || !w.accepting {
 		return
 	}
 	d := sv.datagram()

@@ -17,6 +17,7 @@ import (
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/upstream"
+	"millrace/upstream/health"
 )
 
 // Options are what the command line says.
@@ -66,6 +67,8 @@ type Server struct {
 	sweeper     *time.Timer
 	closers     sync.WaitGroup // of logs, of what filters have in common, and of goroutines that end with stop
 	hostChanges hostChanges    // has a lock of its own
+	health      *health.Scheduler
+	initial     *initManager
 	// The listening sockets, or those of inbound listeners, are closed for good.
 	stopped, inboundStopped bool
 
@@ -113,6 +116,9 @@ func Start(opt Options) (*Server, error) {
 	}
 	s.logs = accesslog.NewFiles(s.registry)
 	s.tls = newTLSSide(s.log)
+	s.initial = newInitManager()
+	s.health = health.NewScheduler(s.healthChanged)
+	s.registry.Add(stats.Root("health_check"), &s.health.Stats)
 	if err := s.start(); err != nil {
 		s.Close()
 		return nil, err
@@ -155,9 +161,7 @@ func (s *Server) start() error {
 	if err := s.startAdmin(cfg); err != nil {
 		return err
 	}
-	s.live.Store(true)
-	s.logStart()
-	return nil
+	return s.initialize(ctx)
 }
 
 // concurrency returns the number of loops.
@@ -262,7 +266,7 @@ func (s *Server) openConnections() int64 { return s.connections.Load() + s.exemp
 
 // Close ends everything at once.
 func (s *Server) Close() {
-	s.live.Store(false)
+	s.health.Close()
 	s.statusMu.Lock()
 	for _, t := range s.drainers {
 		if t != nil {
@@ -273,6 +277,7 @@ func (s *Server) Close() {
 	if s.control != nil {
 		s.stop()
 		s.control.Wait()
+		s.live.Store(false)
 		s.sweeper.Stop()
 	}
 	if !s.stopped {

@@ -6,7 +6,16 @@ import (
 	"millrace/cmd/internal/control"
 	"millrace/engine/stats"
 	"millrace/upstream"
+	"millrace/upstream/health"
 )
+
+// warming returns how many listeners do not accept yet.
+func (s *Server) warming() int64 {
+	if s.initial.isOver() {
+		return 0
+	}
+	return int64(len(s.snapshot.Load().Listeners))
+}
 
 // registerStats registers what the control side knows: "server.", "listener_manager.", "cluster_manager.".
 // The rest of "server." is the admin port's, which alone shows it.
@@ -17,7 +26,7 @@ func (s *Server) registerStats() {
 	gauge("server.total_connections", s.openConnections, "downstream connections now open")
 	gauge("listener_manager.total_listeners_active", func() int64 { return int64(len(s.snapshot.Load().Listeners)) }, "listeners")
 	gauge("listener_manager.total_listeners_draining", func() int64 { return int64(len(s.retiring())) }, "replaced or removed listeners that still have connections")
-	gauge("listener_manager.total_listeners_warming", func() int64 { return 0 }, "listeners that wait for something before they accept: none ever does")
+	gauge("listener_manager.total_listeners_warming", s.warming, "listeners that wait for something before they accept, as all do at the start for a first round of health checks")
 	gauge("listener_manager.total_filter_chains_draining", s.chainsDraining.Load, "replaced or removed filter chains of listeners that stay, that still have connections")
 	gauge("listener_manager.workers_started", func() int64 { return b2i(s.live.Load()) }, "1 once the loops accept")
 	gauge("cluster_manager.active_clusters", func() int64 { return int64(len(s.snapshot.Load().Clusters)) }, "clusters")
@@ -84,6 +93,8 @@ type clusterSets struct {
 	name     string // as registered
 	members  upstream.MembershipStats
 	breakers [2]*upstream.BreakerStats // by priority
+	checks   health.Stats
+	checked  bool // checks is registered
 }
 
 // priorityNames are the parts of stat names that stand for an upstream.Priority.
@@ -113,6 +124,7 @@ func (s *Server) countCluster(c *control.ClusterChange) {
 		set.name = name
 		set.register(s.registry.Add)
 	}
+	set.setChecked(c.New.Config.HealthCheck() != nil, s.registry)
 	var prev *upstream.Cluster
 	if c.Old != nil {
 		prev = c.Old.Cluster
@@ -127,6 +139,19 @@ func (c *clusterSets) register(f func(stats.Scope, any)) {
 	for p, b := range c.breakers {
 		f(scope.Name("circuit_breakers").Name(priorityNames[p]), b)
 	}
+	if c.checked {
+		f(scope.Name("health_check"), &c.checks)
+	}
+}
+
+// setChecked makes the counters of health checks known while there are any.
+func (c *clusterSets) setChecked(checked bool, r *stats.Registry) {
+	if scope := stats.ClusterScope(c.name).Name("health_check"); checked && !c.checked {
+		r.Add(scope, &c.checks)
+	} else if c.checked && !checked {
+		r.Remove(scope, &c.checks)
+	}
+	c.checked = checked
 }
 
 func b2i(b bool) int64 {

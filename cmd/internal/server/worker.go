@@ -34,6 +34,8 @@ type worker struct {
 	born     births
 	where    whereabouts
 	prepared prepared
+	// Until accepting is set no listener accepts: the process starts.
+	accepting bool
 
 	// Written by the loop, taken by the control goroutine after it has waited for the loop.
 	news []registration
@@ -205,7 +207,9 @@ func (w *worker) commitServing(sv *serving) {
 		key := l.Sockets[i].Key
 		if ls := w.prepared.sockets[key]; ls != nil {
 			w.sockets[key] = ls
-			ls.Resume()
+			if w.accepting {
+				ls.Resume()
+			}
 		} else if ls := w.sockets[key]; ls != nil {
 			ls.SetAcceptor(sv.front)
 		}
