@@ -31,17 +31,12 @@ func newSpecOrigin(t *testing.T) *specOrigin {
 }
 
 // serveAgain answers whatever comes on further connections, as a request that was sent again does.
-func (o *specOrigin) serveAgain(t *testing.T) {
-	for {
-		c, err := o.ln.Accept()
-		if err != nil {
-			return
-		}
-		go (&http2.Server{}).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, "again")
-		})})
-		t.Cleanup(func() { _ = c.Close() })
-	}
+func (o *specOrigin) serveAgain() {
+	srv := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "again")
+	})}
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	_ = srv.Serve(o.ln) // until the listener closes
 }
 
 // specConn is one connection of it.

@@ -300,7 +300,7 @@ func runHostCase(t *testing.T, p *proxy, o *specOrigin, tt hostCase, path string
 	h.wantRequest(other)
 	second := askSpec(t, p.url(path+"victim"), tt.open)
 	h.wantRequest(victim)
-	go o.serveAgain(t)
+	go o.serveAgain()
 	h.write(tt.send)
 	switch tt.scope {
 	case conn:
