@@ -82,6 +82,14 @@ var examples = map[string]struct {
 			{url: "http://shop.example.com/", status: 200, from: "site", path: "/"},
 		}, driveHTTP2Example, 0,
 	},
+	"health-checks.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2", "127.0.0.1:9003": "orders"},
+		[]exampleRequest{
+			{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"},
+			{url: "http://shop.example.com/orders/7", status: 200, from: "orders", path: "/orders/7"},
+			{url: "http://shop.example.com/healthz", status: 200, has: "x-envoy-upstream-healthchecked-cluster: shop-edge\r\n"},
+		}, driveHealthExample, 0,
+	},
 	"websocket.json": {
 		":8080",
 		map[string]string{"127.0.0.1:9001": "chat", "127.0.0.1:9002": "next", "127.0.0.1:9003": websocketOrigin, "127.0.0.1:9004": "site"},

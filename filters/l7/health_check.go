@@ -105,9 +105,10 @@ type healthCheck struct {
 	cluster     []byte               // of this process
 	stats       *healthCheckStats
 
-	cacheTime    int64 // nanoseconds; 0 is no cache
-	cachedStatus int   // 0 is none
-	cachedUntil  int64 // on the loop's clock
+	cacheTime      int64 // nanoseconds; 0 is no cache
+	cachedStatus   int   // 0 is none
+	cachedDegraded bool
+	cachedUntil    int64 // on the loop's clock
 }
 
 type healthCheckMatch struct {
@@ -132,6 +133,7 @@ type healthCheckStats struct {
 	ClusterNotFound  stats.Counter `stat:"failed_cluster_not_found" help:"health checks that failed for an unknown cluster"`
 	ClusterEmpty     stats.Counter `stat:"failed_cluster_empty" help:"health checks that failed for a cluster without hosts"`
 	ClusterUnhealthy stats.Counter `stat:"failed_cluster_unhealthy" help:"health checks that failed for a cluster with too few healthy hosts"`
+	Degraded         stats.Counter `stat:"degraded" help:"health checks answered from the cache with x-envoy-degraded"`
 }
 
 func newHealthCheck(cfg *HealthCheckConfig, env *filters.Env) (any, error) {
@@ -168,8 +170,11 @@ func newHealthCheckMatch(c *HealthCheckHeader) healthCheckMatch {
 	return m
 }
 
-// healthCheckPassed is the slot of a health check that was passed on.
-const healthCheckPassed = 1
+// What the slot of a health check says.
+const (
+	healthCheckPassed   = 1 // it was passed on
+	healthCheckDegraded = 2 // it is answered for an upstream that called itself degraded
+)
 
 // OnRequestHead implements filters.RequestHeadFilter.
 func (f *healthCheck) OnRequestHead(s *filters.Stream, _ bool) filters.Verdict {
@@ -186,6 +191,10 @@ func (f *healthCheck) OnRequestHead(s *filters.Stream, _ bool) filters.Verdict {
 		return f.answer(s, status, details)
 	case f.cachedStatus != 0 && s.Now() < f.cachedUntil:
 		f.stats.CachedResponse.Inc()
+		if f.cachedDegraded {
+			f.stats.Degraded.Inc()
+			s.Slot().N = healthCheckDegraded
+		}
 		return f.answer(s, f.cachedStatus, "health_check_cached")
 	}
 	s.Slot().N = healthCheckPassed
@@ -226,6 +235,9 @@ func (f *healthCheck) answer(s *filters.Stream, status int, details string) filt
 	return s.ReplyWith(reply)
 }
 
+// healthCheckDegradedField has no value: that it is there says it.
+const healthCheckDegradedField = "x-envoy-degraded"
+
 var healthCheckTrue = []byte("true")
 
 // OnResponseHead implements filters.ResponseHeadFilter.
@@ -239,8 +251,12 @@ func (f *healthCheck) OnResponseHead(s *filters.Stream, _ bool) filters.Verdict 
 	if len(f.cluster) > 0 {
 		s.Response.Set(codec.FieldXEnvoyUpstreamHealthcheckedCluster, f.cluster)
 	}
-	if f.cacheTime > 0 && s.Slot().N == healthCheckPassed {
+	switch n := s.Slot().N; {
+	case n == healthCheckDegraded:
+		s.Response.SetString(healthCheckDegradedField, "")
+	case n == healthCheckPassed && f.cacheTime > 0:
 		f.cachedStatus, f.cachedUntil = s.Response.Status, s.Now()+f.cacheTime
+		f.cachedDegraded = s.Response.Lookup(healthCheckDegradedField) != nil
 	}
 	return filters.Continue
 }

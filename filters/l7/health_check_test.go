@@ -134,6 +134,23 @@ func TestHealthCheckPassThrough(t *testing.T) {
 	if n := filter.(*healthCheck).stats.CachedResponse.Load(); n != 3 {
 		t.Errorf("cached_response = %d; want 3", n)
 	}
+
+	f.clock += int64(time.Second)
+	if err := f.loop.Turn(0); err != nil {
+		t.Fatal(err)
+	}
+	s := f.request("GET /healthz")
+	s.Pass(filters.Request, true)
+	s.Response.Reset()
+	s.Response.Status = 200
+	s.Response.SetString("x-envoy-degraded", "1")
+	s.Pass(filters.Response, true)
+	f.want(passed, "response 200")
+	f.request("GET /healthz").Pass(filters.Request, true)
+	f.want("reply 200 health_check_cached ", "response 200")
+	if n := filter.(*healthCheck).stats.Degraded.Load(); n != 1 || f.stream.Response.Lookup("x-envoy-degraded") == nil {
+		t.Errorf("degraded = %d, answer with x-envoy-degraded %t; want 1 and true", n, f.stream.Response.Lookup("x-envoy-degraded") != nil)
+	}
 }
 
 func TestHealthCheckValidate(t *testing.T) {
