@@ -103,6 +103,14 @@ var examples = map[string]struct {
 		":8080", map[string]string{"127.0.0.1:9001": proxyHeaderOrigin, "127.0.0.1:9002": echoOrigin, "127.0.0.1:9003": "next"},
 		[]exampleRequest{{url: "http://any.example/", status: 404}}, driveConnectExample, 3,
 	},
+	"balancing.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "cache1", "127.0.0.1:9002": "cache2", "127.0.0.1:9003": "web", "127.0.0.1:9004": "far"},
+		[]exampleRequest{
+			{url: "http://any.example/cache/x", header: "x-user: ann", status: 200, from: "cache1 cache2", path: "/cache/x"},
+			{url: "http://any.example/cache/y", status: 200, has: "set-cookie: cache-host="},
+			{url: "http://any.example/", status: 200, from: "web", path: "/"},
+		}, nil, 0,
+	},
 	"tls-edge.json": {
 		":8443 :8080", map[string]string{"127.0.0.1:9001": "shop", "127.0.0.1:9002": "blog"},
 		[]exampleRequest{
