@@ -68,7 +68,8 @@ func sameMember(a, b member) bool {
 }
 
 // New builds a cluster. Hosts whose address prev has too are taken over from it, so that
-// their counters, health and pools survive; so are the budgets. prev may be nil. Nothing
+// their counters, health and pools survive; so are the budgets. A cluster whose hosts have to be found begins with those
+// of prev. prev may be nil. Nothing
 // shared with prev changes before [Cluster.Apply]: a cluster that is refused later leaves
 // no trace.
 func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
@@ -80,6 +81,11 @@ func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
 		for p := range c.Budgets {
 			c.Budgets[p] = NewBudget(cfg.CircuitBreakers.Thresholds(Priority(p)))
 		}
+	}
+	if cfg.Discovered() { // what was found so far does until there is something newer
+		c.members = old
+		c.Rebuild()
+		return c, nil
 	}
 	if err := c.setMembers(cfg.Hosts, old); err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
@@ -122,7 +128,7 @@ func (c *Cluster) setMembers(list []HostConfig, old []member) error {
 			return fmt.Errorf("hosts[%d]: address %q appears twice", i, a)
 		}
 		seen[a] = true
-		m := member{host: known[a], weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
+		m := member{host: c.sameHost(known[a], hc, a, old), weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
 		if m.host == nil {
 			m.host = newHost(a, m.weight, c.Config.newHostHealth())
 		}
@@ -132,6 +138,22 @@ func (c *Cluster) setMembers(list []HostConfig, old []member) error {
 		c.membership++
 	}
 	assignSlots(c.members, old)
+	return nil
+}
+
+// sameHost returns the host that hc stands for, of those there were: known has its address and may be nil. The host of a
+// name stays if only the address is another one, and takes that.
+func (c *Cluster) sameHost(known *Host, hc *HostConfig, a engine.Addr, old []member) *Host {
+	if c.Config.Type == LogicalDNS && hc.Hostname != "" && len(old) == 1 && old[0].host.Hostname == hc.Hostname {
+		h := old[0].host
+		if *h.Target() != a {
+			h.target.Store(&a)
+		}
+		return h
+	}
+	if known != nil && known.Hostname == hc.Hostname && *known.Target() == a {
+		return known
+	}
 	return nil
 }
 
@@ -156,6 +178,16 @@ func assignSlots(members, old []member) {
 			h.slot, h.slotted, used[next] = next, true, true
 		}
 	}
+}
+
+// Members returns the hosts of now as they would be configured. Called on the control goroutine.
+func (c *Cluster) Members() []HostConfig {
+	list := make([]HostConfig, len(c.members))
+	for i := range c.members {
+		m := &c.members[i]
+		list[i] = HostConfig{Address: m.host.Target().String(), Hostname: m.host.Hostname, Weight: m.weight, Priority: m.priority, Locality: m.locality}
+	}
+	return list
 }
 
 // HostSet returns the hosts as they are sorted now.

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"fmt"
 	"time"
 
 	"millrace/codec"
@@ -15,8 +14,11 @@ type Config struct {
 	Name string `json:"name" required:"true"`
 	// AltStatName replaces the name in stat names (cluster.<name>.…). Default: the name.
 	AltStatName string `json:"alt_stat_name" v3:"alt_stat_name"`
-	// Type says where hosts come from. "static": the hosts listed here.
-	Type string `json:"type" default:"static" enum:"static" v3:"type"`
+	// Type says where hosts come from. "static": they are those listed in hosts. "strict_dns": the hosts are names, and all
+	// addresses of all of them are hosts. "logical_dns": one name, of which new connections go to the first address.
+	// "file": a list in hosts_file. Default "static".
+	Type string `json:"type" default:"static" enum:"static,strict_dns,logical_dns,file" v3:"type"`
+	DiscoveryConfig
 	// ConnectTimeout bounds the opening of a connection, its TLS handshake included. 1ms to 1h. Default 5s.
 	ConnectTimeout time.Duration `json:"connect_timeout" default:"5s" min:"1ms" max:"1h"`
 	// Protocol is what the hosts speak: "http1", or "http2" without asking first (prior knowledge). "auto" is for hosts
@@ -78,8 +80,12 @@ type LeastRequestConfig struct {
 
 // HostConfig is one endpoint. In a file a string is the address alone.
 type HostConfig struct {
-	// Address is "10.0.0.1:80", "[::1]:80", "unix:/run/app.sock" or "unix:@abstract". Required.
+	// Address is "10.0.0.1:80", "[::1]:80", "unix:/run/app.sock" or "unix:@abstract"; of a cluster that resolves names
+	// "app.example.com:80", or "_http._tcp.example.com" for an SRV record. Required.
 	Address string `json:"address" required:"true" v3:"endpoint.address"`
+	// Hostname is what auto_host_rewrite and use_hostname_for_hashing call the host. Default: the name it was resolved
+	// from, if it was.
+	Hostname string `json:"hostname" v3:"endpoint.hostname"`
 	// Weight is the host's share relative to its neighbours. 1 to 1000000. Default 1.
 	Weight uint32 `json:"weight" default:"1" min:"1" max:"1000000" v3:"load_balancing_weight"`
 	// Priority is 0 for the hosts that are wanted most. Others get requests as far as those of the priorities before
@@ -89,10 +95,12 @@ type HostConfig struct {
 	Locality *Locality `json:"locality" v3:"load_assignment.endpoints.locality"`
 }
 
-// DecodeConfigString takes the short form: an address of weight 1.
+// DecodeConfigString takes the short form: an address, or a name, of weight 1.
 func (h *HostConfig) DecodeConfigString(s string) error {
 	if _, err := engine.ParseAddr(s); err != nil {
-		return err
+		if _, bad := ParseHostName(s); bad != nil {
+			return err
+		}
 	}
 	*h = HostConfig{Address: s, Weight: 1}
 	return nil
@@ -154,14 +162,15 @@ func (b *CircuitBreakers) Thresholds(p Priority) Thresholds {
 func DefaultConfig(name string) Config {
 	t := DefaultThresholds()
 	return Config{
-		Name:           name,
-		Type:           "static",
-		ConnectTimeout: 5 * time.Second,
-		Protocol:       "http1",
-		HTTP2:          DefaultHTTP2Config(),
-		LbPolicy:       "round_robin",
-		LeastRequest:   DefaultLeastRequestConfig(),
-		BalanceConfig:  DefaultBalanceConfig(),
+		Name:            name,
+		Type:            "static",
+		ConnectTimeout:  5 * time.Second,
+		Protocol:        "http1",
+		HTTP2:           DefaultHTTP2Config(),
+		LbPolicy:        "round_robin",
+		LeastRequest:    DefaultLeastRequestConfig(),
+		BalanceConfig:   DefaultBalanceConfig(),
+		DiscoveryConfig: DefaultDiscoveryConfig(),
 		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
 			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests, MaxRetries: t.MaxRetries},
 		HealthConfig:                  HealthConfig{WaitForWarmOnInit: true},
@@ -174,26 +183,7 @@ func DefaultConfig(name string) Config {
 
 // Validate reports what the tags cannot say.
 func (c *Config) Validate(report func(path, problem, hint string)) {
-	seen := make(map[engine.Addr]int, len(c.Hosts))
-	for i := range c.Hosts {
-		path := fmt.Sprintf("hosts[%d].address", i)
-		a, err := engine.ParseAddr(c.Hosts[i].Address)
-		if err != nil {
-			report(path, err.Error(), "")
-			continue
-		}
-		if !a.IsUnix() && (a.Port() == 0 || a.NetIP().IsUnspecified()) {
-			report(path, fmt.Sprintf("%q is no address to connect to", c.Hosts[i].Address),
-				"give the address and the port of one host")
-			continue
-		}
-		if first, ok := seen[a]; ok {
-			report(path, fmt.Sprintf("%q is the address of hosts[%d] too", c.Hosts[i].Address, first),
-				"give one host a larger weight instead")
-			continue
-		}
-		seen[a] = i
-	}
+	c.checkDiscovery(report)
 	c.checkSource(report)
 	c.checkProxyProtocol(report)
 	c.checkProtocol(report)

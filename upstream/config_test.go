@@ -16,7 +16,9 @@ func TestDecodeConfigString(t *testing.T) {
 		{"[::1]:80", true},
 		{"unix:/run/app.sock", true},
 		{"unix:@abstract", true},
-		{"example.com:80", false},
+		{"example.com:80", true},
+		{"_http._tcp.example.com", true},
+		{"ex ample.com:80", false},
 		{"10.0.0.1", false},
 		{"", false},
 	} {

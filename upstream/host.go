@@ -63,6 +63,7 @@ type Host struct {
 	slotted  bool // only valid while the control goroutine builds a cluster
 
 	// Atomic: written by control.
+	target atomic.Pointer[engine.Addr] // see Target; nil: Addr
 	weight atomic.Uint32
 	health atomic.Uint32
 	// Atomic: written by the loops when it changes.
@@ -88,6 +89,15 @@ func newHost(a engine.Addr, weight uint32, health HealthFlag) *Host {
 	h.weight.Store(weight)
 	h.health.Store(uint32(health))
 	return h
+}
+
+// Target is where new connections go. It is Addr, but for the host of a cluster of type "logical_dns", which stays the same
+// one when its name comes to have another address.
+func (h *Host) Target() *engine.Addr {
+	if a := h.target.Load(); a != nil {
+		return a
+	}
+	return &h.Addr
 }
 
 // Slot is the index of the host among the pools of its cluster. It never changes; a host that

@@ -31,6 +31,7 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 			f.upgrades = append(f.upgrades, c.arena.str(strings.ToLower(u)))
 		}
 	}
+	r.AutoHostRewrite = cfg.AutoHostRewrite
 	r.Timeout, r.Status, r.AppendXForwardedHost = cfg.Timeout, cmp.Or(cfg.ClusterNotFoundResponseCode, 503), cfg.AppendXForwardedHost
 	if cfg.IdleTimeout != nil {
 		r.IdleTimeout = *cfg.IdleTimeout

@@ -28,6 +28,9 @@ type ForwardConfig struct {
 	HostRewriteHeader string `json:"host_rewrite_header"`
 	// HostRewritePathRegex makes the host from the path, query left out.
 	HostRewritePathRegex *RegexRewriteConfig `json:"host_rewrite_path_regex"`
+	// AutoHostRewrite makes the host the name of the upstream host, if that has one: what it was resolved from, or its
+	// hostname. Default false.
+	AutoHostRewrite bool `json:"auto_host_rewrite"`
 	// AppendXForwardedHost appends the original host to x-forwarded-host when the host is
 	// rewritten. Default false.
 	AppendXForwardedHost bool `json:"append_x_forwarded_host"`

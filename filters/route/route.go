@@ -50,6 +50,8 @@ type Route struct {
 	Priority Priority
 	// AppendXForwardedHost says to keep the old host in x-forwarded-host when AppendHost changes it.
 	AppendXForwardedHost bool
+	// AutoHostRewrite says that the host becomes the name of the upstream host.
+	AutoHostRewrite bool
 
 	path      pathMatch
 	forward   *forward  // only valid if Action is ActionForward

@@ -65,9 +65,9 @@ func (cfg *ForwardConfig) validateRewrites(report reporter) {
 	}
 	checkPathText(cfg.PrefixRewrite, "prefix_rewrite", false, report)
 	checkPathText(cfg.PathRewrite, "path_rewrite", false, report)
-	if n := count(cfg.HostRewriteLiteral != "", cfg.HostRewriteHeader != "", cfg.HostRewritePathRegex != nil); n > 1 {
+	if n := count(cfg.HostRewriteLiteral != "", cfg.HostRewriteHeader != "", cfg.HostRewritePathRegex != nil, cfg.AutoHostRewrite); n > 1 {
 		report("",
-			fmt.Sprintf("at most one of host_rewrite_literal, host_rewrite_header and host_rewrite_path_regex rewrites the host, not %d", n),
+			fmt.Sprintf("at most one of host_rewrite_literal, host_rewrite_header, host_rewrite_path_regex and auto_host_rewrite rewrites the host, not %d", n),
 			"")
 	}
 	checkHostText(cfg.HostRewriteLiteral, "host_rewrite_literal", report)

@@ -109,13 +109,7 @@ func (rq *request) prepare() {
 	rt.ApplyRequest(h, s.Random, s.HeaderValues)
 	r := rq.router
 	if a, changed := rt.AppendHost(r.scratch[:0], h, s.Random); changed {
-		if rt.AppendXForwardedHost {
-			h.AppendTo(codec.FieldXForwardedHost, h.Authority())
-		}
-		if !r.suppress {
-			h.Set(codec.FieldXEnvoyOriginalHost, h.Authority())
-		}
-		h.SetAuthority(a)
+		rq.setHost(a)
 		r.scratch = a[:0]
 	}
 	if p, changed := rt.AppendPath(r.scratch[:0], h); changed {
@@ -128,6 +122,32 @@ func (rq *request) prepare() {
 	if ms := rq.limits.expectedMs(); ms > 0 && !r.suppress {
 		r.scratch = appendUint(r.scratch[:0], ms)
 		h.Set(codec.FieldXEnvoyExpectedRqTimeoutMs, r.scratch)
+	}
+}
+
+// setHost makes a the host that the request is for, and says what it was.
+func (rq *request) setHost(a []byte) {
+	h := &rq.stream.Request
+	if rq.stream.Route.AppendXForwardedHost {
+		h.AppendTo(codec.FieldXForwardedHost, h.Authority())
+	}
+	if !rq.router.suppress {
+		h.Set(codec.FieldXEnvoyOriginalHost, h.Authority())
+	}
+	h.SetAuthority(a)
+}
+
+// takeHostname makes the host that the request is for the name of the picked one. Tries after the first leave what the
+// client had asked for where it is.
+func (rq *request) takeHostname() {
+	r := rq.router
+	r.scratch = append(r.scratch[:0], rq.host.Hostname...)
+	switch h := &rq.stream.Request; {
+	case string(h.Authority()) == rq.host.Hostname:
+	case rq.attempts == 0:
+		rq.setHost(r.scratch)
+	default:
+		h.SetAuthority(r.scratch)
 	}
 }
 

@@ -104,6 +104,9 @@ func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
 		})
 	}
 	s.Info.UpstreamHost = rq.host.Name
+	if s.Route.AutoHostRewrite && rq.host.Hostname != "" {
+		rq.takeHostname()
+	}
 	return filters.Continue
 }
 
@@ -221,7 +224,7 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	if rq == nil || rq.host == nil {
 		return
 	}
-	rec.UpstreamRemote = rq.host.Addr
+	rec.UpstreamRemote = *rq.host.Target()
 	if rec.UpstreamProtocol = codec.Version11; rq.x.IsHTTP2() {
 		rec.UpstreamProtocol = codec.Version20
 	}
@@ -237,7 +240,7 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	}
 	r.attempted = r.attempted[:0]
 	for _, t := range rq.tried {
-		r.attempted = append(r.attempted, accesslog.Attempt{Host: t.host.Name, Addr: t.host.Addr, ConnID: r.connID(t.conn)})
+		r.attempted = append(r.attempted, accesslog.Attempt{Host: t.host.Name, Addr: *t.host.Target(), ConnID: r.connID(t.conn)})
 	}
 	rec.Attempted = r.attempted
 }

@@ -95,7 +95,7 @@ func (p *Pool) dial() {
 		return
 	}
 	c := newConn(p)
-	ec, err := p.cluster.loop.DialFrom(&p.host.Addr, p.settings.dial, c)
+	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, c)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		c.forget()
 		p.countConnectFail()

@@ -47,7 +47,7 @@ func (p *Pool) perConn() int {
 // dialMux opens an admitted HTTP/2 connection.
 func (p *Pool) dialMux() {
 	m := newMux(p)
-	ec, err := p.cluster.loop.DialFrom(&p.host.Addr, p.settings.dial, m)
+	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, m)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		m.forget()
 		p.countConnectFail()

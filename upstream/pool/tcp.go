@@ -105,7 +105,7 @@ func (c *Cluster) OpenTCP(t *TCP, to *TCPTarget, handler engine.Handler) (r TCPR
 		return TCPOverflow, ""
 	}
 	t.begin(c, h, b)
-	ec, err := c.loop.DialFrom(&h.Addr, c.dialOptions(to.From), handler)
+	ec, err := c.loop.DialFrom(h.Target(), c.dialOptions(to.From), handler)
 	if err != nil { // no descriptor left, no such source address, or the kernel knows no way
 		t.countConnectFail()
 		t.end()

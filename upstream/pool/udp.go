@@ -54,7 +54,7 @@ func (c *Cluster) OpenUDP(u *UDP, h *upstream.Host, o *engine.PacketDialOptions,
 		from.Source = d.Source.WithPort(0) // sessions to one host cannot share a port
 		from.Transparent, from.Freebind, from.Mark = d.Transparent, d.Freebind, d.Mark
 	}
-	s, err := c.loop.DialPacket(&h.Addr, &from, handler)
+	s, err := c.loop.DialPacket(h.Target(), &from, handler)
 	if err != nil {
 		b.ReleaseConnection()
 		h.CxConnectFail.Add(1)

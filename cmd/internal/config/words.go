@@ -12,8 +12,8 @@ import (
 // the nearest word that it does know.
 var later = map[string]string{
 	// Fields.
-	"cors_policy": "a CORS policy outside the cors filter", "dns_lookup_family": "resolving names",
-	"dns_refresh_rate": "resolving names", "dynamic_resources": "xDS",
+	"cors_policy": "a CORS policy outside the cors filter",
+	"dynamic_resources": "xDS",
 	"hedge_policy": "hedging", "hot_restart": "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"locality": "localities of hosts", "outlier_detection": "outlier detection",
@@ -22,9 +22,8 @@ var later = map[string]string{
 	"slow_start_config": "slow start", "stats_sinks": "stats sinks",
 	"tracing": "tracing", "transport_socket_matches": "a TLS context for each host",
 	// Values.
-	"cluster_provided": "this policy", "eds": "xDS", "http3": "HTTP/3", "logical_dns": "resolving names",
+	"cluster_provided": "this policy", "eds": "xDS", "http3": "HTTP/3",
 	"original_dst": "original destinations",
-	"strict_dns":   "resolving names",
 	// Filters.
 	"compressor": "compression", "ext_authz": "external authorisation", "fault": "fault injection", "grpc_web": "gRPC-Web",
 	"jwt_authn": "JWT authentication", "local_ratelimit": "rate limits", "lua": "Lua", "mongo_proxy": "Mongo sniffing",

@@ -172,7 +172,7 @@ func thresholds(c *upstream.Config, p upstream.Priority) admin.Thresholds {
 
 func adminHost(h *upstream.Host) admin.Host {
 	return admin.Host{
-		Address: h.Name, Weight: h.Weight(),
+		Address: h.Name, Hostname: h.Hostname, Weight: h.Weight(),
 		CxActive: h.CxActive.Load(), CxTotal: h.CxTotal.Load(), CxConnectFail: h.CxConnectFail.Load(),
 		RqActive: h.RqActive.Load(), RqTotal: h.RqTotal.Load(), RqSuccess: h.RqSuccess.Load(),
 		RqError: h.RqError.Load(), RqTimeout: h.RqTimeout.Load(), HealthFlags: healthFlags(h.Health()),
