@@ -131,6 +131,7 @@ func (c *Cluster) setMembers(list []HostConfig, old []member) error {
 		m := member{host: c.sameHost(known[a], hc, a, old), weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
 		if m.host == nil {
 			m.host = newHost(a, m.weight, c.Config.newHostHealth())
+			m.host.Hostname = hc.Hostname
 		}
 		c.members = append(c.members, m)
 	}

@@ -214,11 +214,11 @@ func CheckHosts(hosts []HostConfig, list string, report func(path, problem, hint
 		address := hosts[i].Address
 		a, err := engine.ParseAddr(address)
 		if err != nil {
-			hint := ""
-			if h, bad := ParseHostName(address); bad == nil && (h.SRV || address != "") {
-				hint = "a name needs \"type\": \"strict_dns\" or \"logical_dns\""
+			if _, bad := ParseHostName(address); bad == nil {
+				report(path, fmt.Sprintf("%q is a name, not an address", address), `"type": "strict_dns" resolves names`)
+			} else {
+				report(path, err.Error(), "")
 			}
-			report(path, err.Error(), hint)
 			continue
 		}
 		if !a.IsUnix() && (a.Port() == 0 || a.NetIP().IsUnspecified()) {

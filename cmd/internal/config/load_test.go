@@ -91,7 +91,7 @@ func TestLoadErrors(t *testing.T) {
 			edge.json:6:50: listeners[0].filters[0].config.codec_type: unknown value "http2"; did you mean "http1"?
 			edge.json:6:79: listeners[0].filters[0].config.match.target: unknown cluster "web"; did you mean "web1"? (clusters[0].name at edge.json:9:25)
 			edge.json:7:14: listeners[1].name: listener "a" is defined twice (listeners[0].name at edge.json:5:14)
-			edge.json:9:43: clusters[0].hosts[0]: address "a:1": "a" is not an IP address; names are not resolved here, write the address`},
+			edge.json:9:43: clusters[0].hosts[0].address: "a:1" is a name, not an address; "type": "strict_dns" resolves names`},
 	}, loadErrors)
 }
 

@@ -12,9 +12,9 @@ import (
 // the nearest word that it does know.
 var later = map[string]string{
 	// Fields.
-	"cors_policy": "a CORS policy outside the cors filter",
+	"cors_policy":       "a CORS policy outside the cors filter",
 	"dynamic_resources": "xDS",
-	"hedge_policy": "hedging", "hot_restart": "hot restart",
+	"hedge_policy":      "hedging", "hot_restart": "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"locality": "localities of hosts", "outlier_detection": "outlier detection",
 	"parent_shutdown_time": "hot restart",

@@ -79,7 +79,7 @@ func TestMistakes(t *testing.T) {
 		{"load_assignment", clusters(`"load_assignment": {}`), []string{`clusters[0].load_assignment: unknown field; what is in it is called "overprovisioning_factor", "weighted_priority_health", "localities" or "hosts" here`}},
 		{"servers", clusters(`"servers": ["10.0.0.1:80"]`), []string{`clusters[0].servers: unknown field; it is called "hosts" here`}},
 		{"a name for a host", clusters(`"hosts": ["web.internal:80"]`), []string{
-			`clusters[0].hosts[0]: address "web.internal:80": "web.internal" is not an IP address; names are not resolved here, write the address`}},
+			`clusters[0].hosts[0].address: "web.internal:80" is a name, not an address; "type": "strict_dns" resolves names`}},
 		{"transport_socket_matches", clusters(`"hosts": [], "transport_socket_matches": []`), []string{`clusters[0].transport_socket_matches: unknown field; not supported yet: a TLS context for each host`}},
 		{"thresholds", clusters(`"hosts": [], "circuit_breakers": {"thresholds": []}`), []string{
 			`clusters[0].circuit_breakers.thresholds: unknown field; what is in it is called "max_connections", "max_pending_requests", "max_requests" or "max_retries" here`}},

@@ -17,6 +17,7 @@ import (
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/upstream"
+	"millrace/upstream/discovery"
 	"millrace/upstream/health"
 )
 
@@ -69,6 +70,7 @@ type Server struct {
 	hostChanges hostChanges    // has a lock of its own
 	health      *health.Scheduler
 	initial     *initManager
+	discovery   discoverySide
 	// The listening sockets, or those of inbound listeners, are closed for good.
 	stopped, inboundStopped bool
 
@@ -117,6 +119,7 @@ func Start(opt Options) (*Server, error) {
 	s.logs = accesslog.NewFiles(s.registry)
 	s.tls = newTLSSide(s.log)
 	s.initial = newInitManager()
+	s.discovery.resolvers, s.discovery.running = discovery.NewResolvers("", ""), map[string]*runningSource{}
 	s.health = health.NewScheduler(s.healthChanged)
 	s.registry.Add(stats.Root("health_check"), &s.health.Stats)
 	if err := s.start(); err != nil {
@@ -277,6 +280,7 @@ func (s *Server) Close() {
 	if s.control != nil {
 		s.stop()
 		s.control.Wait()
+		s.endSources()
 		s.live.Store(false)
 		s.sweeper.Stop()
 	}

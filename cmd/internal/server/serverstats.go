@@ -6,6 +6,7 @@ import (
 	"millrace/cmd/internal/control"
 	"millrace/engine/stats"
 	"millrace/upstream"
+	"millrace/upstream/discovery"
 	"millrace/upstream/health"
 )
 
@@ -30,6 +31,7 @@ func (s *Server) registerStats() {
 	gauge("listener_manager.total_filter_chains_draining", s.chainsDraining.Load, "replaced or removed filter chains of listeners that stay, that still have connections")
 	gauge("listener_manager.workers_started", func() int64 { return b2i(s.live.Load()) }, "1 once the loops accept")
 	gauge("cluster_manager.active_clusters", func() int64 { return int64(len(s.snapshot.Load().Clusters)) }, "clusters")
+	gauge("cluster_manager.warming_clusters", s.discovery.warming.Load, "clusters whose hosts have to be found, and without a first answer")
 	r.Func("server.memory_given_back", stats.KindCounter, s.memoryGivenBack.Load, "times garbage was collected and memory returned to the kernel since the process was quiet")
 	s.registerTLS()
 	r.Add(stats.Root("listener_manager"), &s.counts.listeners)
@@ -94,6 +96,8 @@ type clusterSets struct {
 	members  upstream.MembershipStats
 	breakers [2]*upstream.BreakerStats // by priority
 	checks   health.Stats
+	found    discovery.Stats
+	finds    bool // found is registered
 	checked  bool // checks is registered
 }
 
@@ -125,6 +129,7 @@ func (s *Server) countCluster(c *control.ClusterChange) {
 		set.register(s.registry.Add)
 	}
 	set.setChecked(c.New.Config.HealthCheck() != nil, s.registry)
+	set.setFound(c.New.Config.Discovered(), s.registry)
 	var prev *upstream.Cluster
 	if c.Old != nil {
 		prev = c.Old.Cluster
@@ -138,6 +143,9 @@ func (c *clusterSets) register(f func(stats.Scope, any)) {
 	f(scope, &c.members)
 	for p, b := range c.breakers {
 		f(scope.Name("circuit_breakers").Name(priorityNames[p]), b)
+	}
+	if c.finds {
+		f(scope, &c.found)
 	}
 	if c.checked {
 		f(scope.Name("health_check"), &c.checks)
