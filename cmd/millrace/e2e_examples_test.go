@@ -90,6 +90,14 @@ var examples = map[string]struct {
 			{url: "http://shop.example.com/healthz", status: 200, has: "x-envoy-upstream-healthchecked-cluster: shop-edge\r\n"},
 		}, driveHealthExample, 0,
 	},
+	"dns.json": {
+		":8080", map[string]string{"app.localhost:9001": "app", "10.0.0.1:9002": "api"},
+		[]exampleRequest{
+			{url: "http://any.example/", status: 200, from: "app", path: "/"},
+			{url: "http://any.example/api/x", status: 200, from: "api", path: "/x"},
+			{url: "http://any.example/partner/x", status: 503},
+		}, nil, 0,
+	},
 	"websocket.json": {
 		":8080",
 		map[string]string{"127.0.0.1:9001": "chat", "127.0.0.1:9002": "next", "127.0.0.1:9003": websocketOrigin, "127.0.0.1:9004": "site"},

@@ -75,7 +75,7 @@ func TestMistakes(t *testing.T) {
 		{"capitals", clusters(`"lb_policy": "ROUND_ROBIN", "hosts": []`), []string{`clusters[0].lb_policy: unknown value "ROUND_ROBIN"; did you mean "round_robin"?`}},
 		{"maglev", clusters(`"lb_policy": "MAGLEV", "hosts": []`), []string{
 			`clusters[0].lb_policy: unknown value "MAGLEV"; did you mean "maglev"?`}},
-		{"strict_dns", clusters(`"type": "STRICT_DNS", "hosts": []`), []string{`clusters[0].type: unknown value "STRICT_DNS"; not supported yet: resolving names; want "static"`}},
+		{"strict_dns", clusters(`"type": "STRICT_DNS", "hosts": []`), []string{`clusters[0].type: unknown value "STRICT_DNS"; did you mean "strict_dns"?`}},
 		{"load_assignment", clusters(`"load_assignment": {}`), []string{`clusters[0].load_assignment: unknown field; what is in it is called "overprovisioning_factor", "weighted_priority_health", "localities" or "hosts" here`}},
 		{"servers", clusters(`"servers": ["10.0.0.1:80"]`), []string{`clusters[0].servers: unknown field; it is called "hosts" here`}},
 		{"a name for a host", clusters(`"hosts": ["web.internal:80"]`), []string{
