@@ -14,8 +14,11 @@ import (
 	"strings"
 )
 
-// peers are the programs, or the files they are known by, and the Debian packages they come in.
-var peers = []struct{ program, pkg string }{
+// A peer is a program, or a file it is known by, and the Debian package it comes in.
+type peer struct{ program, pkg string }
+
+// peers are what every run installs.
+var peers = []peer{
 	{"nginx", "nginx"},
 	{"haproxy", "haproxy"},
 	{"wrk", "wrk"},
@@ -32,6 +35,15 @@ var peers = []struct{ program, pkg string }{
 	{"nghttp", "nghttp2-client"},
 	{"nghttpd", "nghttp2-server"},
 	{"/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"},
+	{"sslscan", "sslscan"},
+	{"testssl", "testssl.sh"},
+	{"hexdump", "bsdextrautils"}, // which testssl.sh wants
+}
+
+// browsers are installed only if the argument "chromium" asks for it: they are large.
+var browsers = []peer{
+	{"chromium", "chromium"},
+	{"certutil", "libnss3-tools"},
 }
 
 // goPeers are programs in Go, built in a module of their own: what they need is none of this module's business. The
@@ -55,7 +67,11 @@ func goPeerDir() (string, error) {
 const nodePeer = "ws@8.23.0"
 
 func main() {
-	installPackages()
+	wanted := peers
+	if slices.Contains(os.Args[1:], "chromium") {
+		wanted = append(wanted, browsers...)
+	}
+	installPackages(wanted)
 	installGo()
 	installNode()
 }
@@ -116,10 +132,10 @@ func buildGo(file, module, folder string) ([]byte, error) {
 	return nil, nil
 }
 
-// installPackages installs what is missing of peers.
-func installPackages() {
+// installPackages installs what is missing of the wanted ones.
+func installPackages(wanted []peer) {
 	var missing, packages []string
-	for _, p := range peers {
+	for _, p := range wanted {
 		if !have(p.program) {
 			missing, packages = append(missing, p.program), append(packages, p.pkg)
 		}

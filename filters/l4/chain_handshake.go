@@ -59,6 +59,12 @@ func (c *conn) established() {
 	}
 }
 
+// transportFailed reports whether TLS has ended a connection, rather than a filter.
+func transportFailed(io *engine.Conn) bool {
+	err := io.TransportError()
+	return err != nil && !errors.Is(err, errFilterClosed) && !errors.Is(err, errHoldMemory)
+}
+
 // noteTransportError keeps why TLS has ended the connection, for its log.
 func (c *conn) noteTransportError() {
 	if c.chain == nil || c.chain.transport == nil {

@@ -133,7 +133,8 @@ func (d *tcpDown) OnTimeout() { (*tcpTunnel)(d).onTimeout() }
 // OnClose implements engine.Handler.
 func (d *tcpDown) OnClose(why engine.CloseReason) {
 	t := (*tcpTunnel)(d)
-	reset := why == engine.CloseReset
+	// TLS that fails, or ends without close_notify, has cut off what came: the host must not take it for all.
+	reset := why == engine.CloseReset || why == engine.CloseTransport && transportFailed(t.ends[downstream].io)
 	if reset {
 		t.flags |= accesslog.FlagDownstreamConnectionTermination
 		t.closed = accesslog.CloseRemoteReset
