@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZ    ?= 30s
 
-.PHONY: build run test test-tls tls-scan browser peers race fuzz lint bench attack conformance docs check
+.PHONY: build run test test-tls tls-scan browser peers race fuzz lint bench attack conformance docs check scale
 
 build: ## bin/millrace
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/millrace ./cmd/millrace
@@ -40,6 +40,9 @@ lint:
 
 bench: build ## the benchmark suite; writes docs/benchmarks.md
 	$(GO) run ./bench -install -out docs/benchmarks.md
+
+scale: ## 10,000 clusters with 100,000 hosts: start, memory, updates, flapping
+	MILLRACE_SCALE=1 $(GO) test -count=1 -v -run 'TestScale$$' ./cmd/internal/server
 
 attack: build ## the abuse suite against bin/millrace; go run ./bench/attack -help tells how to aim it elsewhere
 	$(GO) run ./bench/attack
