@@ -5,8 +5,11 @@ import "time"
 // DownstreamConfig is "tls" of a filter chain: how the chain answers TLS.
 type DownstreamConfig struct {
 	// Certificates are what the chain may present. By the name a client asks for, then by its key types, one is
-	// picked. Required.
+	// picked. Required unless acme is given.
 	Certificates []CertificateConfig `json:"certificates" max:"1024" v3:"common_tls_context.tls_certificates"`
+	// ACME obtains and renews certificates by itself. For its domains they take the place of certificates, which may stand beside it until the
+	// first is there, and for other names. Absent: off.
+	ACME *ACMEConfig `json:"acme"`
 	// ALPN are the protocols spoken, best first, such as ["h2", "http/1.1"]. A client that offers only others is
 	// refused (RFC 7301 section 3.2), where Envoy goes on without; one that offers none goes on. Default: none.
 	ALPN []string `json:"alpn" max:"16" v3:"common_tls_context.alpn_protocols"`

@@ -65,10 +65,11 @@ type Context struct {
 func (s *Store) List() (list []Info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	users := s.users()
+	users, now := s.users(), s.now()
 	for _, src := range s.sources {
-		list = append(list, users.infos(src, s.now())...)
+		list = append(list, users.infos(src, now)...)
 	}
+	list = append(list, s.managedInfos(now)...)
 	slices.SortStableFunc(list, func(a, b Info) int {
 		if c := strings.Compare(b.Role, a.Role); c != 0 { // "certificate" before "ca"
 			return c

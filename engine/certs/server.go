@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -26,6 +27,7 @@ type Server struct {
 	tickets  []*source
 	verifier verifier // without what comes from files
 	keyLog   *keyLog
+	managed  Managed // or nil
 	staples  stapleCounts
 
 	current atomic.Pointer[serverState]
@@ -91,24 +93,46 @@ func (s *Store) Server(cfg *DownstreamConfig) (*Server, error) {
 		return nil, err
 	}
 	x.verifier.now = s.now
-	if len(cfg.Certificates) == 0 {
-		return nil, errors.New("certificates: want at least one")
+	if len(cfg.Certificates) == 0 && cfg.ACME == nil {
+		return nil, errors.New("certificates: want at least one, or acme")
 	}
+	if cfg.ACME != nil {
+		if x.managed, err = s.manage(cfg.ACME); err != nil {
+			return nil, err
+		}
+	}
+	if err := x.start(); err != nil {
+		x.unmanage()
+		return nil, err
+	}
+	return x, nil
+}
+
+// start reads the files and makes the first config.
+func (x *Server) start() (err error) {
+	s := x.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := x.read(); err != nil {
 		s.drop(&x.bound)
-		return nil, err
+		return err
 	}
 	if err := s.open(x); err != nil {
-		return nil, err
+		return err
 	}
-	if x.keyLog, err = s.openKeyLog(cfg.KeyLog); err != nil {
+	if x.keyLog, err = s.openKeyLog(x.cfg.KeyLog); err != nil {
 		delete(s.contexts, x)
 		s.drop(&x.bound)
-		return nil, err
+		return err
 	}
-	return x, nil
+	return nil
+}
+
+// unmanage ends the use of certificates by ACME.
+func (x *Server) unmanage() {
+	if x.managed != nil {
+		x.managed.Close()
+	}
 }
 
 // read gets the sources of the config. Precondition: the store is locked.
@@ -185,6 +209,7 @@ func (x *Server) UsedBy(name string) { x.usedBy(name) }
 // Close ends the use of the files. Handshakes under way go on with the config they have.
 func (x *Server) Close() {
 	if x.store.close(x) {
+		x.unmanage()
 		x.store.mu.Lock()
 		defer x.store.mu.Unlock()
 		x.store.closeKeyLog(x.keyLog)
@@ -222,6 +247,10 @@ func (x *Server) rebuild(now time.Time) (soft error) {
 	c := x.params.config()
 	c.NextProtos = x.cfg.ALPN
 	c.GetCertificate = ix.get
+	if x.managed != nil {
+		c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return x.present(ix, hello) }
+		c.GetConfigForClient = x.challenged
+	}
 	c.ClientAuth, c.ClientCAs = v.clientAuth()
 	c.VerifyConnection = v.connection
 	c.SessionTicketsDisabled = x.cfg.DisableStatelessSessionResumption
@@ -286,6 +315,12 @@ func (x *Server) scope(ix *index) [sha256.Size]byte {
 		}
 		if len(names) == 1 && p.leaf.Subject.CommonName == "" {
 			put(p.sum[:])
+		}
+		put(nil)
+	}
+	if x.cfg.ACME != nil {
+		for _, name := range x.cfg.ACME.Domains {
+			put([]byte("acme=" + strings.ToLower(name)))
 		}
 		put(nil)
 	}

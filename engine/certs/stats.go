@@ -46,6 +46,11 @@ func (s *Store) Stats() Stats {
 			st.Expirations = append(st.Expirations, Expiration{statName(src.paths[0]), p.leaf.NotAfter.Unix()})
 		}
 	}
+	for _, in := range s.managedInfos(now) {
+		if in.Serial != "" {
+			st.DaysUntilFirstCertExpiring = min(st.DaysUntilFirstCertExpiring, in.DaysLeft)
+		}
+	}
 	for c := range s.contexts {
 		if c.base().err != nil {
 			st.InError++

@@ -17,6 +17,7 @@ type Store struct {
 	log     *slog.Logger
 	now     func() time.Time
 	inspect bool
+	manager Manager
 
 	mu       sync.Mutex
 	sources  map[string]*source // by kind and paths
@@ -36,6 +37,8 @@ type StoreOptions struct {
 	Now func() time.Time
 	// Inspect makes a store whose contexts are only tried: no key log is written.
 	Inspect bool
+	// Manager obtains the certificates of contexts with acme. Nil refuses those.
+	Manager Manager
 }
 
 // A renewer is a Server or a Client.
@@ -72,7 +75,7 @@ func (b *bound) versions() (sum uint64) {
 // NewStore returns a store without contexts. It works without Run, but then nothing is swapped.
 func NewStore(opt StoreOptions) *Store {
 	s := &Store{
-		log: opt.Log, now: opt.Now, inspect: opt.Inspect,
+		log: opt.Log, now: opt.Now, inspect: opt.Inspect, manager: opt.Manager,
 		sources: map[string]*source{}, contexts: map[renewer]struct{}{}, keyLogs: map[string]*keyLog{},
 		wake: make(chan struct{}, 1),
 	}

@@ -10,7 +10,7 @@ type reportFunc = func(path, problem, hint string)
 
 // Validate reports what contradicts itself and what would have no effect.
 func (c *DownstreamConfig) Validate(report func(path, problem, hint string)) {
-	if len(c.Certificates) == 0 {
+	if len(c.Certificates) == 0 && c.ACME == nil {
 		report("certificates", "no certificate is given", `give at least one, such as {"cert_file": "web.crt", "key_file": "web.key"}`)
 	}
 	seen := map[string]int{}
@@ -111,6 +111,8 @@ func reportParams(report reportFunc, alpn []string, minVersion, maxVersion strin
 			right = lower
 		}
 		switch {
+		case name == ALPNChallenge:
+			report(path, fmt.Sprintf("%q is for challenges of a CA, nothing else", name), "leave it out: acme answers them by itself")
 		case name == "" || len(name) > 255:
 			report(path, fmt.Sprintf("name of %d bytes is out of range 1 to 255", len(name)), "")
 		case right != "":

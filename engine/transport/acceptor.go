@@ -85,7 +85,15 @@ func (a *Acceptor) config(s *shake) *tls.Config {
 		}
 		cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			s.asks = hello
-			return nil, nil
+			if base.GetConfigForClient == nil {
+				return nil, nil
+			}
+			other, err := base.GetConfigForClient(hello)
+			if other != nil {
+				other.KeyLogWriter, other.DynamicRecordSizingDisabled = cfg.KeyLogWriter, true
+				s.mutual = other.ClientAuth != tls.NoClientCert
+			}
+			return other, err
 		}
 	}
 	return cfg

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"millrace/engine"
+	"millrace/engine/certs"
 	"millrace/engine/internal/record"
 )
 
@@ -158,6 +159,11 @@ func (c *conn) establish(session *Session, rec *record.Conn, t *tls.Conn) error 
 		c.tls = t
 	}
 	c.side.stats.established(session)
+	if session.ALPN == certs.ALPNChallenge && !c.side.client {
+		c.wire.Linger(alertLinger)
+		c.CloseWrite(c.wire)
+		return ErrChallenge // for what it came it has seen
+	}
 	o.owner.OnSession(session)
 	if len(o.early) > 0 {
 		return c.Write(c.wire, [][]byte{o.early})

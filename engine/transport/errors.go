@@ -18,6 +18,8 @@ var (
 	ErrAborted = errors.New("tls: the peer closed during the handshake")
 	// ErrPanic: something panicked during the handshake, such as the choice of a certificate.
 	ErrPanic = errors.New("tls: panic during the handshake")
+	// ErrChallenge: the client was a CA that has seen the answer to its challenge (RFC 8737). Nothing is wrong.
+	ErrChallenge = errors.New("tls: a challenge of ACME was answered")
 	// ErrNoMemory: no block of the arena was left.
 	ErrNoMemory = errors.New("tls: no memory for a block")
 

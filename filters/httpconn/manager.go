@@ -52,6 +52,8 @@ type Deps struct {
 	Scope stats.Scope
 	// ListenerScope is where responses are counted by listener: "listener.<address>.http.<stat_prefix>.".
 	ListenerScope stats.Scope
+	// Challenges answers those of ACME. Nil: there are none.
+	Challenges Challenges
 	// Draining is set while the process drains: responses then say Connection: close. May be nil.
 	Draining *atomic.Bool
 }
@@ -72,6 +74,7 @@ type Manager struct {
 	filterChain string
 	gate        filters.Gate
 	draining    *atomic.Bool
+	challenges  Challenges // or nil
 
 	// Owned by the loop.
 	routes  *route.Table
@@ -116,7 +119,7 @@ func NewManager(cfg *Config, d Deps) (*Manager, error) {
 	}
 	m := &Manager{
 		loop: d.Loop, cfg: cfg, opt: opt, chain: d.Chain, routes: d.Routes,
-		log: d.Log, gate: d.Gate, formats: d.Formats, draining: d.Draining, limits: codec.DefaultLimits(),
+		log: d.Log, gate: d.Gate, formats: d.Formats, draining: d.Draining, challenges: d.Challenges, limits: codec.DefaultLimits(),
 		scratch: make([]byte, 0, 4096), filterChain: d.FilterChain,
 		stats: stats.Register[managerStats](d.Stats, d.Scope),
 

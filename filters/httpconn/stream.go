@@ -134,6 +134,9 @@ func (s *stream) noteHead(end bool) {
 // begin starts the phases.
 func (s *stream) begin(end bool) {
 	s.wire.onRequest(s)
+	if s.m.challenges != nil && s.answerChallenge() {
+		return
+	}
 	if s.prepareRequest() {
 		s.step(end)
 	}
