@@ -202,7 +202,7 @@ func (w *worker) newManager(ch *chain) error {
 	ch.manager, err = httpconn.NewManager(cfg, httpconn.Deps{
 		Loop: w.loop, Chain: built, Routes: ch.of.Routes.Table, Formats: ch.of.Routes.Formats,
 		Log: accesslog.NewLogger(ch.of.Logs, w.loop.Index()), Scope: scope, Stats: register,
-		Gate: l4.ChainGate{Gate: ch.serving.gate}, Draining: w.server.drainFlag(l), BufferLimit: l.BufferLimit,
+		Gate: l4.ChainGate{Gate: ch.serving.gate}, Draining: w.server.drainFlag(l), Challenges: w.server.tls.acme, BufferLimit: l.BufferLimit,
 		FilterChain: ch.of.Name, ListenerScope: stats.ListenerHTTPScope(l.StatName, cfg.StatPrefix),
 	})
 	return err

@@ -19,7 +19,7 @@ var ranks = []struct {
 }{
 	{10, "cmd/millrace cmd/internal/config/gen"},
 	{9, "cmd/internal/server"},
-	{8, "cmd/internal/admin cmd/internal/config cmd/internal/control cmd/internal/xds"},
+	{8, "cmd/internal/acme cmd/internal/admin cmd/internal/config cmd/internal/control cmd/internal/xds"},
 	{7, "filters/httpconn filters/router filters/l4 filters/l7"},
 	{6, "filters"},
 	{5, "filters/route filters/accesslog filters/grpcjson upstream/lb upstream/pool upstream/health upstream/discovery"},

@@ -108,6 +108,7 @@ func (s *Server) open() error {
 		}
 		each(s, func(w *worker) error { w.open(); return nil })
 		s.live.Store(true)
+		s.tls.acme.Start()
 		s.logStart()
 		return nil
 	})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"millrace/cmd/internal/acme"
 	"millrace/cmd/internal/config"
 	"millrace/cmd/internal/control"
 	"millrace/engine"
@@ -21,6 +22,7 @@ import (
 type tlsSide struct {
 	// Immutable after start.
 	certs      *certs.Store
+	acme       *acme.Manager
 	handshakes *transport.Handshakes // nil before start
 	limits     transport.Limits
 
@@ -30,7 +32,8 @@ type tlsSide struct {
 }
 
 func newTLSSide(log *slog.Logger) *tlsSide {
-	return &tlsSide{certs: certs.NewStore(certs.StoreOptions{Log: log})}
+	m := acme.New(log)
+	return &tlsSide{acme: m, certs: certs.NewStore(certs.StoreOptions{Log: log, Manager: m})}
 }
 
 // start begins to watch files, and allows handshakes.
@@ -43,6 +46,7 @@ func (t *tlsSide) start(limits transport.Limits) {
 
 // close ends what start began. The loops have ended, and all contexts are closed.
 func (t *tlsSide) close() {
+	t.acme.Close()
 	if t.stop == nil {
 		return
 	}
@@ -73,6 +77,7 @@ func (s *Server) serveTLS(l *control.Listener, cfg *certs.DownstreamConfig, held
 	held.Close = append(held.Close, x.Close)
 	x.UsedBy("listener " + l.Name)
 	s.registerCertificates(stats.ListenerScope(l.StatName), cfg.Certificates, held)
+	s.registerExpiry(stats.ListenerScope(l.StatName), x.ManagedPaths(), held)
 	s.registerStaples(l.StatName, x, held)
 	return x, nil
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"millrace/cmd/internal/acme"
 	"millrace/cmd/internal/admin"
 	"millrace/cmd/internal/control"
 	"millrace/engine/certs"
@@ -23,7 +24,29 @@ func (s *Server) registerTLS() {
 	gauge("certs.in_error", func() int64 { return t.read().InError }, "files, and contexts made of them, that cannot be used as they are now; what was before goes on")
 	counter("certs.swapped", func() int64 { return int64(t.read().Swapped) }, "changed files that were taken into use")
 	counter("certs.refused", func() int64 { return int64(t.read().Failed) }, "changed files, and contexts made of them, that could not be used")
+	s.registerACME()
 	s.registry.Add(stats.Root("tls"), t.handshakes.StatsSet())
+}
+
+// registerACME registers what the control side knows of certificates by ACME.
+func (s *Server) registerACME() {
+	for _, n := range []struct {
+		name string
+		kind stats.Kind
+		of   func(*acme.Stats) int64
+		help string
+	}{
+		{"acme.domains", stats.KindGauge, func(st *acme.Stats) int64 { return st.Domains }, "names that are to have a certificate by ACME"},
+		{"acme.missing", stats.KindGauge, func(st *acme.Stats) int64 { return st.Missing }, "names that have no certificate by ACME yet"},
+		{"acme.orders", stats.KindCounter, func(st *acme.Stats) int64 { return st.Orders }, "attempts to get a certificate by ACME"},
+		{"acme.obtained", stats.KindCounter, func(st *acme.Stats) int64 { return st.Obtained }, "first certificates obtained by ACME"},
+		{"acme.renewed", stats.KindCounter, func(st *acme.Stats) int64 { return st.Renewed }, "certificates renewed by ACME"},
+		{"acme.failed", stats.KindCounter, func(st *acme.Stats) int64 { return st.Failed }, "attempts to get a certificate by ACME that failed"},
+		{"acme.answers_http", stats.KindCounter, func(st *acme.Stats) int64 { return st.HTTPAnswers }, "answers to challenges of kind http-01"},
+		{"acme.answers_tls_alpn", stats.KindCounter, func(st *acme.Stats) int64 { return st.TLSAnswers }, "answers to challenges of kind tls-alpn-01"},
+	} {
+		s.registry.Func(n.name, n.kind, func() int64 { st := s.tls.acme.Stats(); return n.of(&st) }, n.help)
+	}
 }
 
 // certsMaxAge is how old numbers of certificates may be that a page shows: one page asks for several of them.
@@ -63,7 +86,7 @@ func (t *tlsSide) refresh(c *certsCache) {
 	}
 	c.last, c.at, c.expires = t.certs.Stats(), now, map[string]int64{}
 	for _, in := range t.certs.List() {
-		if in.Role == "certificate" {
+		if in.Role == "certificate" && in.Serial != "" {
 			c.expires[in.Path] = in.NotAfter.Unix()
 		}
 	}
@@ -76,9 +99,17 @@ type certificateStats struct {
 
 // registerCertificates makes the gauges of the certificates of a listener or cluster known until held is let go of.
 func (s *Server) registerCertificates(scope stats.Scope, list []certs.CertificateConfig, held *control.Resources) {
+	paths := make([]string, len(list))
+	for i := range list {
+		paths[i] = list[i].CertFile
+	}
+	s.registerExpiry(scope, paths, held)
+}
+
+// registerExpiry is registerCertificates for certificates by the paths of their files.
+func (s *Server) registerExpiry(scope stats.Scope, paths []string, held *control.Resources) {
 	scope = scope.Name("ssl").Name("certificate")
-	for _, c := range list {
-		path := c.CertFile
+	for _, path := range paths {
 		s.registerShared(scope.Tag("envoy_tls_certificate", path), &certificateStats{func() int64 { return s.tls.expires(path) }}, held)
 	}
 }
@@ -156,6 +187,9 @@ func (s *Server) adminCertificates() (list []admin.Certificates) {
 			last = key
 		}
 		at := &list[len(list)-1]
+		if in.Serial == "" { // it is still to be obtained
+			continue
+		}
 		if in.Role == "ca" {
 			at.CA = append(at.CA, c)
 		} else {
