@@ -55,7 +55,7 @@ func TestPairErrors(t *testing.T) {
 		{forClients.CertFile, forClients.KeyFile, "client.crt: the certificate is not for servers"},
 	} {
 		_, err := NewStore(StoreOptions{}).Server(&DownstreamConfig{Certificates: []CertificateConfig{{CertFile: tt.cert, KeyFile: tt.key}}})
-		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "certificates[0]: ") {
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "certificates[0]") {
 			t.Errorf("cert %s, key %s:\n%v\nwant %q", filepath.Base(tt.cert), filepath.Base(tt.key), err, tt.want)
 		}
 	}

@@ -176,7 +176,7 @@ func (s *Store) certificates(b *bound, list []CertificateConfig) (out []certSour
 	for i, c := range list {
 		var cs certSource
 		if cs.pair, err = s.need(b, kindPair, c.CertFile, c.KeyFile); err != nil {
-			return nil, field(fmt.Sprintf("certificates[%d]", i), err)
+			return nil, pairError(fmt.Sprintf("certificates[%d]", i), err)
 		}
 		if c.OCSPStapleFile != "" {
 			if cs.staple, err = s.need(b, kindStaple, c.OCSPStapleFile); err != nil {
@@ -186,6 +186,23 @@ func (s *Store) certificates(b *bound, list []CertificateConfig) (out []certSour
 		out = append(out, cs)
 	}
 	return out, nil
+}
+
+// pairError puts the config field in front of why a certificate cannot be read: that of the file, for each that is at fault.
+func pairError(name string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // of refresh, never wrapped
+	if !ok {
+		return field(name, err)
+	}
+	var list []error
+	for _, e := range joined.Unwrap() {
+		at := name
+		if f, ok := errors.AsType[*fileError](e); ok {
+			at += [...]string{".cert_file", ".key_file"}[f.at]
+		}
+		list = append(list, field(at, e))
+	}
+	return errors.Join(list...)
 }
 
 // TLS returns the config of now. It is immutable; a handshake that adds its own fields does so to a clone.

@@ -93,7 +93,7 @@ func (s *source) refresh(now time.Time) bool {
 		var e error
 		data[i], s.stamps[i], e = readFile(path, kinds[s.kind].bytesMax, now)
 		if e != nil {
-			err = errors.Join(err, e)
+			err = errors.Join(err, &fileError{i, e})
 			fmt.Fprintf(h, "%v", e)
 		}
 		fmt.Fprintf(h, "%d\x00", len(data[i]))
@@ -115,6 +115,15 @@ func (s *source) refresh(now time.Time) bool {
 	}
 	return true
 }
+
+// A fileError is why one of the files of a source cannot be read.
+type fileError struct {
+	at int // in paths
+	error
+}
+
+// Unwrap returns the error without the place.
+func (e *fileError) Unwrap() error { return e.error }
 
 // readFile reads a file of at most limit bytes.
 func readFile(path string, limit int64, now time.Time) ([]byte, stamp, error) {

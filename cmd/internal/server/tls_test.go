@@ -112,7 +112,7 @@ func TestLoadReadsCertificates(t *testing.T) {
 	for _, tt := range []struct{ name, text, path, problem string }{
 		{"good", whole([]string{`{"address": ":0", ` + tlsOf(dir, "a", "") + `, ` + echoChain + `}`}, web(fmt.Sprintf(`"ca_file": "%s/a.crt"`, dir))), "", ""},
 		{"a chain", whole([]string{`{"address": ":0", "filter_chains": [{` + tlsOf(dir, "none", "") + `, ` + echoChain + `}]}`}, cluster("web", "127.0.0.1:9")),
-			"listeners[0].filter_chains[0].tls.certificates[0]", "no such file"}, // certificate and key
+			"listeners[0].filter_chains[0].tls.certificates[0].cert_file", "no such file"}, // and another of key_file
 		{"the default chain", whole([]string{`{"address": ":0", "default_filter_chain": {` + tlsOf(dir, "a", `, "client_ca_file": "/none"`) + `, ` + echoChain + `}}`}, cluster("web", "127.0.0.1:9")),
 			"listeners[0].default_filter_chain.tls.client_ca_file", "/none: no such file"},
 		{"a cluster", whole(nil, web(`"ca_file": "/none"`)), "clusters[0].tls.ca_file", "/none: no such file"},
@@ -126,6 +126,9 @@ func TestLoadReadsCertificates(t *testing.T) {
 					t.Error(errs)
 				}
 				return
+			}
+			if tt.name == "a chain" && (len(errs) != 2 || errs[1].Path != "listeners[0].filter_chains[0].tls.certificates[0].key_file") {
+				t.Errorf("Load: %v; want an error of key_file besides", errs)
 			}
 			if len(errs) == 0 || len(errs) > 2 || errs[0].Path != tt.path || !strings.Contains(errs[0].Problem, tt.problem) {
 				t.Errorf("Load: %v; want %s: %s", errs, tt.path, tt.problem)
