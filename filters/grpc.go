@@ -79,3 +79,14 @@ func AppendGRPCMessage(dst []byte, text string) []byte {
 	}
 	return dst
 }
+
+// HTTPOfGRPC returns the HTTP status that stands for a gRPC status, 500 for what is none.
+func HTTPOfGRPC(status []byte) int {
+	if n, ok := ascii.ParseInt(status); ok && n >= 0 && n < int64(len(httpOfGRPC)) {
+		return httpOfGRPC[n]
+	}
+	return 500
+}
+
+// httpOfGRPC is by gRPC status.
+var httpOfGRPC = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math"
 	"sync/atomic"
 
 	"millrace/engine/stats"
@@ -31,10 +32,13 @@ type resource struct {
 
 // try takes one, if the limit allows it. A compare-and-swap, since add-then-undo would
 // for a moment refuse a neighbour what is free.
-func (r *resource) try() bool {
+func (r *resource) try() bool { return r.tryBelow(r.max.Load()) }
+
+// tryBelow is try with another limit.
+func (r *resource) tryBelow(most int64) bool {
 	for {
 		n := r.count.Load()
-		if n >= r.max.Load() {
+		if n >= most {
 			return false
 		}
 		if r.count.CompareAndSwap(n, n+1) {
@@ -50,6 +54,8 @@ func (r *resource) try() bool {
 type Budget struct {
 	// Atomic: written by the loops, read by admin; the limits written by Apply.
 	resources [resourceCount]resource
+	// retryShare is the share of the requests that may be retries, as a float64; 0 if their number is fixed.
+	retryShare atomic.Uint64
 
 	waiting atomic.Int32              // members that wait for a connection
 	next    atomic.Uint32             // where the next search for one starts
@@ -65,7 +71,14 @@ func NewBudget(t Thresholds) *Budget {
 
 // SetLimits replaces the limits. What is above a new one goes on; nothing is added.
 func (b *Budget) SetLimits(t Thresholds) {
-	for r, n := range [resourceCount]uint32{t.MaxConnections, t.MaxPendingRequests, t.MaxRequests, t.MaxRetries} {
+	retries, share := t.Retries()
+	if share != nil {
+		retries = share.MinRetryConcurrency
+		b.retryShare.Store(math.Float64bits(share.BudgetPercent / 100))
+	} else {
+		b.retryShare.Store(0)
+	}
+	for r, n := range [resourceCount]uint32{t.MaxConnections, t.MaxPendingRequests, t.MaxRequests, retries} {
 		b.resources[r].max.Store(int64(n))
 	}
 }
@@ -73,8 +86,14 @@ func (b *Budget) SetLimits(t Thresholds) {
 // Active returns how much of r is in use.
 func (b *Budget) Active(r Resource) int64 { return b.resources[r].count.Load() }
 
-// Max returns the limit of r.
-func (b *Budget) Max(r Resource) int64 { return b.resources[r].max.Load() }
+// Max returns the limit of r. That of retries grows with the requests there are, if they have a budget.
+func (b *Budget) Max(r Resource) int64 {
+	most := b.resources[r].max.Load()
+	if share := math.Float64frombits(b.retryShare.Load()); r == Retries && share > 0 {
+		return max(most, int64(share*float64(b.Active(Requests)+b.Active(Pending))))
+	}
+	return most
+}
 
 // Open reports whether the breaker of r is open: the limit is reached.
 func (b *Budget) Open(r Resource) bool { return b.Remaining(r) == 0 }
@@ -109,7 +128,7 @@ func (b *Budget) TryRequest() bool { return b.resources[Requests].try() }
 func (b *Budget) ReleaseRequest() { b.resources[Requests].count.Add(-1) }
 
 // TryRetry reports whether another retry is admitted, and counts it.
-func (b *Budget) TryRetry() bool { return b.resources[Retries].try() }
+func (b *Budget) TryRetry() bool { return b.resources[Retries].tryBelow(b.Max(Retries)) }
 
 // ReleaseRetry ends a retry.
 func (b *Budget) ReleaseRetry() { b.resources[Retries].count.Add(-1) }

@@ -10,7 +10,7 @@ import (
 
 func TestBudgetLimits(t *testing.T) {
 	t.Parallel()
-	b := NewBudget(Thresholds{MaxConnections: 1, MaxPendingRequests: 2, MaxRequests: 3, MaxRetries: 4})
+	b := NewBudget(Thresholds{MaxConnections: 1, MaxPendingRequests: 2, MaxRequests: 3, MaxRetries: new(uint32(4))})
 	for _, tt := range []struct {
 		r       Resource
 		max     int
@@ -186,5 +186,46 @@ func TestClusterStatsTags(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("stat %q is missing", name)
 		}
+	}
+}
+
+// TestRetryBudget: a fifth of the requests there are may be retries, three in any case, unless their number is fixed.
+func TestRetryBudget(t *testing.T) {
+	t.Parallel()
+	b := NewBudget(DefaultThresholds())
+	for _, tt := range []struct{ requests, pending, want int }{
+		{0, 0, 3}, {15, 0, 3}, {10, 9, 3}, {20, 0, 4}, {10, 10, 4}, {900, 100, 200},
+	} {
+		for b.Active(Requests) > 0 {
+			b.ReleaseRequest()
+		}
+		for b.Active(Pending) > 0 {
+			b.ReleasePending()
+		}
+		for range tt.requests {
+			b.TryRequest()
+		}
+		for range tt.pending {
+			b.TryPending()
+		}
+		got := 0
+		for b.TryRetry() {
+			got++
+		}
+		if got != tt.want || !b.Open(Retries) {
+			t.Errorf("%d active and %d pending: %d retries, want %d", tt.requests, tt.pending, got, tt.want)
+		}
+		for range got {
+			b.ReleaseRetry()
+		}
+	}
+	fixed := DefaultThresholds()
+	fixed.MaxRetries = new(uint32(1))
+	if b.SetLimits(fixed); b.Max(Retries) != 1 {
+		t.Errorf("with max_retries 1: %d retries of 1000 requests", b.Max(Retries))
+	}
+	fixed.MaxRetries, fixed.RetryBudget = nil, &RetryBudgetConfig{BudgetPercent: 50}
+	if b.SetLimits(fixed); b.Max(Retries) != 500 {
+		t.Errorf("with budget_percent 50: %d retries of 1000 requests", b.Max(Retries))
 	}
 }

@@ -39,6 +39,9 @@ type Cluster struct {
 	// the loops see the cluster.
 	Tables func(*Bucket) any
 
+	// Outlier takes in what requests bring, nil without outlier detection. Set before the loops see the cluster.
+	Outlier *Outlier
+
 	members    []member // kept by control
 	version    uint64   // of set; kept by control
 	membership uint64   // of members; kept by control

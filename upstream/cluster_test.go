@@ -53,7 +53,7 @@ func TestApply(t *testing.T) {
 	a.Apply()
 	cfg := *a.Config
 	cfg.Hosts = []HostConfig{{Address: "127.0.0.1:80", Weight: 9}}
-	cfg.CircuitBreakers.MaxRetries = 77
+	cfg.CircuitBreakers.MaxRetries = new(uint32(77))
 	b, err := New(3, &cfg, a)
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,8 @@ type Config struct {
 	HealthConfig
 	// Hosts are the endpoints. A cluster without hosts answers 503 with flag UH.
 	Hosts []HostConfig `json:"hosts" v3:"load_assignment.endpoints.lb_endpoints"`
+	// OutlierDetection ejects hosts by what requests to them bring. Absent: none is ejected.
+	OutlierDetection *OutlierConfig `json:"outlier_detection"`
 	// CircuitBreakers bound what the cluster may cost, for all loops together.
 	CircuitBreakers CircuitBreakers `json:"circuit_breakers"`
 	// MaxRequestsPerConnection closes a connection after so many requests. 0 is no limit, 1
@@ -114,13 +116,48 @@ type Thresholds struct {
 	MaxPendingRequests uint32 `json:"max_pending_requests" default:"1024"`
 	// MaxRequests bounds requests on connections. Default 1024.
 	MaxRequests uint32 `json:"max_requests" default:"1024"`
-	// MaxRetries bounds retries going on at one time. Default 3.
-	MaxRetries uint32 `json:"max_retries" default:"3"`
+	// MaxRetries bounds retries going on at one time, in place of retry_budget. Default: retry_budget does.
+	MaxRetries *uint32 `json:"max_retries"`
+	// RetryBudget bounds them by the requests there are. Default: 20 percent of them, and 3 anyway.
+	RetryBudget *RetryBudgetConfig `json:"retry_budget"`
 }
 
 // DefaultThresholds returns the defaults.
 func DefaultThresholds() Thresholds {
-	return Thresholds{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3}
+	return Thresholds{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024}
+}
+
+// RetryBudgetConfig bounds retries by the requests there are: when all of them fail, retries add little to the load.
+type RetryBudgetConfig struct {
+	// BudgetPercent is how many retries may go on, in percent of the requests that are active or wait for a connection.
+	// Default 20.
+	BudgetPercent float64 `json:"budget_percent" default:"20" unit:"percent"`
+	// MinRetryConcurrency is how many may go on in any case. Default 3.
+	MinRetryConcurrency uint32 `json:"min_retry_concurrency" default:"3"`
+}
+
+// DefaultRetryBudget returns the defaults.
+func DefaultRetryBudget() RetryBudgetConfig {
+	return RetryBudgetConfig{BudgetPercent: 20, MinRetryConcurrency: 3}
+}
+
+// Retries returns what bounds retries: a fixed number, or else a budget.
+func (t *Thresholds) Retries() (most uint32, b *RetryBudgetConfig) {
+	switch {
+	case t.MaxRetries != nil:
+		return *t.MaxRetries, nil
+	case t.RetryBudget != nil:
+		return 0, t.RetryBudget
+	}
+	d := DefaultRetryBudget()
+	return 0, &d
+}
+
+// check reports two bounds for one thing.
+func (t *Thresholds) check(path string, report func(path, problem, hint string)) {
+	if t.MaxRetries != nil && t.RetryBudget != nil {
+		report(path+".retry_budget", "stands beside max_retries", "write one of them")
+	}
 }
 
 // CircuitBreakers holds thresholds for priority default directly, or one object per
@@ -132,8 +169,10 @@ type CircuitBreakers struct {
 	MaxPendingRequests uint32 `json:"max_pending_requests" default:"1024" v3:"thresholds.max_pending_requests"`
 	// MaxRequests is that of priority default. Default 1024.
 	MaxRequests uint32 `json:"max_requests" default:"1024" v3:"thresholds.max_requests"`
-	// MaxRetries is that of priority default. Default 3.
-	MaxRetries uint32 `json:"max_retries" default:"3" v3:"thresholds.max_retries"`
+	// MaxRetries is that of priority default. Default: retry_budget bounds retries.
+	MaxRetries *uint32 `json:"max_retries" v3:"thresholds.max_retries"`
+	// RetryBudget is that of priority default. Default: 20 percent of the requests there are, and 3 anyway.
+	RetryBudget *RetryBudgetConfig `json:"retry_budget" v3:"thresholds.retry_budget"`
 	// Default stands for the four fields above.
 	Default *Thresholds `json:"default"`
 	// High are the thresholds of routes with priority "high". Absent: the defaults.
@@ -142,7 +181,7 @@ type CircuitBreakers struct {
 
 // direct returns the thresholds written without a priority.
 func (b *CircuitBreakers) direct() Thresholds {
-	return Thresholds{b.MaxConnections, b.MaxPendingRequests, b.MaxRequests, b.MaxRetries}
+	return Thresholds{b.MaxConnections, b.MaxPendingRequests, b.MaxRequests, b.MaxRetries, b.RetryBudget}
 }
 
 // Thresholds returns the limits of priority p.
@@ -172,7 +211,7 @@ func DefaultConfig(name string) Config {
 		BalanceConfig:   DefaultBalanceConfig(),
 		DiscoveryConfig: DefaultDiscoveryConfig(),
 		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
-			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests, MaxRetries: t.MaxRetries},
+			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests},
 		HealthConfig:                  HealthConfig{WaitForWarmOnInit: true},
 		IdleTimeout:                   time.Hour,
 		PerConnectionBufferLimitBytes: 1 << 20,
@@ -190,6 +229,14 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 	c.checkBalance(report)
 	c.checkHealth(report)
 	b := &c.CircuitBreakers
+	direct := b.direct()
+	direct.check("circuit_breakers", report)
+	if b.Default != nil {
+		b.Default.check("circuit_breakers.default", report)
+	}
+	if b.High != nil {
+		b.High.check("circuit_breakers.high", report)
+	}
 	if b.Default != nil && b.direct() != DefaultThresholds() {
 		report("circuit_breakers", "thresholds stand both here and in \"default\"", "write them in one place")
 	}

@@ -75,18 +75,19 @@ func TestValidate(t *testing.T) {
 
 func TestThresholds(t *testing.T) {
 	t.Parallel()
-	direct := CircuitBreakers{MaxConnections: 1, MaxPendingRequests: 2, MaxRequests: 3, MaxRetries: 4}
-	both := CircuitBreakers{Default: &Thresholds{MaxRetries: 8}, High: &Thresholds{MaxRetries: 9}}
+	four, eight, nine := uint32(4), uint32(8), uint32(9)
+	direct := CircuitBreakers{MaxConnections: 1, MaxPendingRequests: 2, MaxRequests: 3, MaxRetries: &four}
+	both := CircuitBreakers{Default: &Thresholds{MaxRetries: &eight}, High: &Thresholds{MaxRetries: &nine}}
 	for _, tt := range []struct {
 		name string
 		b    CircuitBreakers
 		p    Priority
 		want Thresholds
 	}{
-		{"direct", direct, Default, Thresholds{1, 2, 3, 4}},
+		{"direct", direct, Default, Thresholds{1, 2, 3, &four, nil}},
 		{"direct leaves high alone", direct, High, DefaultThresholds()},
-		{"default", both, Default, Thresholds{MaxRetries: 8}},
-		{"high", both, High, Thresholds{MaxRetries: 9}},
+		{"default", both, Default, Thresholds{MaxRetries: &eight}},
+		{"high", both, High, Thresholds{MaxRetries: &nine}},
 	} {
 		if got := tt.b.Thresholds(tt.p); got != tt.want {
 			t.Errorf("%s: Thresholds(%d) = %+v, want %+v", tt.name, tt.p, got, tt.want)

@@ -80,6 +80,7 @@ type Host struct {
 	CxTotal       atomic.Uint64 // connections opened, or tried
 	CxConnectFail atomic.Uint64 // connections that did not open, timeouts included
 	Latency       Latency       // only with a policy that asks for it; kept by the router
+	Outlier       HostOutlier   // only with outlier detection
 	_             [64]byte
 }
 

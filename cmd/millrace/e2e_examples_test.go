@@ -98,6 +98,10 @@ var examples = map[string]struct {
 			{url: "http://any.example/partner/x", status: 503},
 		}, nil, 0,
 	},
+	"outlier-detection.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2", "127.0.0.1:9003": brokenOrigin},
+		[]exampleRequest{{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"}}, driveOutlierExample, 0,
+	},
 	"websocket.json": {
 		":8080",
 		map[string]string{"127.0.0.1:9001": "chat", "127.0.0.1:9002": "next", "127.0.0.1:9003": websocketOrigin, "127.0.0.1:9004": "site"},
@@ -200,6 +204,8 @@ func exampleOrigin(t *testing.T, name, address string) string {
 	switch name {
 	case websocketOrigin:
 		return startWSOrigin(t)
+	case brokenOrigin:
+		return origin(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 	case proxyHeaderOrigin:
 		return startTCPOrigin(t, answerBehindHeader)
 	case echoOrigin:

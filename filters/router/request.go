@@ -191,6 +191,7 @@ func (rq *request) send() {
 	s := rq.stream
 	now := s.Now()
 	rq.state, rq.sentAt = stateSent, now
+	rq.cluster.Shared().Outlier.Connected(rq.host, false)
 	s.Info.UpstreamReady, s.Info.UpstreamFirstTx = now, now
 	complete := s.Ended(filters.Request)
 	end := complete && rq.body.Len() == 0 && rq.trailers == nil
@@ -363,6 +364,7 @@ func (rq *request) takeHead(end bool) {
 	if h.Has(codec.FieldXEnvoyImmediateHealthCheckFail) && rq.router.hostFailed != nil {
 		rq.router.hostFailed(rq.cluster.Shared().Name, rq.host)
 	}
+	rq.judgeHead(h)
 	if rq.wantsRetry(h) && rq.retryResponse(end) {
 		return
 	}
@@ -406,6 +408,7 @@ func (rq *request) takeData(b []byte, end bool) {
 func (rq *request) OnResponseTrailers(t *codec.Fields) {
 	before := rq.enter()
 	if rq.grpcOpen {
+		rq.judgeGRPC(t.Lookup("grpc-status"))
 		rq.countGRPC(t.Lookup("grpc-status"))
 	}
 	rq.responseComplete(rq.stream.Now())
@@ -435,6 +438,7 @@ func (rq *request) responseComplete(now int64) {
 	rq.stream.Info.UpstreamLastRx = now
 	rq.deadline = 0
 	if rq.grpcOpen { // it does not say how it went
+		rq.judgeGRPC(nil)
 		rq.countGRPC(nil)
 	}
 	rq.cluster.Stats.CountTime(uint64(now-rq.sentAt)/1000, rq.stream.Info.Internal)
@@ -512,6 +516,7 @@ func (rq *request) reset(why pool.ResetReason, text string) {
 			rq.cluster.Stats.GRPCFailure.Inc()
 		}
 		rq.router.stats.ResetAfter.Inc()
+		rq.judgeReset(why)
 		rq.host.RqError.Add(1)
 		s.Info.Flags |= resetFlag(why)
 		s.Down().ResetResponse("upstream_reset_after_response_started")

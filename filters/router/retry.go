@@ -114,6 +114,7 @@ func (rq *request) retryReset(why pool.ResetReason) bool {
 	if rq.retryFree(why) {
 		return true
 	}
+	rq.judgeReset(why)
 	if !rq.resetCounts(why) || !rq.mayRetry() {
 		return false
 	}
@@ -270,6 +271,7 @@ func (rq *request) onTime(now int64) {
 		if rq.host != nil {
 			rq.host.RqTimeout.Add(1)
 		}
+		rq.judgeTimeout()
 		rq.timeOut("upstream_response_timeout")
 	case rq.state == stateBackoff && now >= rq.retryAt:
 		rq.state = stateIdle
@@ -286,6 +288,7 @@ func (rq *request) tryTimeOut() {
 	rq.tryDeadline = 0
 	rq.cluster.Stats.RqPerTryTimeout.Inc()
 	rq.host.RqTimeout.Add(1)
+	rq.judgeTimeout()
 	if rq.limits.on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 && rq.mayRetry() {
 		rq.x.Cancel()
 		rq.backOff()

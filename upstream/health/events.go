@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"millrace/engine"
+	"millrace/engine/stats"
 	"millrace/upstream"
 )
 
@@ -20,9 +21,9 @@ const eventsEnd = time.Second
 
 // eventLogs are the event logs of the process, by path. Several clusters may write to one.
 type eventLogs struct {
-	stats *SchedulerStats
+	lost, failed *stats.Counter
 
-	mu    sync.Mutex // also of the counters of stats that begin with Events
+	mu    sync.Mutex // also of the counters
 	files map[string]*eventFile
 	left  []*eventFile // those that nobody uses any more, whose lines may not be written yet
 }
@@ -45,14 +46,24 @@ type events struct {
 
 // open returns the event log of a cluster, nil for none.
 func (l *eventLogs) open(h *upstream.HealthCheckConfig) *events {
-	if h.EventLogPath == "" {
+	e := l.openPath(h.EventLogPath)
+	if e != nil {
+		e.checker = strings.ToUpper(h.Type)
+		e.failures, e.success = h.AlwaysLogHealthCheckFailures, h.AlwaysLogHealthCheckSuccess
+	}
+	return e
+}
+
+// openPath returns the event log at a path, nil for none.
+func (l *eventLogs) openPath(path string) *events {
+	if path == "" {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := l.files[h.EventLogPath]
+	f := l.files[path]
 	if f == nil {
-		f = &eventFile{path: h.EventLogPath, lines: make(chan []byte, eventsMax), done: make(chan struct{})}
+		f = &eventFile{path: path, lines: make(chan []byte, eventsMax), done: make(chan struct{})}
 		if l.files == nil {
 			l.files = map[string]*eventFile{}
 		}
@@ -60,10 +71,7 @@ func (l *eventLogs) open(h *upstream.HealthCheckConfig) *events {
 		go l.write(f)
 	}
 	f.users++
-	return &events{
-		file: f, logs: l, checker: strings.ToUpper(h.Type),
-		failures: h.AlwaysLogHealthCheckFailures, success: h.AlwaysLogHealthCheckSuccess,
-	}
+	return &events{file: f, logs: l}
 }
 
 // leave ends the use of an event log.
@@ -122,7 +130,7 @@ func (l *eventLogs) send(f *eventFile, line []byte) {
 	select {
 	case f.lines <- line:
 	default:
-		l.stats.EventsLost.Inc()
+		l.lost.Inc()
 	}
 }
 
@@ -142,7 +150,7 @@ func (l *eventLogs) write(f *eventFile) {
 		}
 		if _, err := out.Write(line); err != nil { // also of a file that did not open
 			l.mu.Lock()
-			l.stats.EventsFailed.Inc()
+			l.failed.Inc()
 			l.mu.Unlock()
 		}
 	}

@@ -31,6 +31,9 @@ type Scheduler struct {
 	// Stats is known by the process as health_check.
 	Stats SchedulerStats
 
+	// Passed, if not nil, hears of checks that passed, on any goroutine. Set before the first Set.
+	Passed func(cluster string, host *upstream.Host)
+
 	changed  func(cluster string)
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -61,7 +64,7 @@ func NewScheduler(changed func(cluster string)) *Scheduler {
 		clusters: map[string]*cluster{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.logs.stats = &s.Stats
+	s.logs.lost, s.logs.failed = &s.Stats.EventsLost, &s.Stats.EventsFailed
 	s.running.Go(s.run)
 	return s
 }
@@ -289,9 +292,13 @@ func (s *Scheduler) check(hc *hostCheck, p probe, deadline time.Time) {
 	hc.due = now.Add(c.intervals.next(hc.machine.failed(), change, c.hasTraffic(now)))
 	s.plan(hc)
 	calls := c.roundDone()
+	well := r.Outcome == Passed && !hc.machine.failed()
 	s.mu.Unlock()
 	if changed {
 		s.changed(c.name)
+	}
+	if well && s.Passed != nil {
+		s.Passed(c.name, hc.host)
 	}
 	call(calls)
 }

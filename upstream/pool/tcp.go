@@ -171,6 +171,7 @@ func (t *TCP) Connected() {
 	t.ec.SetDeadline(0)
 	t.budget.ReleasePending()
 	t.host.RqTotal.Add(1)
+	t.cluster.shared.Outlier.Connected(t.host, true)
 	st := &t.cluster.Stats
 	st.CxConnectMs.Record(t.cluster.sinceUs(t.openedAt))
 	st.RqPendingActive.Dec()
@@ -227,6 +228,7 @@ func (t *TCP) ConnectTimedOut() (text string) {
 	text = timeoutText(t.ec)
 	t.cluster.Stats.CxConnectTimeout.Inc()
 	t.countConnectFail()
+	t.cluster.shared.Outlier.TimedOut(t.host)
 	t.ec.Close()
 	t.end()
 	return text
@@ -239,6 +241,7 @@ func (t *TCP) Closed(why engine.CloseReason) (wasOpen bool, text string) {
 	if t.state == tcpOpening {
 		if why != engine.CloseLoopEnd {
 			t.countConnectFail()
+			t.cluster.shared.Outlier.ConnectFailed(t.host)
 		}
 		t.end()
 		return false, text

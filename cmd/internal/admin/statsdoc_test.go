@@ -48,6 +48,8 @@ var statScopes = map[string]string{
 	"upstream.BreakerStats":              "cluster.<name>.circuit_breakers.<priority>.",
 	"upstream/health.Stats":              "cluster.<name>.health_check.",
 	"upstream/health.SchedulerStats":     "health_check.",
+	"upstream/health.OutlierStats":       "cluster.<name>.outlier_detection.",
+	"upstream/health.OutliersStats":      "outlier_detection.",
 	"filters/httpconn.managerStats":      "http.<stat_prefix>.",
 	"filters/router.routerStats":         "http.<stat_prefix>.",
 	"filters/accesslog.RingStats":        "access_log.<path>.",

@@ -16,7 +16,7 @@ var later = map[string]string{
 	"dynamic_resources": "xDS",
 	"hedge_policy":      "hedging", "hot_restart": "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
-	"locality": "localities of hosts", "outlier_detection": "outlier detection",
+	"locality":             "localities of hosts",
 	"parent_shutdown_time": "hot restart",
 	"rate_limits":          "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
 	"slow_start_config": "slow start", "stats_sinks": "stats sinks",

@@ -164,9 +164,13 @@ func (s *Server) adminClusters(yield func(*admin.Cluster) bool) {
 
 func thresholds(c *upstream.Config, p upstream.Priority) admin.Thresholds {
 	t := c.CircuitBreakers.Thresholds(p)
+	retries, share := t.Retries()
+	if share != nil {
+		retries = share.MinRetryConcurrency // the least of them
+	}
 	return admin.Thresholds{
 		MaxConnections: uint64(t.MaxConnections), MaxPendingRequests: uint64(t.MaxPendingRequests),
-		MaxRequests: uint64(t.MaxRequests), MaxRetries: uint64(t.MaxRetries),
+		MaxRequests: uint64(t.MaxRequests), MaxRetries: uint64(retries),
 	}
 }
 
@@ -268,6 +272,7 @@ func (s *Server) setDraining(inboundOnly bool) {
 func (s *Server) ReopenLogs() error {
 	s.logs.Reopen()
 	s.health.Reopen()
+	s.outliers.Reopen()
 	return nil
 }
 

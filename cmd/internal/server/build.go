@@ -114,6 +114,7 @@ func (b *building) cluster(cfg *upstream.Config, old *control.Cluster) (*control
 	if made.Tables = lb.Tables(cfg); made.Tables != nil {
 		made.Rebuild()
 	}
+	made.Outlier = upstream.NewOutlier(cfg.OutlierDetection, b.server.outliers.Reached(cfg.Name))
 	c := &control.Cluster{Cluster: made, Hash: h}
 	if err := b.secureCluster(c, old); err != nil {
 		return nil, err

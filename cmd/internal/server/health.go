@@ -5,7 +5,7 @@ import (
 	"millrace/upstream"
 )
 
-// setChecks brings the active health checks in line with changed clusters. At the start the listeners wait for their first
+// setChecks brings active health checks and outlier detection in line with changed clusters. At the start the listeners wait for their first
 // round.
 //
 // Precondition: called on the control goroutine, when the changes are in force and counted.
@@ -14,11 +14,15 @@ func (s *Server) setChecks(changes []control.ClusterChange) {
 		c := &changes[i]
 		if c.Action == control.Removed {
 			s.health.Remove(c.Old.Name)
+			s.outliers.Remove(c.Old.Name)
 			continue
 		}
 		checked := c.New.Config.HealthCheck() != nil
 		if checked || c.Old != nil && c.Old.Config.HealthCheck() != nil {
 			s.health.Set(c.New.Cluster, &s.clusterSets[c.New.Name].checks)
+		}
+		if c.New.Config.OutlierDetection != nil || c.Old != nil && c.Old.Config.OutlierDetection != nil {
+			s.outliers.Set(c.New.Cluster, &s.clusterSets[c.New.Name].outliers)
 		}
 		if checked {
 			s.awaitRound(c.New.Cluster)
@@ -26,10 +30,13 @@ func (s *Server) setChecks(changes []control.ClusterChange) {
 	}
 }
 
-// checkHosts brings the active health checks in line with changed hosts.
+// checkHosts brings active health checks and outlier detection in line with changed hosts.
 //
 // Precondition: called on the control goroutine.
 func (s *Server) checkHosts(c *upstream.Cluster) {
+	if c.Config.OutlierDetection != nil {
+		s.outliers.SetHosts(c.Name, c.Hosts())
+	}
 	if c.Config.HealthCheck() != nil {
 		s.health.SetHosts(c.Name, c.Hosts())
 		s.awaitRound(c)

@@ -82,7 +82,7 @@ func TestMistakes(t *testing.T) {
 			`clusters[0].hosts[0].address: "web.internal:80" is a name, not an address; "type": "strict_dns" resolves names`}},
 		{"transport_socket_matches", clusters(`"hosts": [], "transport_socket_matches": []`), []string{`clusters[0].transport_socket_matches: unknown field; not supported yet: a TLS context for each host`}},
 		{"thresholds", clusters(`"hosts": [], "circuit_breakers": {"thresholds": []}`), []string{
-			`clusters[0].circuit_breakers.thresholds: unknown field; what is in it is called "max_connections", "max_pending_requests", "max_requests" or "max_retries" here`}},
+			`clusters[0].circuit_breakers.thresholds: unknown field; what is in it is called "max_connections", "max_pending_requests", "max_requests", "max_retries" or "retry_budget" here`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -69,6 +69,7 @@ type Server struct {
 	closers     sync.WaitGroup // of logs, of what filters have in common, and of goroutines that end with stop
 	hostChanges hostChanges    // has a lock of its own
 	health      *health.Scheduler
+	outliers    *health.Outliers
 	initial     *initManager
 	discovery   discoverySide
 	// The listening sockets, or those of inbound listeners, are closed for good.
@@ -121,7 +122,10 @@ func Start(opt Options) (*Server, error) {
 	s.initial = newInitManager()
 	s.discovery.resolvers, s.discovery.running = discovery.NewResolvers("", ""), map[string]*runningSource{}
 	s.health = health.NewScheduler(s.healthChanged)
+	s.outliers = health.NewOutliers(s.healthChanged)
+	s.health.Passed = s.outliers.Passed
 	s.registry.Add(stats.Root("health_check"), &s.health.Stats)
+	s.registry.Add(stats.Root("outlier_detection"), &s.outliers.Stats)
 	if err := s.start(); err != nil {
 		s.Close()
 		return nil, err
@@ -270,6 +274,7 @@ func (s *Server) openConnections() int64 { return s.connections.Load() + s.exemp
 // Close ends everything at once.
 func (s *Server) Close() {
 	s.health.Close()
+	s.outliers.Close()
 	s.statusMu.Lock()
 	for _, t := range s.drainers {
 		if t != nil {

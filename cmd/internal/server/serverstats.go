@@ -99,6 +99,8 @@ type clusterSets struct {
 	found    discovery.Stats
 	finds    bool // found is registered
 	checked  bool // checks is registered
+	outliers health.OutlierStats
+	judged   bool // outliers is registered
 }
 
 // priorityNames are the parts of stat names that stand for an upstream.Priority.
@@ -128,6 +130,7 @@ func (s *Server) countCluster(c *control.ClusterChange) {
 		set.name = name
 		set.register(s.registry.Add)
 	}
+	set.setJudged(c.New.Config.OutlierDetection != nil, s.registry)
 	set.setChecked(c.New.Config.HealthCheck() != nil, s.registry)
 	set.setFound(c.New.Config.Discovered(), s.registry)
 	var prev *upstream.Cluster
@@ -147,6 +150,9 @@ func (c *clusterSets) register(f func(stats.Scope, any)) {
 	if c.finds {
 		f(scope, &c.found)
 	}
+	if c.judged {
+		f(scope.Name("outlier_detection"), &c.outliers)
+	}
 	if c.checked {
 		f(scope.Name("health_check"), &c.checks)
 	}
@@ -160,6 +166,16 @@ func (c *clusterSets) setChecked(checked bool, r *stats.Registry) {
 		r.Remove(scope, &c.checks)
 	}
 	c.checked = checked
+}
+
+// setJudged makes the counters of outlier detection known while there is any.
+func (c *clusterSets) setJudged(judged bool, r *stats.Registry) {
+	if scope := stats.ClusterScope(c.name).Name("outlier_detection"); judged && !c.judged {
+		r.Add(scope, &c.outliers)
+	} else if c.judged && !judged {
+		r.Remove(scope, &c.outliers)
+	}
+	c.judged = judged
 }
 
 func b2i(b bool) int64 {

@@ -1,0 +1,46 @@
+package router
+
+import (
+	"millrace/codec"
+	"millrace/filters"
+	"millrace/upstream/pool"
+)
+
+// judgeHead tells outlier detection of a response. Of a gRPC one whose trailers will say how it went nothing is told yet.
+func (rq *request) judgeHead(h *codec.ResponseHead) {
+	o := rq.cluster.Shared().Outlier
+	if o == nil {
+		return
+	}
+	if rq.grpc && h.Status == 200 {
+		if v := h.Lookup("grpc-status"); v != nil {
+			o.Status(rq.host, filters.HTTPOfGRPC(v))
+		}
+		return
+	}
+	o.Status(rq.host, h.Status)
+}
+
+// judgeGRPC tells how a gRPC response ended, nil if it did not say.
+func (rq *request) judgeGRPC(status []byte) {
+	rq.cluster.Shared().Outlier.Status(rq.host, filters.HTTPOfGRPC(status))
+}
+
+// judgeReset tells of a try that was reset, unless it was by us.
+func (rq *request) judgeReset(why pool.ResetReason) {
+	o := rq.cluster.Shared().Outlier
+	switch why {
+	case pool.Overflow, pool.LocalClose:
+	case pool.ConnectTimeout:
+		o.TimedOut(rq.host)
+	default:
+		o.ConnectFailed(rq.host)
+	}
+}
+
+// judgeTimeout tells of a response that did not begin in time.
+func (rq *request) judgeTimeout() {
+	if rq.state == stateSent && rq.host != nil {
+		rq.cluster.Shared().Outlier.TimedOut(rq.host)
+	}
+}
