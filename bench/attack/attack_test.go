@@ -23,7 +23,7 @@ func TestSuiteIsSound(t *testing.T) {
 			t.Errorf("attack %q: the name is taken, or name or description are missing", a.name)
 		}
 		names[a.name] = true
-		if a.conns <= 0 || a.version != http1 && a.version != http2 || (a.strike == nil) == (a.cases == nil) {
+		if a.conns <= 0 || a.version != http1 && a.version != http2 && a.version != https || (a.strike == nil) == (a.cases == nil) {
 			t.Errorf("%s: %d connections, %v; want some, a version, and either a strike or cases", a.name, a.conns, a.version)
 		}
 	}

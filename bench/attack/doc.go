@@ -1,4 +1,4 @@
-// Command attack aims the known attacks on HTTP/1.1 and HTTP/2 at a proxy on this machine, and says what they did to it.
+// Command attack aims the known attacks on HTTP/1.1, HTTP/2 and TLS at a proxy on this machine, and says what they did to it.
 //
 //	attackers ──── at most -rate ───▶ proxy ───▶ origin
 //	healthy client ─ 50 requests/s ─▶   │

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +20,7 @@ const (
 	crowdClients  = 16
 	crowdStreams  = 100 // requests at once of each client of HTTP/2, as many as an attacker's
 	crowdRequests = 12  // of one of HTTP/1.1, together as many as there are attackers at most
+	freshEvery    = 5   // of the requests over TLS, one has a connection and a handshake of its own
 	crowdPath     = slowPrefix + "/16384"
 )
 
@@ -49,25 +52,45 @@ func newTransport(v version) *http.Transport {
 		DialContext: (&net.Dialer{Timeout: healthyWait}).DialContext, MaxIdleConnsPerHost: healthyConns, DisableCompression: true,
 		Protocols: new(http.Protocols),
 	}
-	t.Protocols.SetHTTP1(v == http1)
+	t.Protocols.SetHTTP1(v != http2)
+	t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // it is not the certificate that is tried
 	t.Protocols.SetUnencryptedHTTP2(v == http2)
 	return t
 }
 
+// url returns the URL of a path.
+func (v version) url(addr, path string) string {
+	if v == https {
+		return "https://" + addr + path
+	}
+	return "http://" + addr + path
+}
+
 // beWell sends a request every healthyEvery until ctx ends, whatever became of the earlier ones, and waits for all.
-// Times count from when a request was due.
-func beWell(ctx context.Context, addr string, v version, path string) *healthy {
-	transport := newTransport(v)
+// Times count from when a request was due. Over TLS some requests have connections of their own, unless
+// kept is given: then all of them go by the connections it has.
+func beWell(ctx context.Context, addr string, v version, path string, kept *http.Transport) *healthy {
+	transport, fresh := newTransport(v), newTransport(v)
+	fresh.DisableKeepAlives = true
+	if kept != nil {
+		transport = kept
+	}
+	if v != https || kept != nil {
+		fresh = transport
+	}
 	defer transport.CloseIdleConnections()
 	h := &healthy{errors: map[string]int{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	tick := time.NewTicker(healthyEvery)
 	defer tick.Stop()
-	for ctx.Err() == nil {
-		due := time.Now()
+	for i := 1; ctx.Err() == nil; i++ {
+		due, through := time.Now(), transport
+		if i%freshEvery == 0 {
+			through = fresh
+		}
 		wg.Go(func() {
-			err := ask(transport, "http://"+addr+path)
+			err := ask(through, v.url(addr, path))
 			took := time.Since(due)
 			mu.Lock()
 			defer mu.Unlock()
@@ -87,6 +110,19 @@ func beWell(ctx context.Context, addr string, v version, path string) *healthy {
 	return h
 }
 
+// keep opens all the connections that a healthy client may have.
+func keep(addr string, v version) (*http.Transport, error) {
+	transport := newTransport(v)
+	transport.MaxConnsPerHost = healthyConns
+	errs := make([]error, healthyConns)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { errs[i] = ask(transport, v.url(addr, crowdPath)) })
+	}
+	wg.Wait()
+	return transport, errors.Join(errs...)
+}
+
 // crowd keeps asking for something larger that takes a while, many requests at once, until ctx ends: a target is at its
 // working size before it is attacked.
 func crowd(ctx context.Context, addr string, v version) {
@@ -99,7 +135,7 @@ func crowd(ctx context.Context, addr string, v version) {
 		transport := newTransport(v)
 		for range each {
 			wg.Go(func() {
-				for ctx.Err() == nil && ask(transport, "http://"+addr+crowdPath) == nil {
+				for ctx.Err() == nil && ask(transport, v.url(addr, crowdPath)) == nil {
 				}
 				transport.CloseIdleConnections()
 			})

@@ -26,6 +26,7 @@ type options struct {
 	target      string
 	http1       string
 	http2       string
+	https       string
 	pid         int
 	path        string
 	run         *regexp.Regexp
@@ -99,6 +100,7 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.target, "target", "", "attack what runs at this `address` instead, over both versions")
 	fs.StringVar(&o.http1, "http1", "", "its `address` for HTTP/1.1, if not -target")
 	fs.StringVar(&o.http2, "http2", "", "its `address` for HTTP/2 in cleartext, if not -target")
+	fs.StringVar(&o.https, "https", "", "its `address` for HTTP/1.1 over TLS")
 	fs.IntVar(&o.pid, "pid", 0, "its process; without it memory and CPU time are not judged")
 	fs.StringVar(&o.path, "path", smallPath, "what the healthy client asks for")
 	run := fs.String("run", ".", "make the attacks whose name matches this `regexp`")
@@ -132,7 +134,7 @@ func (o *options) check(rest []string) error {
 	if o.time < time.Second || o.rate <= 0 || o.rate > 10000 {
 		return fmt.Errorf("-time %v, -rate %v; want at least 1s, and a rate up to 10000", o.time, o.rate)
 	}
-	for _, addr := range []string{o.target, o.http1, o.http2} {
+	for _, addr := range []string{o.target, o.http1, o.http2, o.https} {
 		if addr != "" && !o.remote && !isLoopback(addr) {
 			return fmt.Errorf("%q is not an address of this machine (127.0.0.1:PORT); -remote allows others", addr)
 		}
@@ -160,8 +162,8 @@ func suiteAgainst(ctx context.Context, opts options, out io.Writer) (broken int,
 	if err := r.aim(group, dir); err != nil {
 		return 0, err
 	}
-	fmt.Fprintf(out, "target: %s, HTTP/1.1 at %s, HTTP/2 at %s; %v and at most %v Mbit/s for each attack\n",
-		r.target.describe(), orNone(r.target.http1), orNone(r.target.http2), opts.time, opts.rate)
+	fmt.Fprintf(out, "target: %s, HTTP/1.1 at %s, HTTP/2 at %s, HTTPS at %s; %v and at most %v Mbit/s for each attack\n",
+		r.target.describe(), orNone(r.target.http1), orNone(r.target.http2), orNone(r.target.https), opts.time, opts.rate)
 	if err := r.warmUp(ctx, out); err != nil {
 		return 0, err
 	}
@@ -194,7 +196,7 @@ func suiteAgainst(ctx context.Context, opts options, out io.Writer) (broken int,
 // aim finds the target or starts it.
 func (r *runner) aim(g *proc.Group, dir string) (err error) {
 	o := r.opts
-	if o.target == "" && o.http1 == "" && o.http2 == "" {
+	if o.target == "" && o.http1 == "" && o.http2 == "" && o.https == "" {
 		if r.origin == nil {
 			if r.origin, err = startOrigin(); err != nil {
 				return err
@@ -203,7 +205,7 @@ func (r *runner) aim(g *proc.Group, dir string) (err error) {
 		r.target, err = startTarget(g, o.proxy, o.millrace, dir, r.origin)
 		return err
 	}
-	r.target = &target{name: "a proxy", http1: o.http1, http2: o.http2, pid: o.pid}
+	r.target = &target{name: "a proxy", http1: o.http1, http2: o.http2, https: o.https, pid: o.pid}
 	if o.target != "" {
 		r.target.http1, r.target.http2 = o.target, o.target
 	}
@@ -231,26 +233,29 @@ func (r *runner) refresh(ctx context.Context, g *proc.Group, dir string, v versi
 // warmUp lets the healthy client alone for a second in each version: it shows what is normal, and a version in which
 // nothing succeeds is left out.
 func (r *runner) warmUp(ctx context.Context, out io.Writer) error {
-	for _, v := range []version{http1, http2} {
+	for _, v := range []version{http1, http2, https} {
 		addr := r.target.addr(v)
 		if addr == "" {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		well := beWell(ctx, addr, v, r.opts.path)
+		well := beWell(ctx, addr, v, r.opts.path, nil)
 		cancel()
 		if len(well.times) > 0 {
 			fmt.Fprintf(out, "%v without an attack: %s\n", v, well)
 			continue
 		}
 		fmt.Fprintf(out, "%v does not work at %s (%v): its attacks are left out\n", v, addr, well.errors)
-		if v == http1 {
+		switch v {
+		case http1:
 			r.target.http1 = ""
-		} else {
+		case http2:
 			r.target.http2 = ""
+		default:
+			r.target.https = ""
 		}
 	}
-	if r.target.http1 == "" && r.target.http2 == "" {
+	if r.target.http1 == "" && r.target.http2 == "" && r.target.https == "" {
 		return errors.New("nothing answers: there is nothing to attack")
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -94,7 +95,9 @@ func (r *runner) watch(ctx context.Context) int64 {
 func (r *runner) run(ctx context.Context, at attack) (*outcome, error) {
 	o := &outcome{attack: at, tally: &tally{}, latencyMax: r.opts.latency, memoryFloor: r.opts.memoryFloor}
 	if at.memoryFloor > 0 {
-		o.memoryFloor = min(o.memoryFloor, at.memoryFloor)
+		if o.memoryFloor = min(o.memoryFloor, at.memoryFloor); at.conns == crowds {
+			o.memoryFloor = at.memoryFloor // each of so many costs something
+		}
 	}
 	var before proc.Reading
 	var err error
@@ -160,15 +163,22 @@ func (r *runner) fight(ctx context.Context, o *outcome) error {
 			return err
 		}
 	}
+	var kept *http.Transport
+	if at.sheds {
+		var err error
+		if kept, err = keep(addr, at.version); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.time)
 	defer cancel()
 	var wg sync.WaitGroup
 	if r.target.pid != 0 {
 		wg.Go(func() { o.most = r.watch(ctx) })
 	}
-	wg.Go(func() { o.well = beWell(ctx, addr, at.version, r.opts.path) })
+	wg.Go(func() { o.well = beWell(ctx, addr, at.version, r.opts.path, kept) })
 	if r.origin != nil {
-		wg.Go(func() { o.control = beWell(ctx, r.origin.addr, http1, r.opts.path) })
+		wg.Go(func() { o.control = beWell(ctx, r.origin.addr, http1, r.opts.path, nil) })
 	}
 	p := &pace{rate: r.opts.rate * 1e6 / 8}
 	for i := range at.conns {

@@ -8,10 +8,16 @@ type version int
 const (
 	http1 version = 1
 	http2 version = 2
+	https version = 3 // HTTP/1.1 over TLS
 )
 
 // String implements fmt.Stringer.
-func (v version) String() string { return fmt.Sprintf("HTTP/%d", int(v)) }
+func (v version) String() string {
+	if v == https {
+		return "HTTPS"
+	}
+	return fmt.Sprintf("HTTP/%d", int(v))
+}
 
 // An attack is one row of the suite.
 type attack struct {
@@ -24,6 +30,8 @@ type attack struct {
 	control dialControl // of the sockets, or nil
 	// memoryFloor is by how many bytes memory may move beside its 5 %, if not by what -memory-floor says.
 	memoryFloor int64
+	// sheds is set where new connections may be refused: the healthy client then keeps to the ones it has.
+	sheds bool
 	// cases are run one after the other, each on its own connection, instead of strike.
 	cases func(corpus string) ([]func(a *attacker) error, error)
 }
@@ -32,6 +40,8 @@ const (
 	few  = 4
 	some = 16
 	many = 200 // slow ones
+
+	crowds = 10000 // of handshakes that do not end
 )
 
 // suite lists every attack, in the order they run.
@@ -71,5 +81,18 @@ func suite() []attack {
 		{name: "pipeline", about: "requests without end whose answers are not read", version: http1, conns: some, strike: pipeline},
 		{name: "empty-lines", about: "empty lines before a request without end", version: http1, conns: some, strike: emptyLines},
 		{name: "smuggling", about: "requests that servers read differently; the origin must not see the hidden ones", version: http1, conns: few, cases: smuggling},
+
+		{name: "tls-silence", about: "ten thousand connections that never begin their handshake", version: https, conns: crowds, strike: silence, memoryFloor: 64 << 20},
+		{name: "tls-half-hello", about: "ten thousand connections with half a ClientHello", version: https, conns: crowds, strike: halfHello, memoryFloor: 128 << 20},
+		{name: "tls-abandoned", about: "ten thousand connections that send their ClientHello and nothing more", version: https, conns: crowds, strike: abandoned, memoryFloor: 320 << 20, sheds: true},
+		{name: "tls-slow-hello", about: "a ClientHello that gets a byte every half second, of ten thousand clients", version: https, conns: crowds, strike: slowHello, memoryFloor: 128 << 20},
+		{name: "tls-handshakes", about: "whole handshakes as fast as they are answered", version: https, conns: many, strike: handshakes, sheds: true},
+		{name: "tls-tiny-records", about: "handshakes whose every byte is a record of its own", version: https, conns: some, strike: tinyRecords},
+		{name: "tls-key-updates", about: "changes of keys without data (TLS 1.3)", version: https, conns: some, strike: keyUpdates},
+		{name: "tls-empty-records", about: "records without a byte in them", version: https, conns: some, strike: emptyRecords},
+		{name: "tls-large-records", about: "records longer than they may be", version: https, conns: some, strike: largeRecords},
+		{name: "tls-alerts", about: "warnings without end (TLS 1.2)", version: https, conns: some, strike: warnings},
+		{name: "tls-renegotiation", about: "another handshake wanted, again and again (TLS 1.2)", version: https, conns: some, strike: renegotiations},
+		{name: "tls-garbage", about: "records that nobody has sealed", version: https, conns: some, strike: garbage},
 	}
 }

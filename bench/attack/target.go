@@ -21,6 +21,7 @@ const (
 type target struct {
 	name         string
 	http1, http2 string     // addresses; "" for a version it does not speak
+	https        string     // the same
 	pid          int        // 0 if its process is not known
 	proc         *proc.Proc // nil if it is not ours
 	version      string
@@ -28,8 +29,11 @@ type target struct {
 
 // addr returns the address at which the target speaks a version.
 func (t *target) addr(v version) string {
-	if v == http2 {
+	switch v {
+	case http2:
 		return t.http2
+	case https:
+		return t.https
 	}
 	return t.http1
 }
@@ -37,16 +41,25 @@ func (t *target) addr(v version) string {
 // dead reports whether a target that is ours has ended.
 func (t *target) dead() bool { return t.proc != nil && t.proc.Exited() }
 
+// A site is what a configuration is made of.
+type site struct {
+	ports     []int // for HTTP/1.1, for HTTP/2 and for TLS
+	origin    string
+	cert, key string // paths
+}
+
 // configs are the proxies this command can start, with the limits that they ship with, apart from those on connections.
-var configs = map[string]func(port, port2 int, origin string) string{
-	"millrace": func(port, _ int, origin string) string {
+var configs = map[string]func(s site) string{
+	"millrace": func(s site) string {
 		return fmt.Sprintf(`{"listeners": [{"address": "127.0.0.1:%d", "filters": [{"name": "http_connection_manager", "config": {
-  "stat_prefix": "attack", "codec_type": "auto", "route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}}}]}],
+  "stat_prefix": "attack", "codec_type": "auto", "route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}}}]},
+  {"address": "127.0.0.1:%d", "tls": {"certificates": [{"cert_file": %q, "key_file": %q}]}, "filters": [{"name": "http_connection_manager", "config": {
+  "stat_prefix": "tls", "codec_type": "auto", "route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}}}]}],
  "clusters": [{"name": "web", "connect_timeout": "5s", "hosts": [%q],
-  "circuit_breakers": {"max_connections": %d, "max_pending_requests": %[3]d, "max_requests": %[3]d}}]}
-`, port, origin, connsMax)
+  "circuit_breakers": {"max_connections": %d, "max_pending_requests": %[6]d, "max_requests": %[6]d}}]}
+`, s.ports[0], s.ports[2], s.cert, s.key, s.origin, connsMax)
 	},
-	"nginx": func(port, port2 int, origin string) string {
+	"nginx": func(s site) string {
 		user := ""
 		if os.Getuid() == 0 {
 			user = "user root;\n"
@@ -71,12 +84,15 @@ http {
     server {
         listen 127.0.0.1:%d backlog=4096;
         listen 127.0.0.1:%d backlog=4096 http2;
+        listen 127.0.0.1:%d backlog=4096 ssl;
+        ssl_certificate %s;
+        ssl_certificate_key %s;
         location / { proxy_pass http://web; }
     }
 }
-`, user, connsMax, origin, port, port2)
+`, user, connsMax, s.origin, s.ports[0], s.ports[1], s.ports[2], s.cert, s.key)
 	},
-	"haproxy": func(port, _ int, origin string) string {
+	"haproxy": func(s site) string {
 		return fmt.Sprintf(`global
     nbthread 1
     maxconn %d
@@ -92,7 +108,7 @@ frontend attacked
     default_backend web
 backend web
     server origin %s maxconn %[1]d
-`, connsMax/2, port, origin)
+`, connsMax/2, s.ports[0], s.origin)
 	},
 }
 
@@ -102,7 +118,7 @@ func startTarget(g *proc.Group, name, binary, dir string, o *origin) (*target, e
 	if !ok {
 		return nil, fmt.Errorf("-proxy %q; want millrace, nginx or haproxy", name)
 	}
-	ports, err := freePorts(2)
+	ports, err := freePorts(3)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +130,11 @@ func startTarget(g *proc.Group, name, binary, dir string, o *origin) (*target, e
 		if err != nil {
 			return nil, fmt.Errorf("%w (make build; apt-get install nginx haproxy)", err)
 		}
-		file := filepath.Join(dir, p.ConfigFile)
-		if err := os.WriteFile(file, []byte(config(ports[0], ports[1], o.addr)), 0o600); err != nil {
+		file, at := filepath.Join(dir, p.ConfigFile), site{ports: ports, origin: o.addr, cert: filepath.Join(dir, "site.crt"), key: filepath.Join(dir, "site.key")}
+		if err := at.certify(); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(file, []byte(config(at)), 0o600); err != nil {
 			return nil, err
 		}
 		ps, err := g.Start(name, "", dir, append([]string{path}, p.Args(compare.Site{Dir: dir}, file)...)...)
@@ -126,6 +145,9 @@ func startTarget(g *proc.Group, name, binary, dir string, o *origin) (*target, e
 		t.http1, t.http2 = local(ports[0]), local(ports[0])
 		if name == "nginx" {
 			t.http2 = local(ports[1]) // which has a port for each in cleartext
+		}
+		if name != "haproxy" { // which wants certificate and key in one file
+			t.https = local(ports[2])
 		}
 		return t, t.await(ps)
 	}
