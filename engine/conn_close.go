@@ -134,7 +134,7 @@ func (c *Conn) lingerTimeout() {
 // lingerFlushed goes on with a lingering conn whose queue is empty.
 func (c *Conn) lingerFlushed() {
 	if c.flags&flagEOF != 0 || c.pauses == 1 {
-		if !c.shutWire() {
+		if !c.shutWire() && c.flags&flagClosed == 0 { // its last word may have found the peer gone, and c closed
 			c.closeNow()
 		}
 		return
@@ -147,6 +147,9 @@ func (c *Conn) lingerFlushed() {
 		}
 	}
 	c.shutWrite()
+	if c.flags&flagClosed != 0 {
+		return
+	}
 	c.armLinger()
 	if c.flags&flagReadable != 0 {
 		c.loop.markReady(c)
@@ -199,6 +202,9 @@ func (c *Conn) closeNow() {
 // release ends all of c but its fd.
 func (c *Conn) release() {
 	l := c.loop
+	if c.flags&flagClosed != 0 {
+		panic("BUG: engine: conn closed twice")
+	}
 	c.endSplice()
 	if c.feeder != nil {
 		c.feeder.breakSplice()

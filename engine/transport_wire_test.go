@@ -233,3 +233,37 @@ func TestWireEndAfterHandlerLeft(t *testing.T) {
 		}
 	}
 }
+
+// farewellTransport ends with a word, as TLS does.
+type farewellTransport struct{ holdTransport }
+
+func (t *farewellTransport) CloseWrite(w *engine.Wire) { w.Write([]byte("bye")) }
+
+// TestWireFarewellToNobody: the last word of a conn that closes finds its peer gone. The conn was then closed a second time, and its slot
+// given to two.
+func TestWireFarewellToNobody(t *testing.T) {
+	t.Parallel()
+	for _, linger := range []time.Duration{0, time.Second} {
+		for _, queued := range []string{"", "answer"} {
+			l := enginetest.NewLoop(t)
+			rec := enginetest.NewRecorder()
+			c, peer := l.Pair(rec)
+			c.SetTransport(&farewellTransport{})
+			l.Settle()
+			peer.Close()
+			c.Write([]byte(queued))
+			c.CloseLinger(linger)
+			l.Settle()
+			l.Advance(2 * time.Second)
+			if l.Conns() != 0 {
+				t.Errorf("%v, %q: %d conns are left", linger, queued, l.Conns())
+			}
+			for range 65 { // more than a chunk of them
+				l.Pair(enginetest.NewRecorder())
+			}
+			if l.Conns() != 65 {
+				t.Errorf("%v, %q: %d conns, want 65", linger, queued, l.Conns())
+			}
+		}
+	}
+}
