@@ -42,6 +42,9 @@ type Cluster struct {
 	// Outlier takes in what requests bring, nil without outlier detection. Set before the loops see the cluster.
 	Outlier *Outlier
 
+	// LatencyDecay is that of Host.Latency, in nanoseconds; 0 if no policy asks for it.
+	LatencyDecay int64
+
 	members    []member // kept by control
 	version    uint64   // of set; kept by control
 	membership uint64   // of members; kept by control
@@ -77,6 +80,9 @@ func sameMember(a, b member) bool {
 // no trace.
 func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
 	c := &Cluster{ID: id, Name: cfg.Name, Config: cfg}
+	if cfg.LbPolicy == "peak_ewma" {
+		c.LatencyDecay = int64(cfg.PeakEWMA.DecayTime)
+	}
 	var old []member
 	if prev != nil {
 		c.Budgets, c.version, c.membership, old = prev.Budgets, prev.version, prev.membership, prev.members

@@ -126,3 +126,33 @@ func driveOutlierExample(t *testing.T, p *proxy) {
 	}
 	p.wantStat("cluster.shop.outlier_detection.ejections_active", 1)
 }
+
+// TestPeakEWMA: a slow host of three gets far fewer requests.
+func TestPeakEWMA(t *testing.T) {
+	t.Parallel()
+	var counts [3]atomic.Int64
+	var hosts []string
+	for i := range counts {
+		hosts = append(hosts, `"`+origin(t, func(w http.ResponseWriter, _ *http.Request) {
+			if counts[i].Add(1); i == 0 {
+				<-time.After(50 * time.Millisecond)
+			}
+			fmt.Fprint(w, "page")
+		})+`"`)
+	}
+	p := startProxy(t, `{"listeners": [{"address": "127.0.0.1:0", "filters": [{"name": "http_connection_manager", "config": {
+		"route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c"}}]}}}]}],
+		"clusters": [{"name": "c", "lb_policy": "peak_ewma", "hosts": [`+strings.Join(hosts, ", ")+`]}]}`)
+	for range 600 { // one after another: the number of requests a host has says nothing
+		resp, err := http.Get(p.url("/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodyOf(t, resp)
+	}
+	slow, fast := counts[0].Load(), counts[1].Load()+counts[2].Load()
+	t.Logf("slow %d, fast %d", slow, fast)
+	if slow*2 > fast/2 { // one draw of nine has no other host in it
+		t.Errorf("the slow host got %d requests, the fast ones %d", slow, fast)
+	}
+}

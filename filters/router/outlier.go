@@ -44,3 +44,11 @@ func (rq *request) judgeTimeout() {
 		rq.cluster.Shared().Outlier.TimedOut(rq.host)
 	}
 }
+
+// observe tells balancing by latency how long a host has taken: until the head of its response, or until nobody waits for
+// it any more.
+func (rq *request) observe(now int64) {
+	if decay := rq.cluster.Shared().LatencyDecay; decay > 0 {
+		rq.host.Latency.Observe(now, (now-rq.sentAt)/1000, decay)
+	}
+}

@@ -365,6 +365,7 @@ func (rq *request) takeHead(end bool) {
 		rq.router.hostFailed(rq.cluster.Shared().Name, rq.host)
 	}
 	rq.judgeHead(h)
+	rq.observe(now)
 	if rq.wantsRetry(h) && rq.retryResponse(end) {
 		return
 	}

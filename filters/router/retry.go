@@ -271,7 +271,9 @@ func (rq *request) onTime(now int64) {
 		if rq.host != nil {
 			rq.host.RqTimeout.Add(1)
 		}
-		rq.judgeTimeout()
+		if rq.judgeTimeout(); rq.state == stateSent {
+			rq.observe(now)
+		}
 		rq.timeOut("upstream_response_timeout")
 	case rq.state == stateBackoff && now >= rq.retryAt:
 		rq.state = stateIdle
@@ -289,6 +291,7 @@ func (rq *request) tryTimeOut() {
 	rq.cluster.Stats.RqPerTryTimeout.Inc()
 	rq.host.RqTimeout.Add(1)
 	rq.judgeTimeout()
+	rq.observe(rq.stream.Now())
 	if rq.limits.on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 && rq.mayRetry() {
 		rq.x.Cancel()
 		rq.backOff()

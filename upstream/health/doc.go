@@ -1,6 +1,7 @@
-// Package health asks hosts whether they are well, and keeps their flags accordingly.
+// Package health asks hosts whether they are well ([Scheduler]), judges them by what requests bring ([Outliers]), and keeps
+// their flags accordingly.
 //
-// It balances nothing and ejects nothing on its own judgement of traffic: it sets the flags of upstream.Host, and calls
+// It balances nothing: it sets the flags of upstream.Host, and calls
 // back when balancing has to hear of it.
 //
 //	Set, SetHosts ─▶ Scheduler ── one heap by due time ──▶ goroutine: probe.check ──▶ machine ──▶ flags of the host

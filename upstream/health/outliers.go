@@ -29,6 +29,7 @@ type Outliers struct {
 
 	mu       sync.Mutex
 	clusters map[string]*outlierCluster
+	closed   bool
 }
 
 // row is a row of failures that is long enough.
@@ -74,7 +75,8 @@ func (o *Outliers) Close() {
 	for _, c := range o.clusters {
 		o.logs.leave(c.log)
 	}
-	o.clusters = nil
+	clear(o.clusters)
+	o.closed = true // the last reload may still be under way
 	o.mu.Unlock()
 	o.logs.close()
 }
@@ -106,6 +108,9 @@ func (o *Outliers) Set(c *upstream.Cluster, st *OutlierStats) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
 	oc := o.clusters[c.Name]
 	if oc == nil {
 		oc = &outlierCluster{name: c.Name, hosts: map[*upstream.Host]*outlierHost{}}
