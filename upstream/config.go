@@ -69,6 +69,8 @@ type Config struct {
 	TLS *certs.UpstreamConfig `json:"tls" v3:"transport_socket.typed_config"`
 	// ProxyProtocol makes each connection begin with a PROXY protocol header. Absent: none does.
 	ProxyProtocol *ProxyProtocolConfig `json:"proxy_protocol" v3:"transport_socket.typed_config.config"`
+	// Autoscaling says how many hosts the traffic is for. Absent: nobody is told.
+	Autoscaling *AutoscalingConfig `json:"autoscaling"`
 }
 
 // LeastRequestConfig configures the policy "least_request".

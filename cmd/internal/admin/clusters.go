@@ -85,6 +85,13 @@ func (t *clusterText) cluster(c *Cluster) {
 	t.thresholds("high_priority::", &c.High)
 	t.put("added_via_api", strconv.FormatBool(c.AddedViaAPI))
 	t.put("eds_service_name", c.EDSServiceName)
+	if a := c.Autoscaling; a != nil {
+		t.put("autoscaling::wanted_hosts", strconv.FormatUint(uint64(a.Wanted), 10))
+		t.put("autoscaling::current_hosts", strconv.FormatUint(uint64(a.Current), 10))
+		t.put("autoscaling::metric", a.Metric)
+		t.put("autoscaling::traffic", rate(a.Traffic, true))
+		t.put("autoscaling::target_per_host", rate(a.TargetPerHost, true))
+	}
 	for i := range c.Hosts {
 		t.hostLines(&c.Hosts[i])
 	}
@@ -184,6 +191,15 @@ func (j *jsonPage) cluster(c *Cluster) {
 	j.end()
 	j.str("observability_name", observabilityName(c))
 	j.optional("eds_service_name", c.EDSServiceName)
+	if a := c.Autoscaling; a != nil {
+		j.object("autoscaling")
+		j.uint("wanted_hosts", uint64(a.Wanted))
+		j.uint("current_hosts", uint64(a.Current))
+		j.str("metric", a.Metric)
+		j.float("traffic", a.Traffic)
+		j.float("target_per_host", a.TargetPerHost)
+		j.end()
+	}
 	j.end()
 }
 

@@ -36,6 +36,8 @@ type Deps struct {
 	Listeners func() []Listener
 	// Clusters yields the clusters; the value yielded may be used again for the next.
 	Clusters func(yield func(*Cluster) bool)
+	// Autoscaling yields the clusters that say how many hosts they want.
+	Autoscaling func(yield func(cluster string, a *Autoscaling) bool)
 	// Certificates returns the certificates of all TLS contexts, each file once.
 	Certificates func() []Certificates
 	// ConfigDump returns the running configuration as JSON. Secrets are taken out here too.
@@ -114,6 +116,15 @@ type Cluster struct {
 	Default, High     Thresholds
 	Outlier           *Outlier // nil if no sweep has had enough traffic to tell
 	Hosts             []Host
+	Autoscaling       *Autoscaling // nil if the cluster does not say how many hosts it wants
+}
+
+// Autoscaling is how many hosts a cluster wants, and why.
+type Autoscaling struct {
+	Wanted, Current, Healthy uint32 // hosts
+	Metric                   string // "requests_per_second" or "active_requests"
+	Traffic, TargetPerHost   float64
+	MinHosts, MaxHosts       uint32
 }
 
 // Outlier is what the last sweep of outlier detection worked with, in percent.

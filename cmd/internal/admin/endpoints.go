@@ -46,6 +46,10 @@ func endpoints() []endpoint {
 	usedOnly := param{"usedonly", "leave out what is zero or was never recorded", onOff}
 	return []endpoint{
 		{"/", get, "this page", nil, (*Server).index, nil, false},
+		{"/apis", get, "the groups of metrics for Kubernetes", nil, (*Server).apis, offersMetrics, true},
+		{metricsGroupPath, get, "the versions of the external metrics", nil, (*Server).apis, offersMetrics, true},
+		{metricsPath, get, "the external metrics there are", nil, (*Server).apis, offersMetrics, true},
+		{metricsPath + "/", get, "how many hosts clusters want, for a HorizontalPodAutoscaler", nil, (*Server).externalMetric, offersMetrics, true},
 		{"/certs", get, "certificates, and the days they are good for", nil, (*Server).certs, func(d *Deps) bool { return d.Certificates != nil }, false},
 		{"/clusters", get, "clusters and their hosts", []param{formatParam, filter}, (*Server).clusters, func(d *Deps) bool { return d.Clusters != nil }, false},
 		{"/config_dump", get, "the running configuration, without secrets", []param{

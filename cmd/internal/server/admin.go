@@ -27,7 +27,7 @@ func (s *Server) startAdmin(cfg *config.Config) error {
 		Reload: s.Reload, Drain: s.drainListeners, Quit: s.Quit, SetHealthy: s.setHealthy,
 		ReopenLogs: s.ReopenLogs, LogLevel: s.logLevel, SetLogLevel: s.setLogLevel, Log: s.log,
 		Hosts: cfg.Admin.Hosts, Pprof: cfg.Admin.Pprof, AllowPaths: allowPaths(cfg.Admin.AllowPaths),
-		FlushInterval: s.flushInterval,
+		FlushInterval: s.flushInterval, Autoscaling: s.eachAutoscaling,
 	})
 	if err := s.admin.Start(cfg.Admin.Address); err != nil {
 		return fmt.Errorf("admin: %w", err)
@@ -152,6 +152,7 @@ func (s *Server) adminClusters(yield func(*admin.Cluster) bool) {
 		ac = admin.Cluster{
 			Name: c.Name, ObservabilityName: c.Config.StatName(), Hosts: ac.Hosts[:0],
 			Default: thresholds(c.Config, upstream.Default), High: thresholds(c.Config, upstream.High),
+			Autoscaling: s.autoscalingOf(c.Name),
 		}
 		for _, h := range c.Hosts() {
 			ac.Hosts = append(ac.Hosts, adminHost(h))

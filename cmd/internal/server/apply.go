@@ -85,6 +85,7 @@ func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 	s.count(diff)
 	s.setChecks(diff.Clusters)
 	s.setSources(diff.Clusters)
+	s.setAutoscaling(diff.Clusters)
 	if len(removed) > 0 || len(s.leaving.chains)+len(s.leaving.listeners) > 0 {
 		s.sweep()
 	}

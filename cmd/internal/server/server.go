@@ -72,6 +72,7 @@ type Server struct {
 	outliers    *health.Outliers
 	initial     *initManager
 	discovery   discoverySide
+	autoscaling sync.Map // of *runningAutoscaler, by cluster; written by the control goroutine
 	// The listening sockets, or those of inbound listeners, are closed for good.
 	stopped, inboundStopped bool
 
@@ -286,6 +287,7 @@ func (s *Server) Close() {
 		s.stop()
 		s.control.Wait()
 		s.endSources()
+		s.endAutoscalers()
 		s.live.Store(false)
 		s.sweeper.Stop()
 	}
