@@ -91,12 +91,11 @@ func TestEjectionTimes(t *testing.T) {
 // judged is a cluster under outlier detection whose sweeps the test does.
 type judged struct {
 	*Outliers
-	c       *upstream.Cluster
-	oc      *outlierCluster
-	o       *upstream.Outlier
-	stats   OutlierStats
-	changes int
-	now     time.Time
+	c     *upstream.Cluster
+	oc    *outlierCluster
+	o     *upstream.Outlier
+	stats OutlierStats
+	now   time.Time
 }
 
 func newJudged(t *testing.T, hosts int, cfg upstream.OutlierConfig) *judged {
