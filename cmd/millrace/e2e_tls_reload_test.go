@@ -99,7 +99,7 @@ func TestTLSErrors(t *testing.T) {
 	for _, tt := range []struct{ tls, path, problem string }{
 		{fmt.Sprintf(`"certificates": [%s, {"cert_file": %q, "key_file": %q}]`, a.pair("shop"), a.path("other.crt"), a.path("shop.key")),
 			"certificates[1]", "the key is not that of the certificate"},
-		{fmt.Sprintf(`"certificates": [{"cert_file": "none.crt", "key_file": %q}]`, a.path("shop.key")), "certificates[0]", "none.crt: no such file"},
+		{fmt.Sprintf(`"certificates": [{"cert_file": "none.crt", "key_file": %q}]`, a.path("shop.key")), "certificates[0].cert_file", "none.crt: no such file"},
 		{fmt.Sprintf(`"certificates": [{"cert_file": %q, "key_file": %[1]q}]`, a.path("shop.key")), "certificates[0]", "no certificate in the file"},
 		{good + fmt.Sprintf(`, "client_ca_file": %q`, a.path("shop.key")), "client_ca_file", "no certificate"},
 		{good + fmt.Sprintf(`, "session_ticket_key_files": [%q]`, a.path("short")), "session_ticket_key_files[0]", "80"},
