@@ -38,7 +38,7 @@ var notOverTLS = map[string]string{
 
 	"TestCurl": "the scheme", "TestForward": "the scheme", "TestH2Nginx": "the scheme",
 	"TestH2Curl": "h2c", "TestH2Nghttp": "h2c",
-	"TestTunnelLimits": "a close that may come while the client connects",
+	"TestTunnelLimits":  "a close that may come while the client connects",
 	"TestRefusedReload": "places in the file", "TestReloadCommand": "places in the file", "TestTLSSwapRefused": "places in the file",
 }
 
