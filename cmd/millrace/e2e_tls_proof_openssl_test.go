@@ -40,8 +40,7 @@ func suiteFlag(version string) string {
 	return "-cipher"
 }
 
-// TestTLSMatrix: every version with every suite and group, by openssl, each time a whole exchange that ends with close_notify, and resumed
-// on the other loop.
+// TestTLSMatrix: every version with every suite and group, by openssl, each time a whole exchange that ends with close_notify.
 func TestTLSMatrix(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
@@ -117,7 +116,7 @@ func TestTLSMatrixUpstream(t *testing.T) {
 	p := startProxy(t, fmt.Sprintf(`{"concurrency": 1, "listeners": [{"address": "127.0.0.1:0", "filters": [{"name": "http_connection_manager", "config":
  {"stat_prefix": "e2e", "route_config": {"routes": [%s]}}}]}], "clusters": [%s]}`, strings.Join(routes, ","), strings.Join(clusters, ",")))
 	for i, want := range wants {
-		for range 2 { // the second one resumes
+		for range 2 {
 			status, page := get(t, p.url(fmt.Sprintf("/%d", i)))
 			if status != 200 || !strings.Contains(page, "Cipher    : "+want) || !strings.Contains(page, "</HTML>") && !strings.Contains(page, "</BODY>") {
 				t.Errorf("%s: %d %q", want, status, page)
