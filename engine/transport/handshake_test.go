@@ -477,6 +477,11 @@ func TestAddresses(t *testing.T) {
 func TestLongHello(t *testing.T) {
 	t.Parallel()
 	r := newRunner(t, serverConfig(), Limits{}, AcceptorOptions{}, nil)
+	leased := func() (n int64) {
+		r.on(func() { n = r.loop.Arena().Leased() })
+		return n
+	}
+	before := leased()
 	for _, protocols := range []int{120, 400} { // 6 KiB, 20 KiB: two records
 		cfg := dialConfig(tls.VersionTLS13)
 		for i := range protocols {
@@ -496,12 +501,13 @@ func TestLongHello(t *testing.T) {
 			t.Errorf("%d protocols: session %+v", protocols, e.session)
 		}
 		c.Close()
-	}
-	r.on(func() {
-		if n := r.loop.Arena().Leased(); n > 256<<10 {
-			t.Errorf("%d bytes leased", n)
+		for n := 1; n > 0; {
+			r.on(func() { n = r.loop.Conns() })
 		}
-	})
+		if n := leased() - before; n != 0 {
+			t.Errorf("%d protocols: %d bytes leased after the end", protocols, n)
+		}
+	}
 }
 
 // TestLateResult: a handshake that ends when its connection is gone does nothing to the connection that has its place by then.
