@@ -34,7 +34,7 @@ func (c *conn) readRecords(w *engine.Wire, dst []byte) (n int, err error) {
 			have = copy(buf, buf[used:have])
 		}
 		if c.rec.HasReplies() {
-			c.reply(w)
+			c.replyNow(w)
 		}
 		whole := c.whole(buf[:have])
 		switch {
@@ -62,10 +62,10 @@ func (c *conn) readRecords(w *engine.Wire, dst []byte) (n int, err error) {
 	}
 }
 
-// whole reports whether b begins with a whole record.
+// whole reports whether b begins with a whole record, or with what cannot become one: more of it is not needed.
 func (c *conn) whole(b []byte) bool {
 	size, err := c.rec.In().RecordLen(b)
-	return err == nil && size > 0 && size <= len(b)
+	return err != nil || size > 0 && size <= len(b)
 }
 
 // missing returns how many bytes the record that b begins with needs, or its header. Precondition: it is not whole.
@@ -114,7 +114,7 @@ func (c *conn) pause(b []byte, err error) error {
 func (c *conn) readSmall(w *engine.Wire, dst, b []byte) (int, error) {
 	data, used, end := c.rec.Next(b)
 	n := copy(dst, data)
-	c.reply(w)
+	c.replyNow(w)
 	if err := c.plain.keep(c.side.loop, data[n:]); err != nil {
 		return n, err
 	}
@@ -122,6 +122,17 @@ func (c *conn) readSmall(w *engine.Wire, dst, b []byte) (int, error) {
 		return n, end
 	}
 	return n, c.pause(b[used:], nil)
+}
+
+// repliesQueuedMax is how much may wait for the socket when a KeyUpdate is answered at once. Else the answer goes before the next data, as
+// it has to: a peer that asks for one after the other and reads nothing must not make the queue grow.
+const repliesQueuedMax = 4 << 10
+
+// replyNow is reply, unless it can wait and has to.
+func (c *conn) replyNow(w *engine.Wire) {
+	if c.rec.AlertDue() || w.Conn().Buffered() <= repliesQueuedMax {
+		c.reply(w)
+	}
 }
 
 // reply writes what the record layer has to say: alerts, KeyUpdates.

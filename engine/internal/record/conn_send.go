@@ -17,6 +17,9 @@ func (c *Conn) HasReplies() bool {
 	return c.flags&(flagAlert|flagKeyUpdate) != 0 || c.rekeyDue()
 }
 
+// AlertDue reports whether an alert is among the replies: the last that is sent.
+func (c *Conn) AlertDue() bool { return c.flags&(flagAlert|flagShut) == flagAlert }
+
 // rekeyDue reports whether a key has seen RekeyRecords: our own, or the peer's, which we can ask to be changed.
 func (c *Conn) rekeyDue() bool {
 	return c.in.tls13 && (c.out.seq >= RekeyRecords || c.in.seq >= RekeyRecords && c.flags&flagAsked == 0)
