@@ -183,6 +183,9 @@ func (c *conn) closeOpening() {
 	c.opening = nil
 	c.side.loop.Wheel().Unlink(&o.timer)
 	o.hello.drop(c.side.loop)
+	if o.awaits != nil {
+		o.awaits.wipe()
+	}
 	if o.shake != nil {
 		c.side.hs.drop(o.shake)
 	}

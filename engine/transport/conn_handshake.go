@@ -38,9 +38,12 @@ func (c *conn) readHello(w *engine.Wire) error {
 			return c.start(in)
 		case state == helloPlain:
 			return c.refusePlain(w)
-		case state == helloBad:
+		case state == helloBad || state == helloLong:
 			w.Linger(alertLinger)
 			_, _ = w.Write(plainAlert(alert))
+			if state == helloLong {
+				return ErrHelloLong
+			}
 			return ErrHello
 		case err == io.EOF:
 			return ErrAborted
@@ -201,7 +204,9 @@ func (c *conn) readFinished(w *engine.Wire) (done bool, err error) {
 				return false, err
 			}
 			o.session.Duration = time.Since(o.begun)
-			return true, c.establish(o.session, o.awaits.rec, nil)
+			rec := o.awaits.rec
+			o.awaits.rec = nil // not to be wiped
+			return true, c.establish(o.session, rec, nil)
 		}
 		k, err := w.Read(buf[n:min(len(buf), n+record.RecordLenMax)])
 		n += k

@@ -14,6 +14,8 @@ var (
 	ErrPlain = errors.New("tls: the client does not speak TLS")
 	// ErrHello: what the client began with is no ClientHello.
 	ErrHello = errors.New("tls: malformed ClientHello")
+	// ErrHelloLong: the ClientHello is longer than is taken.
+	ErrHelloLong = errors.New("tls: ClientHello too long")
 	// ErrAborted: the peer closed during the handshake.
 	ErrAborted = errors.New("tls: the peer closed during the handshake")
 	// ErrPanic: something panicked during the handshake, such as the choice of a certificate.

@@ -20,7 +20,7 @@ const (
 	suiteAES256GCM = 0x1302 // the one suite of TLS 1.3 with SHA-384
 	finishedMax    = messageHeadBytes + sha512.Size384
 
-	// idleRecordsMax is how many change_cipher_spec records may come before the client's Finished.
+	// idleRecordsMax is how many records that bring nothing, such as change_cipher_spec, may come before the client's Finished.
 	idleRecordsMax = 16
 )
 
@@ -51,6 +51,13 @@ func (h *handshakeSecrets) note(line []byte) {
 	}
 }
 
+// wipe forgets the secrets.
+func (h *handshakeSecrets) wipe() {
+	clear(h.client)
+	clear(h.server)
+	*h = handshakeSecrets{}
+}
+
 // awaited is a TLS 1.3 handshake of which only the client's Finished is missing, and which waits for it without a goroutine.
 //
 // crypto/tls would wait for it on a stack of its own, and two threads more would have to be woken to look at 52 bytes. So it is
@@ -63,7 +70,15 @@ type awaited struct {
 	got  [finishedMax]byte
 	size int // of the message
 	n    int // of got
-	idle int // change_cipher_spec records
+	idle int // records that bring nothing: change_cipher_spec, user_canceled
+}
+
+// wipe forgets the keys, but for those of a connection that goes on.
+func (a *awaited) wipe() {
+	a.hs.Wipe()
+	if a.rec != nil {
+		a.rec.Wipe()
+	}
 }
 
 // await makes what is needed to check the client's Finished, nil when crypto/tls has to do it. It is called when the first flight is complete.
@@ -283,16 +298,26 @@ func (a *awaited) take(rec, scratch []byte) (done bool, alert record.Alert, err 
 	}
 	b := scratch[:k]
 	switch {
+	case typ != record.TypeHandshake && a.n > 0: // within the Finished
+		return false, record.UnexpectedMessage, errFinishedRecord
+	case typ == record.TypeAlert && k == 2 && record.Alert(b[1]) == record.UserCanceled:
+		// A close_notify follows, or nothing that matters, as in the established connection.
+		return a.useless()
 	case typ == record.TypeAlert && k == 2:
 		return false, 0, record.RemoteError(b[1])
-	case typ != record.TypeHandshake || k == 0 || a.n+k > a.size: // nothing may follow it under this key
+	case typ != record.TypeHandshake || k == 0:
 		return false, record.UnexpectedMessage, errFinishedRecord
 	}
-	a.n += copy(a.got[a.n:], b)
-	if a.n >= messageHeadBytes && !bytes.Equal(a.got[:messageHeadBytes], a.want[:messageHeadBytes]) {
+	n := copy(a.got[a.n:a.size], b)
+	a.n += n
+	switch {
+	case a.got[0] != messageFinished:
 		return false, record.UnexpectedMessage, errFinishedRecord
-	}
-	if a.n < a.size {
+	case a.n >= messageHeadBytes && !bytes.Equal(a.got[:messageHeadBytes], a.want[:messageHeadBytes]):
+		return false, alertDecryptError, errFinishedWrong // of another length
+	case n < k: // nothing may follow it under this key
+		return false, record.UnexpectedMessage, errFinishedRecord
+	case a.n < a.size:
 		return false, 0, nil
 	}
 	// "Recipients of Finished messages MUST verify that the contents are correct and if incorrect MUST terminate the connection with a
@@ -301,6 +326,14 @@ func (a *awaited) take(rec, scratch []byte) (done bool, alert record.Alert, err 
 		return false, alertDecryptError, errFinishedWrong
 	}
 	return true, 0, nil
+}
+
+// useless counts a record that brings nothing.
+func (a *awaited) useless() (done bool, alert record.Alert, err error) {
+	if a.idle++; a.idle > idleRecordsMax {
+		return false, record.UnexpectedMessage, errFinishedRecord
+	}
+	return false, 0, nil
 }
 
 const alertDecryptError record.Alert = 51

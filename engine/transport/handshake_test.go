@@ -16,6 +16,7 @@ import (
 	"millrace/engine"
 	"millrace/engine/certs"
 	"millrace/engine/enginetest"
+	"millrace/engine/internal/record"
 	"millrace/engine/stats"
 )
 
@@ -95,7 +96,11 @@ func TestHelloRefused(t *testing.T) {
 		if string(got) != "\x15\x03\x01\x00\x02\x02"+string([]byte{alert}) || err != nil {
 			t.Errorf("%x was answered with %x, %v", in, got, err)
 		}
-		if err := wait(t, wait(t, r.ends).closed); err != ErrHello {
+		want := ErrHello
+		if alert == byte(record.DecodeError) {
+			want = ErrHelloLong
+		}
+		if err := wait(t, wait(t, r.ends).closed); err != want {
 			t.Errorf("closed with %v", err)
 		}
 	}
@@ -109,8 +114,8 @@ func TestHelloRefused(t *testing.T) {
 		t.Errorf("closed with %v, %v", e.reason, err)
 	}
 	r.on(func() {
-		if n := r.stats.ConnectionError.Load(); n != 5 {
-			t.Errorf("connection_error = %d", n)
+		if n, long := r.stats.ConnectionError.Load(), r.stats.HelloTooLong.Load(); n != 4 || long != 1 {
+			t.Errorf("connection_error = %d, client_hello_too_long = %d", n, long)
 		}
 	})
 }

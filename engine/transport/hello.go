@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// helloBytesMax bounds a ClientHello with the headers of its records.
-	helloBytesMax = 64 << 10
+	// helloBytesMax bounds a ClientHello with the headers of its records: some 2 KiB with a key share of ML-KEM, and a ticket, in which
+	// crypto/tls puts the certificates of the client. While it comes it holds a block of the arena.
+	helloBytesMax = 32 << 10
 	// helloRecordsMax bounds the records it is spread over, since each look at it walks them.
 	helloRecordsMax = 64
 
@@ -27,6 +28,7 @@ const (
 	helloWhole
 	helloPlain // something that is not TLS
 	helloBad   // refused with an alert
+	helloLong  // the same, for more than is taken
 )
 
 // checkHello looks whether b begins with a whole ClientHello, without looking into it: crypto/tls does. alert is why it is bad.
@@ -41,10 +43,12 @@ func checkHello(b []byte) (state helloState, alert record.Alert) {
 		switch {
 		case b[at] != byte(record.TypeHandshake) || b[at+1] != 3:
 			return helloBad, record.UnexpectedMessage
-		case n == 0 || records == helloRecordsMax:
+		case n == 0:
 			return helloBad, record.UnexpectedMessage
-		case n > record.MaxPlaintext || at+record.HeaderLen+n > helloBytesMax:
+		case n > record.MaxPlaintext:
 			return helloBad, record.RecordOverflow
+		case records == helloRecordsMax || at+record.HeaderLen+n > helloBytesMax:
+			return helloLong, record.DecodeError
 		}
 		at += record.HeaderLen
 		body := b[at:min(at+n, len(b))]
@@ -59,7 +63,7 @@ func checkHello(b []byte) (state helloState, alert record.Alert) {
 			size = messageHeadBytes + int(head[1])<<16 + int(head[2])<<8 + int(head[3])
 		}
 		if size > helloBytesMax {
-			return helloBad, record.DecodeError
+			return helloLong, record.DecodeError
 		}
 		if got >= size && got >= len(head) {
 			return helloWhole, 0

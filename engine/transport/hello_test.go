@@ -60,7 +60,7 @@ func TestCheckHello(t *testing.T) {
 		{"whole", hello, helloWhole, 0},
 		{"and more", append(bytes.Clone(hello), "more"...), helloWhole, 0},
 		{"in records", inRecords(hello, 100), helloWhole, 0},
-		{"in many records", inRecords(hello, 3), helloBad, record.UnexpectedMessage},
+		{"in many records", inRecords(hello, 3), helloLong, record.DecodeError},
 		{"HTTP", []byte("GET / HTTP/1.1\r\n"), helloPlain, 0},
 		{"one letter", []byte("G"), helloPlain, 0},
 		{"SSL 2.0", []byte{0x80, 0x2e, 1}, helloBad, record.ProtocolVersion},
@@ -70,13 +70,15 @@ func TestCheckHello(t *testing.T) {
 		{"empty record", []byte{22, 3, 1, 0, 0}, helloBad, record.UnexpectedMessage},
 		{"record too long", []byte{22, 3, 1, 0x40, 1}, helloBad, record.RecordOverflow},
 		{"other message", []byte{22, 3, 1, 0, 4, 2, 0, 0, 0}, helloBad, record.UnexpectedMessage},
-		{"message too long", []byte{22, 3, 1, 0, 4, 1, 1, 0, 1}, helloBad, record.DecodeError},
+		{"message too long", []byte{22, 3, 1, 0, 4, 1, 1, 0, 1}, helloLong, record.DecodeError},
+		{"message a little too long", []byte{22, 3, 1, 0, 4, 1, 0, 0x7f, 0xfd}, helloLong, record.DecodeError},
+		{"message long", []byte{22, 3, 1, 0, 4, 1, 0, 0x7f, 0x00}, helloPartial, 0},
 		{"records together too long", bytes.Repeat(long, 4), helloBad, record.UnexpectedMessage},
 	} {
 		if tt.name == "records together too long" {
 			tt.in = append(bytes.Clone(long), bytes.Repeat(append([]byte{22, 3, 1, 0x40, 0}, make([]byte, 1<<14)...), 3)...)
-			tt.in[6], tt.in[7] = 0, 0xf0
-			tt.alert = record.RecordOverflow
+			tt.in[6], tt.in[7] = 0, 0x7f
+			tt.state, tt.alert = helloLong, record.DecodeError
 		}
 		if state, alert := checkHello(tt.in); state != tt.state || alert != tt.alert {
 			t.Errorf("checkHello(%s) = %d, %v; want %d, %v", tt.name, state, alert, tt.state, tt.alert)
@@ -103,7 +105,7 @@ func FuzzCheckHello(f *testing.F) {
 		if before != helloPartial && (before != after || why != because) {
 			t.Errorf("%d bytes: %d, %v; with %d more: %d, %v", len(part), before, why, len(in)-len(part), after, because)
 		}
-		if after == helloPartial && len(in) > helloBytesMax+record.RecordLenMax {
+		if after == helloPartial && len(in) >= helloBytesMax+record.HeaderLen {
 			t.Errorf("%d bytes are not enough", len(in))
 		}
 	})

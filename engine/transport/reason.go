@@ -21,6 +21,7 @@ const (
 	ReasonShed
 	ReasonNotTLS
 	ReasonHello
+	ReasonHelloLong
 	ReasonClosed
 	ReasonTruncated
 	ReasonReset
@@ -61,6 +62,7 @@ var reasons = [reasonCount]struct{ word, text string }{
 	ReasonShed:             {"too_many_handshakes", ""},
 	ReasonNotTLS:           {"not_tls", "first record does not look like a TLS handshake"},
 	ReasonHello:            {"malformed_client_hello", ""},
+	ReasonHelloLong:        {"client_hello_too_long", ""},
 	ReasonClosed:           {"closed_in_handshake", ""},
 	ReasonTruncated:        {"closed_without_close_notify", ""},
 	ReasonReset:            {"connection_reset", ""},
@@ -117,7 +119,7 @@ var values = []struct {
 	reason Reason
 }{
 	{ErrTruncated, ReasonTruncated}, {ErrHandshakeTimeout, ReasonTimeout}, {ErrShed, ReasonShed}, {ErrPlain, ReasonNotTLS},
-	{ErrHello, ReasonHello}, {ErrAborted, ReasonClosed}, {ErrPanic, ReasonInternal}, {ErrNoMemory, ReasonMemory},
+	{ErrHello, ReasonHello}, {ErrHelloLong, ReasonHelloLong}, {ErrAborted, ReasonClosed}, {ErrPanic, ReasonInternal}, {ErrNoMemory, ReasonMemory},
 	{errFinishedRecord, ReasonMessage}, {errFinishedWrong, ReasonMessage}, {ErrEarly, ReasonInternal},
 	{syscall.ECONNRESET, ReasonReset}, {syscall.EPIPE, ReasonReset},
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // inputBytesMax bounds what is read ahead for a handshake that has not taken it yet.
-const inputBytesMax = 64 << 10
+const inputBytesMax = 32 << 10
 
 // shake is one handshake: what its goroutine and the loop share.
 type shake struct {
@@ -46,6 +46,7 @@ type shake struct {
 	hello   []byte // the ClientHello in its records
 	mutual  bool   // the client is asked for a certificate
 	awaits  *awaited
+	tried   bool   // to leave crypto/tls; once, since later a part of the client's Finished may be inside it
 	left    bool   // the goroutine leaves, and awaits is what goes on
 	random  []byte // of the ClientHello
 	master  []byte // of a resumed TLS 1.2 session
@@ -71,6 +72,7 @@ func (s *shake) compute() (err error) {
 			s.hs.panicked(v, debug.Stack())
 			err = ErrPanic
 		}
+		s.wipe()
 	}()
 	s.net = &netConn{shake: s}
 	if s.side.client {
@@ -91,9 +93,16 @@ func (s *shake) compute() (err error) {
 		case s.side.own:
 			s.takeOver()
 		}
-		s.keys.Wipe()
 	}
 	return nil
+}
+
+// wipe forgets the secrets. What goes on has its keys.
+func (s *shake) wipe() {
+	s.keys.Wipe()
+	s.secrets.wipe()
+	clear(s.master)
+	s.master = nil
 }
 
 // takeOver makes the own record layer for the connection, if it can.
@@ -104,7 +113,7 @@ func (s *shake) takeOver() {
 	}
 	known := s.keys.Fill(&p)
 	if p.Version == record.VersionTLS12 {
-		p.InSeq = 1 // the client's Finished
+		p.InSeq = s.cut.sealed // the client's Finished, in one record unless it was cut
 		p.ServerRandom, _ = record.ServerRandom(s.written)
 		if !known && s.session.Resumed {
 			p.Master, p.ClientRandom = s.master, s.random
@@ -138,7 +147,8 @@ func longestRecord(b []byte) (longest int) {
 // read gives the goroutine input, at most to the end of the record that is being read: what follows the handshake stays ours.
 // While there is none it waits, without a token.
 func (s *shake) read(b []byte) (int, error) {
-	if s.side.awaits && !s.mutual && s.secrets.server != nil && s.keys.Established() {
+	if s.side.awaits && !s.tried && !s.mutual && s.secrets.server != nil && s.keys.Established() {
+		s.tried = true
 		if s.awaits = s.await(); s.awaits != nil {
 			return 0, errLeft
 		}
@@ -234,6 +244,9 @@ func (k keyWriter) Write(b []byte) (int, error) {
 type cutter struct {
 	head [record.HeaderLen]byte
 	at   int // in the record, its header included
+
+	ciphered bool   // a change_cipher_spec was among them
+	sealed   uint64 // records since
 }
 
 // mid reports whether a record has begun and not ended.
@@ -259,6 +272,12 @@ func (c *cutter) advance(b []byte) {
 	c.at += len(b)
 	if c.at >= len(c.head) && c.at == len(c.head)+int(binary.BigEndian.Uint16(c.head[3:])) {
 		c.at = 0
+		switch {
+		case record.ContentType(c.head[0]) == record.TypeChangeCipherSpec:
+			c.ciphered = true
+		case c.ciphered:
+			c.sealed++
+		}
 	}
 }
 

@@ -54,9 +54,10 @@ func (s *Server) memoryMax(snap *control.Snapshot) memoryMax {
 }
 
 const (
-	// handshakeBytesMax is what a TLS handshake under way may take, if its ClientHello is as long as is taken: 64 KiB, of
-	// which crypto/tls keeps several copies. One of everyday's length takes 26 KiB. Measured on 22 November 2026.
-	handshakeBytesMax = 384 << 10
+	// handshakeBytesMax is what a TLS handshake under way may take, if its ClientHello is as long as is taken: 32 KiB, of
+	// which crypto/tls keeps several copies, 190 KiB in all, and 32 KiB read ahead. One of everyday's length takes 26 KiB. Measured on
+	// 23 November 2026.
+	handshakeBytesMax = 256 << 10
 	// handshakePeerBytesMax is what the certificates add that a client is asked for: a message of 256 KiB, and what is made
 	// of it.
 	handshakePeerBytesMax = 512 << 10
