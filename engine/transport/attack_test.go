@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"net"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestGarbageAfterFinished: what comes in one segment with the client's Finished, and is no record, ends the connection with an alert.
@@ -41,4 +43,42 @@ func (c *appendConn) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// TestKeyUpdatesUnread: a peer that asks for one KeyUpdate after the other and reads nothing does not make the queue grow; what it asked for
+// comes before the next data.
+func TestKeyUpdatesUnread(t *testing.T) {
+	t.Parallel()
+	s := newStepped(t, tls.VersionTLS13, EstablishedOwn)
+	got := 0
+	s.rec.DataFunc = func(b []byte) int {
+		got += len(b)
+		return len(b)
+	}
+	c, answer := s.ownClient(), make([]byte, 4<<20) // more than sockets take
+	s.conn.Write(answer)
+	s.loop.Settle()
+	before := s.conn.Buffered()
+	if before == 0 {
+		t.Fatal("the socket has taken all")
+	}
+	const asks = 2000
+	for i := range asks {
+		b, err := c.rec.AppendKeyUpdate(nil, true)
+		if err == nil {
+			b, err = c.rec.AppendData(b, []byte{1})
+		}
+		if n, werr := unix.Write(s.fd, b); err != nil || n != len(b) {
+			t.Fatal(i, n, err, werr)
+		}
+		s.loop.Settle()
+	}
+	if n := s.conn.Buffered() - before; got != asks || n > 1000 {
+		t.Errorf("%d of %d bytes came, the queue grew by %d", got, asks, n)
+	}
+	s.conn.Write(make([]byte, 1000))
+	c.receive(len(answer) + 1000)
+	if seq := s.conn.Transport().(*conn).rec.Out().Seq(); seq != 1 {
+		t.Errorf("%d records since the last KeyUpdate", seq)
+	}
 }

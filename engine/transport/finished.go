@@ -247,6 +247,9 @@ func (a *awaited) feed(b, scratch []byte) (used int, done bool, alert record.Ale
 	for len(b)-used >= record.HeaderLen {
 		rec := b[used:]
 		n := record.HeaderLen + int(binary.BigEndian.Uint16(rec[3:]))
+		if rec[1] != 3 || rec[2] != 3 {
+			return used, false, record.ProtocolVersion, errFinishedRecord
+		}
 		switch record.ContentType(rec[0]) {
 		case record.TypeChangeCipherSpec:
 			// "If an implementation detects a change_cipher_spec record received [...] within the handshake, [it] MUST drop it": one byte, 1.

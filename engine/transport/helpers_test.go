@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,6 +156,7 @@ type testEnd struct {
 	closed  chan error // the error of the transport, at OnClose
 	reason  engine.CloseReason
 	made    chan struct{} // closed with the session
+	handler atomic.Pointer[engine.Handler]
 }
 
 // OnSession implements Owner.
@@ -209,8 +211,10 @@ func newRunner(t testing.TB, cfg *certs.DownstreamConfig, limits Limits, opt Acc
 func (r *runner) OnAccept(c *engine.Conn) engine.Handler {
 	e := &testEnd{conn: c, closed: make(chan error, 1), made: make(chan struct{})}
 	c.SetTransport(r.acc.Transport(e))
+	h := r.handle(c, e)
+	e.handler.Store(&h)
 	r.ends <- e
-	return r.handle(c, e)
+	return h
 }
 
 // dial connects with crypto/tls.

@@ -79,6 +79,3 @@ func (v curve) String() string {
 		return id.String()
 	}
 }
-
-// CurveName returns the name of a group, such as "X25519".
-func CurveName(v tls.CurveID) string { return curve(v).String() }

@@ -105,6 +105,10 @@ func (s *shake) wipe() {
 	s.master = nil
 }
 
+// finishedBytes12 is the length of a Finished of TLS 1.2. Where the client's took another number of bytes, it came in pieces, or with something
+// behind it that crypto/tls holds now.
+const finishedBytes12 = messageHeadBytes + 12
+
 // takeOver makes the own record layer for the connection, if it can.
 func (s *shake) takeOver() {
 	p := record.Params{Version: s.session.Version, Suite: s.session.Suite}
@@ -113,7 +117,7 @@ func (s *shake) takeOver() {
 	}
 	known := s.keys.Fill(&p)
 	if p.Version == record.VersionTLS12 {
-		p.InSeq = s.cut.sealed // the client's Finished, in one record unless it was cut
+		p.InSeq = 1 // the client's Finished
 		p.ServerRandom, _ = record.ServerRandom(s.written)
 		if !known && s.session.Resumed {
 			p.Master, p.ClientRandom = s.master, s.random
@@ -129,7 +133,7 @@ func (s *shake) takeOver() {
 	}
 	// What was sealed with the keys of the connection: the Finished of TLS 1.2, tickets of TLS 1.3.
 	n, err := rec.CountWritten(s.written, make([]byte, longestRecord(s.written)))
-	if err != nil || p.Version == record.VersionTLS12 && n != 1 {
+	if err != nil || p.Version == record.VersionTLS12 && (n != 1 || s.cut.sealed != rec.In().Prefix()+finishedBytes12+rec.In().Suffix()) {
 		return
 	}
 	s.rec, s.session.Own = rec, true
@@ -245,8 +249,8 @@ type cutter struct {
 	head [record.HeaderLen]byte
 	at   int // in the record, its header included
 
-	ciphered bool   // a change_cipher_spec was among them
-	sealed   uint64 // records since
+	ciphered bool // a change_cipher_spec was among them
+	sealed   int  // the length of the records since, with their headers
 }
 
 // mid reports whether a record has begun and not ended.
@@ -276,7 +280,7 @@ func (c *cutter) advance(b []byte) {
 		case record.ContentType(c.head[0]) == record.TypeChangeCipherSpec:
 			c.ciphered = true
 		case c.ciphered:
-			c.sealed++
+			c.sealed += len(c.head) + int(binary.BigEndian.Uint16(c.head[3:]))
 		}
 	}
 }
