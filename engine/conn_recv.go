@@ -264,7 +264,7 @@ func (c *Conn) dropKept() {
 }
 
 // SetReadMax bounds what one read brings, in bytes; 0 is no limit but the loop's. For a reader that knows how little it can
-// pass on: what it was shown and cannot use takes memory until it can. Plain conns only; a splice is not bounded.
+// pass on: what it was shown and cannot use takes memory until it can. A splice is not bounded.
 func (c *Conn) SetReadMax(n int) { c.most = uint32(n) }
 
 // PauseRead stops OnData until ResumeRead has been called as often. Bytes already read

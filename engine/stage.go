@@ -41,7 +41,6 @@ func (s *stage) reset() {
 	s.buf = s.buf[:0]
 	if s.count > 0 {
 		clear(s.refs[:s.count])
-		clear(s.parts[:2*s.count+1])
 		s.count, s.sum = 0, 0
 	}
 }

@@ -368,7 +368,10 @@ func (c *Conn) stageToWire(s *stage) {
 	if w.err != nil {
 		return
 	}
-	if err := w.t.Write(w, s.list()); err != nil {
+	v := s.list()
+	err := w.t.Write(w, v)
+	clear(v)
+	if err != nil {
 		w.Fail(err)
 	}
 }
