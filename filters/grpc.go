@@ -80,10 +80,10 @@ func AppendGRPCMessage(dst []byte, text string) []byte {
 	return dst
 }
 
-// HTTPOfGRPC returns the HTTP status that stands for a gRPC status, 500 for what is none.
-func HTTPOfGRPC(status []byte) int {
-	if n, ok := ascii.ParseInt(status); ok && n >= 0 && n < int64(len(httpOfGRPC)) {
-		return httpOfGRPC[n]
+// HTTPOfGRPC returns the HTTP status that stands for a gRPC status, as in Envoy and google.rpc.Code: 500 for what is none.
+func HTTPOfGRPC(code int64) int {
+	if code >= 0 && code < int64(len(httpOfGRPC)) {
+		return httpOfGRPC[code]
 	}
 	return 500
 }

@@ -57,17 +57,6 @@ func grpcCodeOf(f *codec.Fields) (code int64, ok bool) {
 	return code, true
 }
 
-// grpcHTTPStatus are the HTTP status codes of gRPC's, as in Envoy and google.rpc.Code.
-var grpcHTTPStatus = [grpcCodes]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
-
-// grpcToHTTP returns the HTTP status code of a gRPC status.
-func grpcToHTTP(code int64) int {
-	if code < 0 || code >= grpcCodes {
-		return 500
-	}
-	return grpcHTTPStatus[code]
-}
-
 // grpcHeadBytes is what stands in front of each message: a byte of flags and the length in four.
 const grpcHeadBytes = 5
 

@@ -143,13 +143,13 @@ func (f *grpcJSON) finish(s *filters.Stream, c *jsonCall, t *codec.Fields) {
 			c.out = f.appendStreamEnd(c, nil)
 		}
 	case f.cfg.ConvertGRPCStatus && f.convert(c, code, t):
-		h.Status = grpcToHTTP(code)
+		h.Status = filters.HTTPOfGRPC(code)
 		h.SetString("content-type", "application/json")
 		h.RemoveName(grpcStatusField)
 		h.RemoveName(grpcMessageField)
 		h.RemoveName(grpcDetailsField)
 	default:
-		h.Status, c.out = grpcToHTTP(code), nil
+		h.Status, c.out = filters.HTTPOfGRPC(code), nil
 	}
 	h.SetReason("")
 	if ok && t != &h.Fields && !c.converted {

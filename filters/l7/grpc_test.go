@@ -85,7 +85,7 @@ func TestGRPCStatusMapping(t *testing.T) {
 	t.Parallel()
 	want := []int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
 	for code, status := range want {
-		if got := grpcToHTTP(int64(code)); got != status {
+		if got := filters.HTTPOfGRPC(int64(code)); got != status {
 			t.Errorf("status of %d is %d; want %d", code, got, status)
 		}
 	}
@@ -94,7 +94,7 @@ func TestGRPCStatusMapping(t *testing.T) {
 		code  int64
 		ok    bool
 	}{{"0", 0, true}, {"16", 16, true}, {"x", grpcCodeInvalid, true}, {"-1", grpcCodeInvalid, true}, {"99", 99, true}} {
-		if code, ok := grpcCodeOf(fields("grpc-status: " + tt.value)); code != tt.code || ok != tt.ok || grpcToHTTP(99) != 500 {
+		if code, ok := grpcCodeOf(fields("grpc-status: " + tt.value)); code != tt.code || ok != tt.ok || filters.HTTPOfGRPC(99) != 500 {
 			t.Errorf("grpc-status %q is %d, %v", tt.value, code, ok)
 		}
 	}

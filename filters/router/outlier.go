@@ -2,6 +2,7 @@ package router
 
 import (
 	"millrace/codec"
+	"millrace/codec/ascii"
 	"millrace/filters"
 	"millrace/upstream/pool"
 )
@@ -14,7 +15,7 @@ func (rq *request) judgeHead(h *codec.ResponseHead) {
 	}
 	if rq.grpc && h.Status == 200 {
 		if v := h.Lookup("grpc-status"); v != nil {
-			o.Status(rq.host, filters.HTTPOfGRPC(v))
+			o.Status(rq.host, httpOfGRPC(v))
 		}
 		return
 	}
@@ -23,7 +24,16 @@ func (rq *request) judgeHead(h *codec.ResponseHead) {
 
 // judgeGRPC tells how a gRPC response ended, nil if it did not say.
 func (rq *request) judgeGRPC(status []byte) {
-	rq.cluster.Shared().Outlier.Status(rq.host, filters.HTTPOfGRPC(status))
+	rq.cluster.Shared().Outlier.Status(rq.host, httpOfGRPC(status))
+}
+
+// httpOfGRPC returns the HTTP status of what a gRPC status field has, nil if there is none.
+func httpOfGRPC(status []byte) int {
+	code, ok := ascii.ParseInt(status)
+	if !ok {
+		code = -1
+	}
+	return filters.HTTPOfGRPC(code)
 }
 
 // judgeReset tells of a try that was reset, unless it was by us.
