@@ -202,6 +202,10 @@ type Pick struct {
 	Random uint64
 	// Now is the time of the loop. The pool sets it.
 	Now int64
+	// Tunnel says that the host is for a connection of TCP or a session of UDP instead of a request.
+	Tunnel bool
+	// Active is how many of what it is for the cluster has. The pool sets it for policies that bound load.
+	Active int64
 	// Attempt is 0 for the first try of a request and counts its retries.
 	Attempt int
 	// Reselect counts the hosts that were picked for this attempt and rejected.

@@ -58,7 +58,7 @@ func (t *tcpTunnel) connect() bool {
 			t.backOff()
 			return true
 		}
-		p.pick = upstream.Pick{Random: t.random, Attempt: int(t.attempts)}
+		p.pick = upstream.Pick{Tunnel: true, Random: t.random, Attempt: int(t.attempts)}
 		if len(p.cfg.HashPolicy) > 0 {
 			t.hash(&p.pick)
 		}

@@ -294,7 +294,7 @@ func (p *udpProxy) route(f *engine.Flow) (*pool.Cluster, int) {
 
 // pickHost asks the balancer of the cluster. No host at all is counted there (upstream_cx_none_healthy).
 func (p *udpProxy) pickHost(c *pool.Cluster, f *engine.Flow) *upstream.Host {
-	p.pick = upstream.Pick{Random: p.loop.Rand().Uint64()}
+	p.pick = upstream.Pick{Tunnel: true, Random: p.loop.Rand().Uint64()}
 	if h := p.shared.hash; h != nil {
 		client := f.Remote()
 		p.pick.Hash, p.pick.HashSet = h.of(&client), true

@@ -13,6 +13,7 @@ import (
 type hashing struct {
 	rng    *rand.Rand
 	factor int64 // percent; 0 is no bound
+	sums   perBucket[weightSum]
 	place  func(b *upstream.Bucket, hash uint64, reselect int) int
 }
 
@@ -27,30 +28,28 @@ func (p *hashing) Pick(b *upstream.Bucket, pick *upstream.Pick) *upstream.Host {
 	}
 	i := p.place(b, hash, pick.Reselect)
 	if p.factor > 0 {
-		i = p.bounded(b, i, hash)
+		i = p.bounded(b, i, pick, hash)
 	}
 	return b.Hosts[i]
 }
 
 // bounded returns the first host that is not overloaded, from i on in an order that depends on the hash alone. If all
-// are it returns the least overloaded.
+// are it returns the least overloaded. While hosts have room it looks at one of them.
 //
 // Source: Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads"; the number of slots as in Envoy.
-func (p *hashing) bounded(b *upstream.Bucket, i int, hash uint64) int {
+func (p *hashing) bounded(b *upstream.Bucket, i int, pick *upstream.Pick, hash uint64) int {
 	n := len(b.Hosts)
-	active, weights := int64(0), int64(0)
-	for j, h := range b.Hosts {
-		active += h.RqActive.Load()
-		weights += int64(b.Weight(j))
-	}
-	slots := ((active+1)*p.factor + 99) / 100
+	slots, sum := ((pick.Active+1)*p.factor+99)/100, int64(p.sums.at(b).of(b))
 	load := func(j int) float64 {
-		most := max(1, math.Ceil(float64(slots*int64(b.Weight(j)))/float64(weights)))
+		most := max(1, math.Ceil(float64(slots*int64(b.Weight(j)))/float64(sum)))
 		return float64(b.Hosts[j].RqActive.Load()+1) / most
 	}
 	best, least := i, load(i)
-	step := stride(hash, n)
+	step := 0
 	for at := i; least > 1; {
+		if step == 0 {
+			step = stride(hash, n)
+		}
 		if at = (at + step) % n; at == i {
 			break
 		}

@@ -177,8 +177,8 @@ func TestBoundedLoad(t *testing.T) {
 		}
 		set := bucket(c, name)
 		const requests = 800
-		for range requests {
-			hashed(p, set, 42).RqActive.Add(1)
+		for n := range int64(requests) {
+			p.Pick(set, &upstream.Pick{Hash: 42, HashSet: true, Active: n}).RqActive.Add(1)
 		}
 		for i, h := range c.Hosts() {
 			if most := int64(requests*5/4)*int64(weights[i])/8 + 2; h.RqActive.Load() > most {

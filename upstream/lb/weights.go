@@ -43,6 +43,23 @@ func (w *weights) draw(b *upstream.Bucket, rng *rand.Rand) int {
 	return lo
 }
 
+// weightSum is the sum of the weights of a bucket. It follows the versions.
+type weightSum struct {
+	version uint64
+	sum     uint64
+}
+
+// of returns the sum.
+func (w *weightSum) of(b *upstream.Bucket) uint64 {
+	if w.version != b.Version {
+		w.version, w.sum = b.Version, 0
+		for i := range b.Hosts {
+			w.sum += uint64(b.Weight(i))
+		}
+	}
+	return w.sum
+}
+
 // follow takes up another version.
 func (w *weights) follow(b *upstream.Bucket) {
 	w.version, w.sums = b.Version, w.sums[:0]

@@ -43,6 +43,7 @@ type settings struct {
 	dial           *engine.DialOptions // nil: the defaults
 	proxy          *proxyHeader        // nil: none
 	h2             *h2.Options         // nil: HTTP/1.1 alone
+	boundsLoad     bool                // the policy wants Pick.Active
 	auto           bool                // ALPN chooses between HTTP/1.1 and HTTP/2
 	heldMax        int                 // bytes of paused responses beside the window of their connection
 	tls            *security           // nil: plain
@@ -60,6 +61,7 @@ func newSettings(cfg *upstream.Config) *settings {
 		dial:           cfg.DialOptions(),
 		proxy:          newProxyHeader(cfg.ProxyProtocol),
 		durationJitter: cfg.MaxConnectionDurationJitter / 100,
+		boundsLoad:     cfg.ConsistentHash.HashBalanceFactor > 0,
 	}
 	if cfg.IsHTTP2() {
 		s.auto = cfg.IsAuto()
@@ -84,6 +86,9 @@ func (c *Cluster) Shared() *upstream.Cluster { return c.shared }
 // keeps for the request: a variable would be allocated.
 func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
 	p.Now = c.loop.Now()
+	if c.settings.boundsLoad {
+		p.Active = c.active(p.Tunnel)
+	}
 	bucket, panics := c.hosts.Choose(c.loop.Rand().Uint64(), p)
 	if panics {
 		c.Stats.HealthyPanic.Inc()
@@ -93,6 +98,18 @@ func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
 		c.Stats.CxNoneHealthy.Inc()
 	}
 	return h
+}
+
+// active returns how many requests all loops have for the cluster, or how many connections.
+func (c *Cluster) active(connections bool) (n int64) {
+	for _, b := range c.shared.Budgets {
+		if connections {
+			n += b.Active(upstream.Connections)
+		} else {
+			n += b.Active(upstream.Requests) + b.Active(upstream.Pending)
+		}
+	}
+	return n
 }
 
 // LeaseResult is the immediate answer to a lease.
