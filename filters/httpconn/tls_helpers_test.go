@@ -1,94 +1,18 @@
 package httpconn
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net/url"
-	"os"
-	"path/filepath"
-	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"millrace/engine"
 	"millrace/engine/certs"
+	"millrace/engine/enginetest"
 	"millrace/engine/transport"
 	"millrace/filters"
 )
-
-// tlsCA issues the certificates of the tests.
-type tlsCA struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
-
-var theCA = sync.OnceValue(func() *tlsCA {
-	ca := &tlsCA{pool: x509.NewCertPool()}
-	ca.cert, ca.key = ca.make(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
-	ca.pool.AddCert(ca.cert)
-	return ca
-})
-
-// make makes a certificate of a template, with a new key.
-func (ca *tlsCA) make(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template.SerialNumber = big.NewInt(7)
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := ca.cert, ca.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		panic(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return c, key
-}
-
-// client returns what a client shows.
-func (ca *tlsCA) client(template *x509.Certificate) tls.Certificate {
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	c, key := ca.make(template)
-	return tls.Certificate{Certificate: [][]byte{c.Raw, ca.cert.Raw}, PrivateKey: key, Leaf: c}
-}
-
-// file writes PEM to a file.
-func file(t testing.TB, dir, name, kind string, der []byte) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func uris(list ...string) (us []*url.URL) {
-	for _, s := range list {
-		u, err := url.Parse(s)
-		if err != nil {
-			panic(err)
-		}
-		us = append(us, u)
-	}
-	return us
-}
 
 // tlsFront is a manager behind TLS: what filter chains are in the proxy.
 type tlsFront struct {
@@ -129,9 +53,9 @@ func (t *tlsFrontTransport) Read(w *engine.Wire, dst []byte) (int, error) {
 // listenTLS opens a second listener, with TLS, and returns its address.
 func (w *world) listenTLS(change ...func(*certs.DownstreamConfig)) string {
 	w.t.Helper()
-	ca, dir := theCA(), w.t.TempDir()
-	c, key := ca.make(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "edge"}, DNSNames: []string{"a.example", "b.example"}, URIs: uris("spiffe://acme/edge"),
+	ca, dir := enginetest.TestCA(), w.t.TempDir()
+	c, key := ca.Make(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "edge"}, DNSNames: []string{"a.example", "b.example"}, URIs: enginetest.URIs("spiffe://acme/edge"),
 	})
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -139,10 +63,10 @@ func (w *world) listenTLS(change ...func(*certs.DownstreamConfig)) string {
 	}
 	cfg := &certs.DownstreamConfig{
 		Certificates: []certs.CertificateConfig{{
-			CertFile: file(w.t, dir, "cert.pem", "CERTIFICATE", c.Raw), KeyFile: file(w.t, dir, "key.pem", "PRIVATE KEY", pkcs8),
+			CertFile: enginetest.WritePEM(w.t, dir, "cert.pem", "CERTIFICATE", c.Raw), KeyFile: enginetest.WritePEM(w.t, dir, "key.pem", "PRIVATE KEY", pkcs8),
 		}},
 		ALPN: []string{"h2", "http/1.1"}, MinVersion: "1.2", MaxVersion: "1.3", SessionTimeout: time.Hour, HandshakeTimeout: time.Minute,
-		ClientCAFile: file(w.t, dir, "ca.pem", "CERTIFICATE", ca.cert.Raw), TrustChainVerification: "verify_trust_chain",
+		ClientCAFile: enginetest.WritePEM(w.t, dir, "ca.pem", "CERTIFICATE", ca.Cert.Raw), TrustChainVerification: "verify_trust_chain",
 	}
 	for _, f := range change {
 		f(cfg)
@@ -179,7 +103,7 @@ func (w *world) while(f func()) {
 
 // clientTLS is what clients of the tests begin with.
 func clientTLS(change ...func(*tls.Config)) *tls.Config {
-	cfg := &tls.Config{RootCAs: theCA().pool, ServerName: "a.example"}
+	cfg := &tls.Config{RootCAs: enginetest.TestCA().Pool, ServerName: "a.example"}
 	for _, f := range change {
 		f(cfg)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"millrace/codec"
 	"millrace/engine/certs"
+	"millrace/engine/enginetest"
 	"millrace/engine/transport"
 	"millrace/filters"
 	"millrace/filters/route"
@@ -234,9 +235,9 @@ func testTable(t *testing.T, host string) *route.Table {
 // TestClientCert: the five modes of x-forwarded-client-cert, by both versions, with and without a certificate.
 func TestClientCert(t *testing.T) {
 	t.Parallel()
-	anna := theCA().client(&x509.Certificate{
+	anna := enginetest.TestCA().Client(&x509.Certificate{
 		Subject: pkix.Name{CommonName: `An"na`, Organization: []string{"Acme, Inc."}},
-		URIs:    uris("spiffe://acme/anna"), DNSNames: []string{"anna.example", "a.example"},
+		URIs:    enginetest.URIs("spiffe://acme/anna"), DNSNames: []string{"anna.example", "a.example"},
 	})
 	sum := sha256.Sum256(anna.Leaf.Raw)
 	hash := "By=spiffe://acme/edge;Hash=" + hex.EncodeToString(sum[:])
@@ -314,7 +315,7 @@ func TestClientCertNames(t *testing.T) {
 			t.Errorf("appendCertValue(%q) = %s; want %s", tt.in, got, tt.want)
 		}
 	}
-	leaf, _ := theCA().make(&x509.Certificate{})
+	leaf, _ := enginetest.TestCA().Make(&x509.Certificate{})
 	c := &filters.Connection{Session: &transport.Session{Peer: leaf}}
 	sum := sha256.Sum256(leaf.Raw)
 	want := fmt.Sprintf(`Hash=%x;Subject="";URI=`, sum)
@@ -328,7 +329,7 @@ func TestClientCertAllocs(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
 		c.ForwardClientCertDetails, c.SetCurrentClientCertDetails = "append_forward", ClientCertDetails{Subject: true, URI: true}
 	})
-	leaf, _ := theCA().make(&x509.Certificate{Subject: pkix.Name{CommonName: "anna"}})
+	leaf, _ := enginetest.TestCA().Make(&x509.Certificate{Subject: pkix.Name{CommonName: "anna"}})
 	c := &filters.Connection{Session: &transport.Session{Peer: leaf}, ServerName: "a"}
 	s := &stream{m: w.m, wire: &conn{link: link{m: w.m, net: c}}}
 	buf := make([]byte, 8<<10)

@@ -1,112 +1,47 @@
 package l4
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
-	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"millrace/engine"
 	"millrace/engine/certs"
+	"millrace/engine/enginetest"
 	"millrace/engine/transport"
 	"millrace/filters"
 )
 
-// tlsCA issues the certificates of the tests.
-type tlsCA struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
-
-var theCA = sync.OnceValue(func() *tlsCA {
-	ca := &tlsCA{pool: x509.NewCertPool()}
-	ca.cert, ca.key = ca.make(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
-	ca.pool.AddCert(ca.cert)
-	return ca
-})
-
-// make makes a certificate of a template, with a new key.
-func (ca *tlsCA) make(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template.SerialNumber = big.NewInt(7)
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := ca.cert, ca.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		panic(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return c, key
-}
-
-// client returns what a client of that name shows.
-func (ca *tlsCA) client(name string, spiffe ...string) tls.Certificate {
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	for _, s := range spiffe {
-		u, err := url.Parse(s)
-		if err != nil {
-			panic(err)
-		}
-		template.URIs = append(template.URIs, u)
-	}
-	c, key := ca.make(template)
-	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key, Leaf: c}
-}
-
-func tlsFile(t testing.TB, dir, name, kind string, der []byte) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+// clientCert returns what a client of that name shows.
+func clientCert(name string, spiffe ...string) tls.Certificate {
+	return enginetest.TestCA().Client(&x509.Certificate{Subject: pkix.Name{CommonName: name}, URIs: enginetest.URIs(spiffe...)})
 }
 
 // tls gives a chain TLS.
 func (w *listenerWorld) tls(ch *Chain, change ...func(*certs.DownstreamConfig)) {
 	w.t.Helper()
-	ca, dir := theCA(), w.t.TempDir()
-	c, key := ca.make(&x509.Certificate{Subject: pkix.Name{CommonName: "edge"}, DNSNames: []string{"a.example"}})
+	ca, dir := enginetest.TestCA(), w.t.TempDir()
+	c, key := ca.Make(&x509.Certificate{Subject: pkix.Name{CommonName: "edge"}, DNSNames: []string{"a.example"}})
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	cfg := &certs.DownstreamConfig{
 		Certificates: []certs.CertificateConfig{{
-			CertFile: tlsFile(w.t, dir, "cert.pem", "CERTIFICATE", c.Raw), KeyFile: tlsFile(w.t, dir, "key.pem", "PRIVATE KEY", pkcs8),
+			CertFile: enginetest.WritePEM(w.t, dir, "cert.pem", "CERTIFICATE", c.Raw), KeyFile: enginetest.WritePEM(w.t, dir, "key.pem", "PRIVATE KEY", pkcs8),
 		}},
 		MinVersion: "1.2", MaxVersion: "1.3", SessionTimeout: time.Hour, HandshakeTimeout: time.Minute,
-		ClientCAFile: tlsFile(w.t, dir, "ca.pem", "CERTIFICATE", ca.cert.Raw), TrustChainVerification: "verify_trust_chain",
+		ClientCAFile: enginetest.WritePEM(w.t, dir, "ca.pem", "CERTIFICATE", ca.Cert.Raw), TrustChainVerification: "verify_trust_chain",
 	}
 	for _, f := range change {
 		f(cfg)
@@ -140,7 +75,7 @@ func (w *listenerWorld) while(f func()) {
 // sayTLS connects, says before in the clear and then "ping" by TLS, and returns what comes back.
 func (w *listenerWorld) sayTLS(addr, before string, change ...func(*tls.Config)) (answer string, err error) {
 	w.t.Helper()
-	cfg := &tls.Config{RootCAs: theCA().pool, ServerName: "a.example"}
+	cfg := &tls.Config{RootCAs: enginetest.TestCA().Pool, ServerName: "a.example"}
 	for _, f := range change {
 		f(cfg)
 	}
@@ -241,7 +176,7 @@ func TestTLSConnection(t *testing.T) {
 			term.echo()
 			w.tls(ch)
 			w.logTo(tlsLine + " %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
-			anna := theCA().client("anna")
+			anna := clientCert("anna")
 			got, err := w.sayTLS(w.listen(), tt.before, func(c *tls.Config) {
 				c.MaxVersion, c.Certificates = tt.version, []tls.Certificate{anna}
 			})
@@ -352,7 +287,7 @@ func TestTLSTruncated(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		c := tls.Client(plain, &tls.Config{RootCAs: theCA().pool, ServerName: "a.example"})
+		c := tls.Client(plain, &tls.Config{RootCAs: enginetest.TestCA().Pool, ServerName: "a.example"})
 		_, _ = c.Write([]byte("ping"))
 		_, _ = io.ReadFull(c, make([]byte, 4))
 		_ = plain.(*net.TCPConn).CloseWrite()
@@ -396,7 +331,7 @@ func TestTLSCloseDuringHandshake(t *testing.T) {
 // TestTLSPrincipals: client_ssl_auth and rbac see the certificate of a real handshake.
 func TestTLSPrincipals(t *testing.T) {
 	t.Parallel()
-	anna, eve := theCA().client("anna", "spiffe://acme/anna"), theCA().client("eve")
+	anna, eve := clientCert("anna", "spiffe://acme/anna"), clientCert("eve")
 	sum := sha256.Sum256(anna.Leaf.Raw)
 	list := fmt.Sprintf(`{"certificates":[{"fingerprint_sha256":%q}]}`, hex.EncodeToString(sum[:]))
 	for _, tt := range []struct {
@@ -475,14 +410,14 @@ func TestTLSOpenSSL(t *testing.T) {
 	w.tls(ch)
 	w.logTo(tlsLine + " %DOWNSTREAM_TLS_CIPHER%")
 	addr, dir := w.listen(), t.TempDir()
-	anna := theCA().client("anna")
+	anna := clientCert("anna")
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(anna.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"s_client", "-connect", addr, "-servername", "A.Example", "-quiet", "-no_ign_eof", "-tls1_2", "-CAfile",
-		tlsFile(t, dir, "ca.pem", "CERTIFICATE", theCA().cert.Raw), "-cert", tlsFile(t, dir, "c.pem", "CERTIFICATE", anna.Certificate[0]),
-		"-key", tlsFile(t, dir, "k.pem", "PRIVATE KEY", pkcs8), "-verify_return_error"}
+		enginetest.WritePEM(t, dir, "ca.pem", "CERTIFICATE", enginetest.TestCA().Cert.Raw), "-cert", enginetest.WritePEM(t, dir, "c.pem", "CERTIFICATE", anna.Certificate[0]),
+		"-key", enginetest.WritePEM(t, dir, "k.pem", "PRIVATE KEY", pkcs8), "-verify_return_error"}
 	var out string
 	w.while(func() {
 		cmd := exec.Command(openssl, args...)
