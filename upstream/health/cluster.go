@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"millrace/engine"
 	"millrace/upstream"
 )
 
@@ -21,7 +20,7 @@ type cluster struct {
 	intervals intervals
 	timeout   time.Duration
 	jitter    time.Duration // before the first check
-	probes    func(context.Context, engine.Addr) probe
+	probes    func(context.Context, *upstream.Host) probe
 	cancel    context.CancelFunc
 	ctx       context.Context
 	events    *events // nil: none
@@ -62,7 +61,7 @@ func (c *cluster) does(next *upstream.Cluster) bool {
 
 // add begins to check a host.
 func (c *cluster) add(h *upstream.Host, now time.Time) *hostCheck {
-	hc := &hostCheck{cluster: c, host: h, probe: c.probes(c.ctx, h.Addr), machine: newMachine(h.Health()), due: now, index: -1}
+	hc := &hostCheck{cluster: c, host: h, probe: c.probes(c.ctx, h), machine: newMachine(h.Health()), due: now, index: -1}
 	if c.jitter > 0 {
 		hc.due = now.Add(rand.N(c.jitter))
 	}

@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"millrace/engine"
 	"millrace/upstream"
 )
 
@@ -26,7 +25,7 @@ const (
 )
 
 // newGRPCProbes returns probes that call grpc.health.v1.Health. Two messages of one field each need no generated code.
-func newGRPCProbes(cfg *upstream.Config, d *dialer) func(context.Context, engine.Addr) probe {
+func newGRPCProbes(cfg *upstream.Config, d *dialer) func(context.Context, *upstream.Host) probe {
 	h := cfg.HealthCheck()
 	plan := newHTTP2Plan(cfg, d, http.MethodPost, grpcPath)
 	plan.header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {userAgent}}

@@ -10,7 +10,6 @@ import (
 
 	"millrace/codec"
 	"millrace/codec/h1"
-	"millrace/engine"
 	"millrace/upstream"
 )
 
@@ -33,13 +32,13 @@ type http1Probe struct {
 	client h1.Client
 }
 
-func newHTTP1Probes(cfg *upstream.Config, d *dialer) func(context.Context, engine.Addr) probe {
+func newHTTP1Probes(cfg *upstream.Config, d *dialer) func(context.Context, *upstream.Host) probe {
 	h := cfg.HealthCheck()
 	plan := &http1Plan{rules: newHTTPRules(h), head: newRequest(cfg), reuse: h.ReuseConnection, limits: codec.DefaultLimits()}
 	if h.Send != nil {
 		plan.body = h.Send.Bytes()
 	}
-	return func(ctx context.Context, host engine.Addr) probe {
+	return func(ctx context.Context, host *upstream.Host) probe {
 		return &http1Probe{link: newLink(ctx, d, host), plan: plan}
 	}
 }

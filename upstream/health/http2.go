@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"millrace/codec"
-	"millrace/engine"
 	"millrace/upstream"
 )
 
@@ -36,7 +35,7 @@ type http2Probe struct {
 	client    *http.ClientConn // on the connection of link; nil: none
 }
 
-func newHTTP2Probes(cfg *upstream.Config, d *dialer) func(context.Context, engine.Addr) probe {
+func newHTTP2Probes(cfg *upstream.Config, d *dialer) func(context.Context, *upstream.Host) probe {
 	h := cfg.HealthCheck()
 	plan := newHTTP2Plan(cfg, d, h.Method, h.Path)
 	head := newRequest(cfg)
@@ -85,8 +84,8 @@ func newHTTP2Plan(cfg *upstream.Config, d *dialer, method, path string) *http2Pl
 }
 
 // probes returns what makes the probes.
-func (plan *http2Plan) probes(d *dialer) func(context.Context, engine.Addr) probe {
-	return func(ctx context.Context, host engine.Addr) probe {
+func (plan *http2Plan) probes(d *dialer) func(context.Context, *upstream.Host) probe {
+	return func(ctx context.Context, host *upstream.Host) probe {
 		p := &http2Probe{link: newLink(ctx, d, host), plan: plan}
 		p.transport.Protocols = &http.Protocols{}
 		p.transport.Protocols.SetHTTP2(true)

@@ -136,30 +136,37 @@ type link struct {
 	ctx    context.Context // ends the dialling
 	cancel context.CancelFunc
 	dialer *dialer
-	host   engine.Addr
+	host   *upstream.Host
 
 	mu    sync.Mutex
-	conn  net.Conn // nil: none
+	conn  net.Conn     // nil: none
+	to    *engine.Addr // that conn goes to; only valid if there is one
 	ended bool
 }
 
-func newLink(ctx context.Context, d *dialer, host engine.Addr) *link {
+func newLink(ctx context.Context, d *dialer, host *upstream.Host) *link {
 	l := &link{dialer: d, host: host}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	return l
 }
 
-// open returns the connection, a fresh one if there is none.
+// open returns the connection, a fresh one if there is none, or none to where the host is now.
 func (l *link) open(deadline time.Time) (conn net.Conn, fresh bool, err error) {
+	to := l.host.Target()
 	l.mu.Lock()
 	conn = l.conn
+	moved := conn != nil && *l.to != *to
 	l.mu.Unlock()
+	if moved {
+		l.drop()
+		conn = nil
+	}
 	if conn == nil {
 		fresh = true
-		if conn, err = l.dialer.open(l.ctx, l.host, deadline); err != nil {
+		if conn, err = l.dialer.open(l.ctx, *to, deadline); err != nil {
 			return nil, true, err
 		}
-		if !l.keep(conn) {
+		if !l.keep(conn, to) {
 			return nil, true, net.ErrClosed
 		}
 	}
@@ -167,14 +174,14 @@ func (l *link) open(deadline time.Time) (conn net.Conn, fresh bool, err error) {
 }
 
 // keep notes a connection. It reports false, and closes it, if the link has ended meanwhile.
-func (l *link) keep(conn net.Conn) bool {
+func (l *link) keep(conn net.Conn, to *engine.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
 		_ = conn.Close()
 		return false
 	}
-	l.conn = conn
+	l.conn, l.to = conn, to
 	return true
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"time"
 
-	"millrace/engine"
 	"millrace/engine/certs"
 	"millrace/upstream"
 )
@@ -19,7 +18,7 @@ type probe interface {
 }
 
 // newProbes returns what makes the probes of a cluster.
-func newProbes(cfg *upstream.Config, client *certs.Client) func(ctx context.Context, host engine.Addr) probe {
+func newProbes(cfg *upstream.Config, client *certs.Client) func(ctx context.Context, host *upstream.Host) probe {
 	h := cfg.HealthCheck()
 	switch {
 	case h.Type == "tcp":

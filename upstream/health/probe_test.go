@@ -18,23 +18,29 @@ import (
 	grpchealth "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	"millrace/engine"
 	"millrace/engine/certs"
 	"millrace/upstream"
 )
 
 const checkMax = 10 * time.Second
 
-// probeOf returns a probe of a host.
-func probeOf(t *testing.T, addr string, h upstream.HealthCheckConfig, client *certs.Client) probe {
+// hostAt returns the host of a cluster that has one, at an address.
+func hostAt(t *testing.T, cfg *upstream.Config, addr string) *upstream.Host {
 	t.Helper()
-	a, err := engine.ParseAddr(addr)
+	cfg.Hosts = []upstream.HostConfig{{Address: addr, Weight: 1}}
+	c, err := upstream.New(0, cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c.Hosts()[0]
+}
+
+// probeOf returns a probe of a host.
+func probeOf(t *testing.T, addr string, h upstream.HealthCheckConfig, client *certs.Client) probe {
+	t.Helper()
 	cfg := upstream.DefaultConfig("web")
 	cfg.HealthChecks = []upstream.HealthCheckConfig{h}
-	p := newProbes(&cfg, client)(context.Background(), a)
+	p := newProbes(&cfg, client)(context.Background(), hostAt(t, &cfg, addr))
 	t.Cleanup(p.end)
 	return p
 }
@@ -193,6 +199,36 @@ func TestHTTPConnections(t *testing.T) {
 }
 
 // TestStaleConnection: a host may close a connection between two checks without being taken to be ill.
+// TestMovedHost: the host of a logical_dns cluster is checked where its name leads to now, on a new connection.
+func TestMovedHost(t *testing.T) {
+	t.Parallel()
+	first, _ := httpServer(t, func(http.ResponseWriter, *http.Request) {})
+	second, conns := httpServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	cfg := upstream.DefaultConfig("web")
+	cfg.Type = upstream.LogicalDNS
+	check := upstream.DefaultHealthCheckConfig("http")
+	check.Path = "/"
+	cfg.HealthChecks = []upstream.HealthCheckConfig{check}
+	c, err := upstream.New(0, &cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	move := func(addr string) {
+		if _, err := c.SetHosts([]upstream.HostConfig{{Address: addr, Hostname: "web.example", Weight: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move(first)
+	p := newProbes(&cfg, nil)(context.Background(), c.Hosts()[0])
+	t.Cleanup(p.end)
+	wantCheck(t, p, Result{Outcome: Passed})
+	move(second)
+	wantCheck(t, p, Result{Outcome: Wrong})
+	if conns.Load() != 1 {
+		t.Errorf("%d connections to the new address, want 1", conns.Load())
+	}
+}
+
 func TestStaleConnection(t *testing.T) {
 	t.Parallel()
 	eachVersion(t, func(t *testing.T, h upstream.HealthCheckConfig) {

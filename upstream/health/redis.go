@@ -8,7 +8,6 @@ import (
 	"net"
 	"time"
 
-	"millrace/engine"
 	"millrace/upstream"
 )
 
@@ -23,13 +22,13 @@ type redisProbe struct {
 	started       bool // something of an answer has come
 }
 
-func newRedisProbes(h *upstream.HealthCheckConfig, d *dialer) func(context.Context, engine.Addr) probe {
+func newRedisProbes(h *upstream.HealthCheckConfig, d *dialer) func(context.Context, *upstream.Host) probe {
 	request, want := []byte("*1\r\n$4\r\nPING\r\n"), []byte("+PONG")
 	if h.RedisKey != "" {
 		request = fmt.Appendf(nil, "*2\r\n$6\r\nEXISTS\r\n$%d\r\n%s\r\n", len(h.RedisKey), h.RedisKey)
 		want = []byte(":0")
 	}
-	return func(ctx context.Context, host engine.Addr) probe {
+	return func(ctx context.Context, host *upstream.Host) probe {
 		return &redisProbe{link: newLink(ctx, d, host), request: request, want: want, reuse: h.ReuseConnection}
 	}
 }

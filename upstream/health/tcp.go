@@ -6,7 +6,6 @@ import (
 	"net"
 	"time"
 
-	"millrace/engine"
 	"millrace/upstream"
 )
 
@@ -25,13 +24,13 @@ type tcpProbe struct {
 	buf     []byte // nil while only connecting
 }
 
-func newTCPProbes(h *upstream.HealthCheckConfig, d *dialer) func(context.Context, engine.Addr) probe {
+func newTCPProbes(h *upstream.HealthCheckConfig, d *dialer) func(context.Context, *upstream.Host) probe {
 	var send []byte
 	if h.Send != nil {
 		send = h.Send.Bytes()
 	}
 	receive := payloads(h.Receive)
-	return func(ctx context.Context, host engine.Addr) probe {
+	return func(ctx context.Context, host *upstream.Host) probe {
 		return &tcpProbe{link: newLink(ctx, d, host), send: send, receive: receive, reuse: h.ReuseConnection && len(receive) > 0}
 	}
 }

@@ -19,7 +19,6 @@ import (
 	grpchealth "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	"millrace/engine"
 	"millrace/engine/certs"
 	"millrace/upstream"
 )
@@ -42,11 +41,7 @@ func tlsProbeOf(t *testing.T, addr, ca string, h upstream.HealthCheckConfig, edi
 	t.Cleanup(client.Close)
 	cfg := upstream.DefaultConfig("web")
 	cfg.TLS, cfg.HealthChecks = u, []upstream.HealthCheckConfig{h}
-	a, err := engine.ParseAddr(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProbes(&cfg, client)(context.Background(), a)
+	p := newProbes(&cfg, client)(context.Background(), hostAt(t, &cfg, addr))
 	t.Cleanup(p.end)
 	return p
 }
