@@ -28,6 +28,7 @@ const (
 	lateTries      = 3     // runs until one is undisturbed
 	saturationRuns = 3
 	idleWait       = 2 * time.Minute  // for all idle connections to be open
+	idleFor        = 8 * time.Second  // what proxies do with connections that do nothing, they have begun by then
 	settleWait     = 20 * time.Second // for resident memory to come to rest
 	settleStep     = 3 * time.Second  // longer than millrace takes to find that it is quiet
 	settleBytes    = 64 << 10         // changes below this in one step are rest
@@ -191,6 +192,9 @@ func (r *runner) measureIdle(s scenario, st *station) (sample, error) {
 		if holder.Exited() || time.Now().After(end) || r.ctx.Err() != nil {
 			return nil, fmt.Errorf("idle connections were not opened: %s", holder.Output())
 		}
+	}
+	if err := pause(r.ctx, idleFor); err != nil {
+		return nil, err
 	}
 	full, err := r.settledRSS(st.proc.Pid)
 	if err != nil {

@@ -229,6 +229,6 @@ const method = `## How it is measured
   generator was off its core are set aside); after three it is left out.
 - **Calls of gRPC** are made by a client and a server in grpc-go, both on the load's core: 100 through the proxy, 100 without it, and so on. What is
   added is the difference of the medians; the floor's row shows how much of it is the way to another core and back.
-- **Memory** is the growth of resident memory between a warm process and the same process with idle connections, each used once, divided by their number. What a
+- **Memory** is the growth of resident memory between a warm process and the same process with idle connections, each used once and then left alone for 8 s, divided by their number. What a
   proxy reserves at its start (nginx: tables for all its connections) is in the column before.
 `

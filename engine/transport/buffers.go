@@ -19,6 +19,8 @@ type buffers struct {
 	n   int    // of out, in use
 
 	gather []byte // small pieces on their way to crypto/tls
+
+	awake awake
 }
 
 // buffersOf returns the buffers of l, the same for all Acceptors and Dialers.
@@ -28,6 +30,7 @@ func (h *Handshakes) buffersOf(l *engine.Loop) *buffers {
 	b := h.loops[l]
 	if b == nil {
 		b = &buffers{in: make([]byte, cipherInBytes), out: make([]byte, cipherOutBytes), gather: make([]byte, 0, record.MaxPlaintext)}
+		b.awake.init(l, &h.rested)
 		h.loops[l] = b
 	}
 	return b

@@ -50,6 +50,9 @@ type conn struct {
 	plain   held         // data for which a read had no room
 	eof     bool         // the socket has ended
 	shut    bool         // Close was called
+
+	newer, older *conn // in awake
+	usedAt       int64 // when it came there, 0 if it is not in
 }
 
 // opening is a handshake as the loop sees it.
@@ -194,6 +197,7 @@ func (c *conn) closeOpening() {
 // Read implements engine.Transport.
 func (c *conn) Read(w *engine.Wire, dst []byte) (n int, err error) {
 	if c.rec != nil {
+		c.side.buf.awake.use(c)
 		n, err = c.readRecords(w, dst)
 	} else {
 		n, err = c.readTLS(dst)
@@ -217,6 +221,7 @@ func (c *conn) failed(w *engine.Wire, err error) {
 // Write implements engine.Transport.
 func (c *conn) Write(w *engine.Wire, v [][]byte) error {
 	if c.rec != nil {
+		c.side.buf.awake.use(c)
 		return c.writeRecords(w, v)
 	}
 	if o := c.opening; o != nil {
@@ -254,6 +259,7 @@ func (c *conn) Close() {
 	l := c.side.loop
 	c.in.drop(l)
 	c.plain.drop(l)
+	c.side.buf.awake.forget(c)
 	if c.rec != nil {
 		c.rec.Wipe()
 	}

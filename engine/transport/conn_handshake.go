@@ -160,6 +160,8 @@ func (c *conn) establish(session *Session, rec *record.Conn, t *tls.Conn) error 
 	c.closeOpening()
 	if c.rec = rec; rec == nil {
 		c.tls = t
+	} else {
+		c.side.buf.awake.use(c) // it may never be
 	}
 	c.side.stats.established(session)
 	if session.ALPN == certs.ALPNChallenge && !c.side.client {

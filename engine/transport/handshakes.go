@@ -52,7 +52,7 @@ type Handshakes struct {
 	loops     map[*engine.Loop]*buffers
 
 	// Atomic, for readers.
-	started, shed, timeouts, panics atomic.Uint64
+	started, shed, timeouts, panics, rested atomic.Uint64
 }
 
 // NewHandshakes makes the bounds of a process.
@@ -115,6 +115,9 @@ func (e *handshakeEvents) EachStat(yield func(name string, n uint64)) {
 	yield("timeouts", e.h.timeouts.Load())
 	yield("panics", e.h.panics.Load())
 }
+
+// Rested returns how often a connection of any loop has let go of memory because it did nothing.
+func (h *Handshakes) Rested() uint64 { return h.rested.Load() }
 
 // StatsSet returns a set for stats.Registry, such as under the scope "tls".
 func (h *Handshakes) StatsSet() any {

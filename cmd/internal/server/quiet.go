@@ -18,6 +18,9 @@ const (
 	quietPause = time.Minute
 	// quietSlack is how much the heap may hold beside twice what is live.
 	quietSlack = 16 << 20
+	// quietRested is how many TLS connections have let go of memory since, of about 1.5 KiB each, when it is given back. It
+	// waits until they all have.
+	quietRested = 1024
 )
 
 // giveBackMemory collects garbage and returns memory to the kernel while the process has next to nothing to do. The
@@ -29,6 +32,7 @@ func (s *Server) giveBackMemory(ctx context.Context) {
 	defer tick.Stop()
 	var last time.Time // when it was done
 	busy := true       // since then
+	rested, restedBefore := uint64(0), uint64(0) // connections: when it was done, at the last look
 	for used := processCPU(); ; {
 		select {
 		case <-ctx.Done():
@@ -42,7 +46,12 @@ func (s *Server) giveBackMemory(ctx context.Context) {
 			continue
 		}
 		held, live := heap.read()
-		if held > 2*live+quietSlack || busy && held > quietSlack && time.Since(last) > quietPause {
+		resting := s.tls.handshakes.Rested()
+		allRest := resting == restedBefore
+		restedBefore = resting
+		if held > 2*live+quietSlack || allRest && resting > rested+quietRested ||
+			busy && held > quietSlack && time.Since(last) > quietPause {
+			rested = resting
 			debug.FreeOSMemory()
 			s.memoryGivenBack.Add(1)
 			last, busy, used = time.Now(), false, processCPU()

@@ -24,6 +24,7 @@ func (s *Server) registerTLS() {
 	gauge("certs.in_error", func() int64 { return t.read().InError }, "files, and contexts made of them, that cannot be used as they are now; what was before goes on")
 	counter("certs.swapped", func() int64 { return int64(t.read().Swapped) }, "changed files that were taken into use")
 	counter("certs.refused", func() int64 { return int64(t.read().Failed) }, "changed files, and contexts made of them, that could not be used")
+	counter("tls.connections_rested", func() int64 { return int64(t.handshakes.Rested()) }, "times a connection that did nothing has let go of the memory of its ciphers")
 	s.registerACME()
 	s.registry.Add(stats.Root("tls"), t.handshakes.StatsSet())
 }

@@ -52,8 +52,8 @@ const (
 // Hot path: BenchmarkOpen, BenchmarkSeal. The nonce and the additional data stand in fields, because what is passed
 // to an AEAD through its interface escapes.
 type Half struct {
-	aead cipher.AEAD
-	seq  uint64 // of the next record
+	aead cipher.AEAD // nil while it rests: see Conn.Rest
+	seq  uint64      // of the next record
 	iv   [nonceLen]byte
 
 	suite  uint8 // index into suites
@@ -61,12 +61,15 @@ type Half struct {
 	prefix uint8 // bytes of a record before its ciphertext
 	suffix uint8 // and what sealing puts behind the data
 
-	// keep is the traffic secret of TLS 1.3. TLS 1.2 keeps none, and uses the place: 13 bytes of additional data, and from
-	// sealedAt on the number of bytes that were sealed.
-	keep [48]byte
+	// keep is the traffic secret of TLS 1.3. TLS 1.2 keeps none, and uses the place: 13 bytes of additional data, from
+	// sealedAt on the number of bytes that were sealed, and from keyAt on the key.
+	keep [56]byte
 }
 
-const sealedAt = 16
+const (
+	sealedAt = 16
+	keyAt    = 24
+)
 
 // init makes h ready for the record with number seq. secret is that of TLS 1.3.
 func (h *Half) init(index uint8, k Keys, secret []byte, seq uint64) error {
@@ -78,6 +81,9 @@ func (h *Half) init(index uint8, k Keys, secret []byte, seq uint64) error {
 	*h = Half{aead: aead, seq: seq, suite: index, tls13: s.version == VersionTLS13, prefix: HeaderLen, suffix: tagLen}
 	copy(h.iv[:], k.IV)
 	copy(h.keep[:], secret)
+	if !h.tls13 {
+		copy(h.keep[keyAt:], k.Key)
+	}
 	if s.explicit {
 		h.prefix += explicitLen
 	}
@@ -188,6 +194,9 @@ func (h *Half) open(dst, record []byte) (n int, typ ContentType, end ending) {
 	// the connection." RFC 8446 section 5.3
 	if h.seq == math.MaxUint64 {
 		return 0, 0, endSequence
+	}
+	if h.aead == nil {
+		h.wake()
 	}
 	body := record[h.prefix:]
 	if !h.tls13 {

@@ -40,6 +40,9 @@ func (h *Half) SealInPlace(buf []byte, typ ContentType, n int) (size int, err er
 	if err := h.spend(n); err != nil {
 		return 0, err
 	}
+	if h.aead == nil {
+		h.wake()
+	}
 	buf[1], buf[2] = 3, 3
 	buf[3], buf[4] = byte((size-HeaderLen)>>8), byte(size-HeaderLen)
 	if h.tls13 {
