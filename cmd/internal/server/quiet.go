@@ -30,8 +30,8 @@ func (s *Server) giveBackMemory(ctx context.Context) {
 	heap := newHeapReader()
 	tick := time.NewTicker(quietEvery)
 	defer tick.Stop()
-	var last time.Time // when it was done
-	busy := true       // since then
+	var last time.Time                           // when it was done
+	busy := true                                 // since then
 	rested, restedBefore := uint64(0), uint64(0) // connections: when it was done, at the last look
 	for used := processCPU(); ; {
 		select {
