@@ -10,6 +10,8 @@ var (
 	ErrHandshakeTimeout = errors.New("tls: handshake timeout")
 	// ErrShed: there were too many handshakes already.
 	ErrShed = errors.New("tls: too many handshakes")
+	// ErrEvicted: the client kept us waiting, and there were too many handshakes.
+	ErrEvicted = errors.New("tls: too many handshakes, and the client kept this one waiting")
 	// ErrPlain: the client spoke something else than TLS, such as HTTP.
 	ErrPlain = errors.New("tls: the client does not speak TLS")
 	// ErrHello: what the client began with is no ClientHello.

@@ -207,10 +207,53 @@ func TestShed(t *testing.T) {
 	})
 }
 
+// setPatience sets how long a handshake must have waited for its client to be evicted.
+func (h *Handshakes) setPatience(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.patience = d
+}
+
+// TestEvict: a new handshake takes the place of the one that has waited longest for its client, if that is long.
+func TestEvict(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Established{EstablishedOwn, EstablishedOwnParked} {
+		r := newRunner(t, serverConfig(), Limits{MaxUnderWay: 2}, AcceptorOptions{Established: mode}, nil)
+		r.hs.setPatience(time.Hour)
+		hello := clientHello(t)
+		var held []net.Conn
+		var ends []*testEnd
+		for range 2 {
+			c := r.dialPlain()
+			c.Write(hello)
+			held = append(held, c)
+			io.ReadFull(c, make([]byte, 100)) // of our flight
+			ends = append(ends, wait(t, r.ends))
+		}
+		if _, err := tls.Dial("tcp", r.addr, dialConfig(tls.VersionTLS13)); err == nil {
+			t.Error("a third handshake went well while the others have not waited long")
+		}
+		r.hs.setPatience(0)
+		r.dial(dialConfig(tls.VersionTLS13))
+		if err := wait(t, ends[0].closed); !errors.Is(err, ErrEvicted) {
+			t.Errorf("mode %d: the oldest ended with %v", mode, err)
+		}
+		r.until("one under way", func(s Snapshot) bool { return s.UnderWay == 1 && s.Shed == 1 && s.Evicted == 1 })
+		held[1].Close()
+		r.until("none under way", func(s Snapshot) bool { return s.UnderWay == 0 })
+		r.on(func() {
+			if n := r.stats.HandshakeEvicted.Load(); n != 1 {
+				t.Errorf("mode %d: %d evictions counted", mode, n)
+			}
+		})
+	}
+}
+
 // TestMaxUnderWay: those that wait for their clients count.
 func TestMaxUnderWay(t *testing.T) {
 	t.Parallel()
 	r := newRunner(t, serverConfig(), Limits{MaxUnderWay: 2}, AcceptorOptions{}, nil)
+	r.hs.setPatience(time.Hour)
 	hello := clientHello(t)
 	var held []net.Conn
 	for range 2 {
@@ -415,7 +458,7 @@ func TestHandshakesStats(t *testing.T) {
 	})
 	for name, want := range map[string]int64{
 		"tls.handshakes_active": 0, "tls.handshakes_computing": 0, "tls.handshakes_queued": 0, "tls.handshakes_started": 0,
-		"tls.handshakes_shed": 3, "tls.handshakes_timeouts": 0, "tls.handshakes_panics": 0,
+		"tls.handshakes_shed": 3, "tls.handshakes_evicted": 0, "tls.handshakes_timeouts": 0, "tls.handshakes_panics": 0,
 	} {
 		if n, ok := got[name]; !ok || n != want {
 			t.Errorf("%s = %d, %v; want %d", name, n, ok, want)

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"millrace/engine"
 	"millrace/engine/stats"
@@ -15,7 +16,8 @@ type Limits struct {
 	// the loops, see DefaultLimits; at least 1.
 	MaxComputing int
 	// MaxUnderWay is how many handshakes may have begun, those included that wait for their peer or for their turn.
-	// One more is shed. Default 4096.
+	// One more takes the place of that which has waited longest for its client, if that is a second or more; else it is shed.
+	// Default 4096.
 	MaxUnderWay int
 	// MaxQueued is how many may wait for their turn to begin. One more is shed. Default 1024.
 	MaxQueued int
@@ -27,6 +29,9 @@ type Limits struct {
 const (
 	underWayMax = 4096
 	queuedMax   = 1024
+	// stalledAfter is how long a handshake must have waited for its client for another to take its place: a slow client of
+	// the other side of the world answers in less.
+	stalledAfter = time.Second
 	// idleWorkers is how many goroutines are kept for the next handshake, for each that may compute: their stacks
 	// have grown already.
 	idleWorkers = 4
@@ -47,12 +52,14 @@ type Handshakes struct {
 	queued    int   // of them, in fresh
 	again     queue // have input, and wait for a token
 	fresh     queue // have not begun
+	stalled   queue // of servers: wait for their client, the one that has waited longest first
 	idle      []*worker
 	closed    bool
+	patience  time.Duration // stalledAfter
 	loops     map[*engine.Loop]*buffers
 
 	// Atomic, for readers.
-	started, shed, timeouts, panics, rested atomic.Uint64
+	started, shed, evicted, timeouts, panics, rested atomic.Uint64
 }
 
 // NewHandshakes makes the bounds of a process.
@@ -67,7 +74,7 @@ func NewHandshakes(limits Limits) *Handshakes {
 	if limits.MaxQueued <= 0 {
 		limits.MaxQueued = def.MaxQueued
 	}
-	return &Handshakes{limits: limits, loops: map[*engine.Loop]*buffers{}}
+	return &Handshakes{limits: limits, patience: stalledAfter, loops: map[*engine.Loop]*buffers{}}
 }
 
 // Close lets the idle goroutines end. Handshakes under way go on to their ends.
@@ -83,8 +90,8 @@ func (h *Handshakes) Close() {
 
 // A Snapshot is what Handshakes counts.
 type Snapshot struct {
-	UnderWay, Computing, Queued       int    // now
-	Started, Shed, Timeouts, Panicked uint64 // since the start
+	UnderWay, Computing, Queued                int    // now
+	Started, Shed, Evicted, Timeouts, Panicked uint64 // since the start
 }
 
 // Snapshot returns the counts. It may be called from anywhere.
@@ -93,7 +100,7 @@ func (h *Handshakes) Snapshot() Snapshot {
 	defer h.mu.Unlock()
 	return Snapshot{
 		UnderWay: h.underWay, Computing: h.computing, Queued: h.queued + h.again.n,
-		Started: h.started.Load(), Shed: h.shed.Load(), Timeouts: h.timeouts.Load(), Panicked: h.panics.Load(),
+		Started: h.started.Load(), Shed: h.shed.Load(), Evicted: h.evicted.Load(), Timeouts: h.timeouts.Load(), Panicked: h.panics.Load(),
 	}
 }
 
@@ -112,6 +119,7 @@ type handshakeEvents struct{ h *Handshakes }
 func (e *handshakeEvents) EachStat(yield func(name string, n uint64)) {
 	yield("started", e.h.started.Load())
 	yield("shed", e.h.shed.Load())
+	yield("evicted", e.h.evicted.Load())
 	yield("timeouts", e.h.timeouts.Load())
 	yield("panics", e.h.panics.Load())
 }
@@ -161,7 +169,7 @@ const (
 func (h *Handshakes) start(s *shake) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.underWay >= h.limits.MaxUnderWay || h.computing >= h.limits.MaxComputing && h.queued >= h.limits.MaxQueued {
+	if h.computing >= h.limits.MaxComputing && h.queued >= h.limits.MaxQueued || h.underWay >= h.limits.MaxUnderWay && !h.evict() {
 		h.shed.Add(1)
 		return false
 	}
@@ -176,6 +184,47 @@ func (h *Handshakes) start(s *shake) bool {
 	h.queued++
 	h.fresh.push(s)
 	return true
+}
+
+// evict ends the handshake that has waited longest for its client, and reports whether it has waited long enough for that.
+// Precondition: mu is held.
+func (h *Handshakes) evict() bool {
+	s := h.stalled.first
+	if s == nil || time.Since(s.since) < h.patience {
+		return false
+	}
+	h.evicted.Add(1)
+	s.closed = true
+	s.loop.Post(s.evict)
+	h.giveUp(s)
+	return true
+}
+
+// stall notes that s waits for its peer from now on. Precondition: mu is held.
+func (h *Handshakes) stall(s *shake, to state) {
+	s.state = to
+	if !s.side.client {
+		s.since = time.Now()
+		h.stalled.push(s)
+	}
+}
+
+// unstall ends that. Precondition: mu is held.
+func (h *Handshakes) unstall(s *shake) {
+	if !s.side.client {
+		h.stalled.remove(s)
+	}
+}
+
+// giveUp ends a handshake that waits for its peer. A parked one has no token, and needs none to return an error.
+// Precondition: mu is held, and s.closed is set.
+func (h *Handshakes) giveUp(s *shake) {
+	parked := s.state == stateParked
+	h.unstall(s)
+	h.over(s)
+	if parked {
+		s.wake <- struct{}{}
+	}
 }
 
 // run gives s, and the token of the caller, to a goroutine.
@@ -216,7 +265,7 @@ func (h *Handshakes) next(s *shake) *shake {
 	switch {
 	case s.state == stateOver:
 	case s.left && !s.closed:
-		s.state = stateAwaiting
+		h.stall(s, stateAwaiting)
 	default:
 		h.over(s)
 	}
@@ -270,6 +319,7 @@ func (h *Handshakes) ready(s *shake) {
 	if s.state != stateParked {
 		return
 	}
+	h.unstall(s)
 	if h.computing >= h.limits.MaxComputing {
 		s.state = stateAgain
 		h.again.push(s)
@@ -286,17 +336,14 @@ func (h *Handshakes) drop(s *shake) {
 	defer h.mu.Unlock()
 	s.closed = true
 	switch s.state {
-	case stateAwaiting:
-		h.over(s)
+	case stateAwaiting, stateParked:
+		h.giveUp(s)
 	case stateFresh:
 		h.fresh.remove(s)
 		h.queued--
 		h.over(s)
 	case stateAgain:
 		h.again.remove(s)
-		h.over(s)
-		s.wake <- struct{}{}
-	case stateParked: // it has no token, and needs none to return an error
 		h.over(s)
 		s.wake <- struct{}{}
 	case stateComputing, stateOver:

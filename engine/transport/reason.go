@@ -118,7 +118,7 @@ var values = []struct {
 	err    error
 	reason Reason
 }{
-	{ErrTruncated, ReasonTruncated}, {ErrHandshakeTimeout, ReasonTimeout}, {ErrShed, ReasonShed}, {ErrPlain, ReasonNotTLS},
+	{ErrTruncated, ReasonTruncated}, {ErrHandshakeTimeout, ReasonTimeout}, {ErrShed, ReasonShed}, {ErrEvicted, ReasonShed}, {ErrPlain, ReasonNotTLS},
 	{ErrHello, ReasonHello}, {ErrHelloLong, ReasonHelloLong}, {ErrAborted, ReasonClosed}, {ErrPanic, ReasonInternal}, {ErrNoMemory, ReasonMemory},
 	{errFinishedRecord, ReasonMessage}, {errFinishedWrong, ReasonMessage}, {ErrEarly, ReasonInternal},
 	{syscall.ECONNRESET, ReasonReset}, {syscall.EPIPE, ReasonReset},

@@ -24,7 +24,7 @@ func TestReasonOf(t *testing.T) {
 		err  error
 		want string
 	}{
-		{nil, ""}, {ErrTruncated, "closed_without_close_notify"}, {ErrHandshakeTimeout, "handshake_timeout"}, {ErrShed, "too_many_handshakes"},
+		{nil, ""}, {ErrTruncated, "closed_without_close_notify"}, {ErrHandshakeTimeout, "handshake_timeout"}, {ErrShed, "too_many_handshakes"}, {ErrEvicted, "too_many_handshakes"},
 		{ErrPlain, "not_tls"}, {ErrHello, "malformed_client_hello"}, {ErrAborted, "closed_in_handshake"}, {ErrPanic, "internal_error"},
 		{ErrNoMemory, "no_memory"}, {fmt.Errorf("x: %w", syscall.ECONNRESET), "connection_reset"},
 		{&certs.VerifyError{Failure: certs.FailSAN, Err: io.EOF}, "certificate_name_mismatch"},

@@ -38,6 +38,7 @@ type shake struct {
 	written    []byte
 	sent       int // of written
 	prev, next *shake
+	since      time.Time // that it waits for its client; only valid in hs.stalled
 
 	// Owned by the goroutine until it posts finish, then by the loop.
 	cut     cutter
@@ -160,7 +161,7 @@ func (s *shake) read(b []byte) (int, error) {
 	h := s.hs
 	h.mu.Lock()
 	for len(s.in) == 0 && !s.eof && !s.closed {
-		s.state = stateParked
+		h.stall(s, stateParked)
 		if s.sent < len(s.written) || s.full {
 			s.loop.Post(s.flush)
 		}
@@ -227,6 +228,14 @@ func (s *shake) finish() {
 	before := s.loop.Blame(c.wire.Conn())
 	c.shaken(s)
 	s.loop.Blame(before)
+}
+
+// evict ends the connection, whose place another has. Precondition: called on the loop.
+func (s *shake) evict() {
+	c := s.conn
+	if c.opening != nil && c.opening.shake == s {
+		c.wire.Fail(c.note(ErrEvicted))
+	}
 }
 
 // keyWriter takes the lines of the key log.

@@ -27,6 +27,7 @@ type Stats struct {
 	PlainRequests     stats.Counter   `stat:"plain_requests" help:"clients that spoke HTTP where TLS was expected"`
 	HandshakeTimeout  stats.Counter   `stat:"handshake_timeout" help:"TLS handshakes that took longer than handshake_timeout"`
 	HandshakeShed     stats.Counter   `stat:"handshake_shed" help:"TLS handshakes refused because there were too many"`
+	HandshakeEvicted  stats.Counter   `stat:"handshake_evicted" help:"TLS handshakes given up because there were too many and their clients kept them waiting"`
 	HelloTooLong      stats.Counter   `stat:"client_hello_too_long" help:"clients refused for a ClientHello of more than 32 KiB or 64 records"`
 	HandshakeAborted  stats.Counter   `stat:"handshake_aborted" help:"TLS handshakes in which the peer went away"`
 	HandshakeTime     stats.Histogram `stat:"handshake_time" unit:"us" help:"first byte to the end of the handshake"`
@@ -110,6 +111,8 @@ func (s *Stats) failed(err error) {
 		s.HandshakeTimeout.Inc()
 	case errors.Is(err, ErrShed):
 		s.HandshakeShed.Inc()
+	case errors.Is(err, ErrEvicted):
+		s.HandshakeEvicted.Inc()
 	case errors.Is(err, ErrHelloLong):
 		s.HelloTooLong.Inc()
 	case errors.Is(err, ErrAborted):

@@ -73,7 +73,9 @@ type Overload struct {
 // TLSHandshakes is what TLS handshakes may take of the process.
 type TLSHandshakes struct {
 	// MaxActive is the most handshakes that have begun and are not complete, those included that wait for their turn or for the
-	// peer; one more is shed: its connection is closed (tls.handshakes_shed). A client that has not sent a whole ClientHello does not count.
+	// peer. One more takes the place of that which has waited longest for its client, if that is a second or more
+	// (tls.handshakes_evicted); else it is shed: its connection is closed (tls.handshakes_shed). A client that has not sent a whole
+	// ClientHello does not count.
 	MaxActive int `json:"max_active" default:"4096" min:"1" max:"1048576"`
 	// MaxQueued is the most handshakes that wait for a processor before they begin; one more is shed.
 	MaxQueued int `json:"max_queued" default:"1024" min:"1" max:"1048576"`
