@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -443,15 +445,25 @@ func lookPeer(t *testing.T, name string) string {
 	return ""
 }
 
-// freePort returns a port nobody listens on now, for peers that cannot take port 0.
+// lastPort is the port that freePort has given out last. It begins anywhere, for tests of several trees may run at once.
+var lastPort atomic.Uint32
+
+func init() { lastPort.Store(rand.Uint32()) }
+
+// freePort returns a port nobody listens on now, for peers that cannot take port 0 and those that come back to theirs. It is
+// below the ports that the kernel gives out by itself, which anybody may have the next moment, and given out once.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, count = 10_000, 22_000
+	for range count {
+		port := first + int(lastPort.Add(1)%count)
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // startNginx runs nginx with a server block's content and returns its address.

@@ -84,7 +84,7 @@ func (p *proxy) wantFlags(host, want string) {
 // without a client seeing anything of it.
 func TestHealthUnderTraffic(t *testing.T) {
 	t.Parallel()
-	a, b := processOrigin(t, "127.0.0.1:0"), processOrigin(t, "127.0.0.1:0")
+	a, b := processOrigin(t, loopbackPort(t)), processOrigin(t, "127.0.0.1:0")
 	hostA, hostB := a.addr(""), b.addr("")
 	var mode atomic.Value
 	mode.Store("")
