@@ -80,7 +80,7 @@ func (p *proxy) wantFlags(host, want string) {
 	}
 }
 
-// TestHealthUnderTraffic: hosts that are killed, stopped, slow or answer 503 leave, and come back when they are well,
+// TestHealthUnderTraffic: hosts that are killed, stopped, slow, close every connection or answer 503 leave, and come back when they are well,
 // without a client seeing anything of it.
 func TestHealthUnderTraffic(t *testing.T) {
 	t.Parallel()
@@ -97,6 +97,8 @@ func TestHealthUnderTraffic(t *testing.T) {
 			}
 		case m == "503":
 			w.WriteHeader(503)
+		case m == "reset":
+			panic(http.ErrAbortHandler)
 		case m == "degraded":
 			w.Header().Set("x-envoy-degraded", "1")
 		}
@@ -129,7 +131,7 @@ func TestHealthUnderTraffic(t *testing.T) {
 	p.wantFlags(hostB, "healthy")
 
 	for _, m := range []struct{ mode, flags string }{
-		{"slow", "/failed_active_hc/active_hc_timeout"}, {"503", "/failed_active_hc"}, {"degraded", "/degraded_active_hc"},
+		{"slow", "/failed_active_hc/active_hc_timeout"}, {"503", "/failed_active_hc"}, {"reset", "/failed_active_hc"}, {"degraded", "/degraded_active_hc"},
 	} {
 		mode.Store(m.mode)
 		p.wantFlags(hostC, m.flags)
