@@ -165,11 +165,11 @@ func (hs *HostSet) Degraded() int { return hs.degraded }
 // Excluded returns how many do not count.
 func (hs *HostSet) Excluded() int { return hs.excluded }
 
-// Choose returns the bucket for a request, which may be empty, and whether it is that of a priority in panic. random is
-// spent on it; a request with a hash stays with the bucket of its hash as long as the shares stay.
-func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, panics bool) {
+// Choose returns the bucket for a request, which may be empty, and how it was found. random is spent on it; a request
+// with a hash stays with the bucket of its hash as long as the shares stay.
+func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, how Choice) {
 	if hs.simple {
-		return &hs.Levels[0].Healthy, false
+		return &hs.Levels[0].Healthy, ChoseShare
 	}
 	at := random
 	if p.HashSet {
@@ -178,19 +178,19 @@ func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, panics bool) {
 	l, class := hs.chooseLevel(int(at % 100))
 	switch {
 	case l == nil:
-		return &noHosts, false
+		return &noHosts, ChoseShare
 	case l.Panic && hs.failOnPanic:
-		return &noHosts, true
+		return &noHosts, ChosePanic
 	case l.Panic:
-		return &l.All, true
+		return &l.All, ChosePanic
 	}
 	if t := &l.localities[class]; !t.empty() {
-		return t.draw(random>>32 | random<<32), false
+		return t.draw(random>>32 | random<<32), ChoseShare
 	}
 	if class == Degraded {
-		return &l.Degraded, false
+		return &l.Degraded, ChoseShare
 	}
-	return &l.Healthy, false
+	return &l.Healthy, ChoseShare
 }
 
 // noHosts is an empty bucket.

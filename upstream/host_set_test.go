@@ -129,9 +129,9 @@ func TestSharesProperties(t *testing.T) {
 			t.Errorf("%+v: shares %s come to %d", levels, shares(hs), sum)
 		}
 		for at := range uint64(100) {
-			b, panics := hs.Choose(at, &Pick{})
+			b, how := hs.Choose(at, &Pick{})
 			if len(b.Hosts) == 0 && hs.healthy+hs.degraded > 0 && len(hs.Hosts) > 0 {
-				t.Errorf("%+v: place %d has no host (panic %t), shares %s", levels, at, panics, shares(hs))
+				t.Errorf("%+v: place %d has no host (choice %d), shares %s", levels, at, how, shares(hs))
 			}
 		}
 	})
@@ -141,9 +141,9 @@ func TestFailTrafficOnPanic(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
 	o.failOnPanic = true
-	b, panics := newHostSet(members(level{healthy: 1, failed: 3}), &o).Choose(0, &Pick{})
-	if len(b.Hosts) != 0 || !panics {
-		t.Errorf("%d hosts, panic %t; want none, and panic", len(b.Hosts), panics)
+	b, how := newHostSet(members(level{healthy: 1, failed: 3}), &o).Choose(0, &Pick{})
+	if len(b.Hosts) != 0 || how != ChosePanic {
+		t.Errorf("%d hosts, choice %d; want none, and panic", len(b.Hosts), how)
 	}
 }
 

@@ -98,7 +98,13 @@ type ClusterStats struct {
 	H2PausedFull      stats.Counter `stat:"http2.paused_response_full" help:"pieces of paused responses that hold up the others at max_paused_response_bytes"`
 	H2OutboundFlood   stats.Counter `stat:"http2.outbound_control_flood" help:"connections closed since the host did not take the answers to its frames"`
 
+	// How the hosts for a pick were chosen: see [Choice].
 	HealthyPanic stats.Counter `stat:"lb_healthy_panic" help:"picks among all hosts since too few were healthy"`
+	ZoneDirect   stats.Counter `stat:"lb_zone_routing_all_directly" help:"picks in the own zone, which can take all requests of its proxies"`
+	ZoneSampled  stats.Counter `stat:"lb_zone_routing_sampled" help:"picks in the own zone, which can take a part of the requests of its proxies"`
+	ZoneCross    stats.Counter `stat:"lb_zone_routing_cross_zone" help:"picks in other zones, since the own one cannot take all"`
+	ZoneFull     stats.Counter `stat:"lb_zone_no_capacity_left" help:"picks in any zone, since rounding left no room in the others"`
+	LocalNotOK   stats.Counter `stat:"lb_local_cluster_not_ok" help:"zones did not count: the local cluster panics (picks), or has no host in the zone of this proxy (rebuilds)"`
 }
 
 // MembershipStats counts the hosts of one cluster, under cluster.<name>. The control goroutine

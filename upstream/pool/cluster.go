@@ -89,9 +89,9 @@ func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
 	if c.settings.boundsLoad {
 		p.Active = c.active(p.Tunnel)
 	}
-	bucket, panics := c.hosts.Choose(c.loop.Rand().Uint64(), p)
-	if panics {
-		c.Stats.HealthyPanic.Inc()
+	bucket, how := c.hosts.Choose(c.loop.Rand().Uint64(), p)
+	if how != upstream.ChoseShare {
+		c.Stats.CountChoice(how)
 	}
 	h := c.balancer.Pick(bucket, p)
 	if h == nil {
