@@ -36,7 +36,7 @@ func (rq *request) terminate() filters.Verdict {
 	r := rq.router
 	to := &r.target
 	*to = pool.TCPTarget{
-		Host: rq.host, Priority: upstream.Priority(s.Route.Priority), ServerName: string(rq.serverName()),
+		Host: rq.cur.host, Priority: upstream.Priority(s.Route.Priority), ServerName: string(rq.serverName()),
 		Preface: rq.appendProxyHeader(r.preface[:0]),
 	}
 	if to.Preface != nil {
@@ -44,7 +44,7 @@ func (rq *request) terminate() filters.Verdict {
 	}
 	switch r, text := rq.cluster.OpenTCP(&t.up, to, t); r {
 	case pool.TCPOpening:
-		rq.state, rq.held = stateWaiting, true
+		rq.cur.state, rq.held = attemptWaiting, true
 		s.Info.UpstreamConnect = s.Now()
 		return filters.Pause
 	case pool.TCPOverflow:
@@ -60,7 +60,7 @@ func (rq *request) terminate() filters.Verdict {
 func (rq *request) failTunnel(why pool.ResetReason, text string) {
 	s := rq.stream
 	s.Info.UpstreamTransportFailure = text
-	rq.host.RqError.Add(1)
+	rq.cur.host.RqError.Add(1)
 	rq.cluster.Stats.CountCode(resetStatus(why), s.Info.Internal)
 	rq.fail(why)
 }
@@ -71,7 +71,7 @@ func (rq *request) loseTunnel(flag accesslog.Flags, text string) {
 	s.Info.UpstreamTransportFailure = text
 	s.Info.Flags |= flag
 	rq.router.stats.ResetAfter.Inc()
-	rq.host.RqError.Add(1)
+	rq.cur.host.RqError.Add(1)
 	s.Down().ResetResponse("upstream_reset_after_response_started")
 }
 
@@ -93,9 +93,9 @@ func (t *tunnel) open() {
 	if t.up.Session() != nil {
 		s.Info.UpstreamHandshake = now
 	}
-	rq.sentAt = now
-	rq.tried[len(rq.tried)-1].conn = t.up.ID()
-	rq.state, rq.held = stateSent, false
+	rq.cur.sentAt = now
+	rq.tried[rq.cur.place].conn = t.up.ID()
+	rq.cur.state, rq.held = attemptSent, false
 	s.HalfClose = connect
 	s.ResumeSink(filters.Request)
 	if t.rq == nil {
@@ -109,7 +109,7 @@ func (t *tunnel) open() {
 	h.Status, h.ContentLength = 200, -1
 	s.Info.UpstreamFirstRx = now
 	rq.countResponse(h.Status)
-	rq.state, rq.respHead = stateResponding, true
+	rq.cur.state, rq.respHead = attemptResponding, true
 	s.Down().OwnResponse()
 	rq.addResponseFields(now)
 	s.Info.Details = "via_upstream"
@@ -119,11 +119,17 @@ func (t *tunnel) open() {
 // appendProxyHeader appends what tells the host whom the connection is for, as the route wants it, or else the cluster.
 func (rq *request) appendProxyHeader(dst []byte) []byte {
 	if version := rq.stream.Route.ConnectProxyVersion(); version != 0 {
-		return pool.AppendProxyHeader(dst, version, rq.ProxyInfo())
+		return pool.AppendProxyHeader(dst, version, rq.proxyInfo())
 	} else if rq.cluster.WantsProxyHeader() {
-		return rq.cluster.AppendProxyHeader(dst, rq.ProxyInfo())
+		return rq.cluster.AppendProxyHeader(dst, rq.proxyInfo())
 	}
 	return nil
+}
+
+// proxyInfo returns whom the request is for.
+func (rq *request) proxyInfo() *pool.ProxyInfo {
+	io := rq.stream.Conn()
+	return &pool.ProxyInfo{Source: io.RemoteAddr(), Destination: io.LocalAddr()}
 }
 
 // send takes a piece of the request.
@@ -187,7 +193,7 @@ func (t *tunnel) OnEOF() {
 // OnWriteLow implements engine.Handler.
 func (t *tunnel) OnWriteLow() {
 	if t.rq != nil {
-		t.rq.OnWriteLow()
+		t.rq.takesMore()
 		return
 	}
 	t.flush()
@@ -300,7 +306,7 @@ func (rq *request) pauseResponse() {
 		rq.tunnel.pause()
 		return
 	}
-	rq.x.PauseRead()
+	rq.cur.x.PauseRead()
 }
 
 // resumeResponse goes on with it.
@@ -309,6 +315,6 @@ func (rq *request) resumeResponse() {
 		rq.tunnel.resume()
 		return
 	}
-	rq.boundReads()
-	rq.x.ResumeRead()
+	rq.cur.boundReads()
+	rq.cur.x.ResumeRead()
 }

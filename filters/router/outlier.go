@@ -8,23 +8,23 @@ import (
 )
 
 // judgeHead tells outlier detection of a response. Of a gRPC one whose trailers will say how it went nothing is told yet.
-func (rq *request) judgeHead(h *codec.ResponseHead) {
-	o := rq.cluster.Shared().Outlier
+func (a *attempt) judgeHead(h *codec.ResponseHead) {
+	o := a.rq.cluster.Shared().Outlier
 	if o == nil {
 		return
 	}
-	if rq.grpc && h.Status == 200 {
+	if a.rq.grpc && h.Status == 200 {
 		if v := h.Lookup("grpc-status"); v != nil {
-			o.Status(rq.host, httpOfGRPC(v))
+			o.Status(a.host, httpOfGRPC(v))
 		}
 		return
 	}
-	o.Status(rq.host, h.Status)
+	o.Status(a.host, h.Status)
 }
 
 // judgeGRPC tells how a gRPC response ended, nil if it did not say.
 func (rq *request) judgeGRPC(status []byte) {
-	rq.cluster.Shared().Outlier.Status(rq.host, httpOfGRPC(status))
+	rq.cluster.Shared().Outlier.Status(rq.cur.host, httpOfGRPC(status))
 }
 
 // httpOfGRPC returns the HTTP status of what a gRPC status field has, nil if there is none.
@@ -37,28 +37,28 @@ func httpOfGRPC(status []byte) int {
 }
 
 // judgeReset tells of a try that was reset, unless it was by us.
-func (rq *request) judgeReset(why pool.ResetReason) {
-	o := rq.cluster.Shared().Outlier
+func (a *attempt) judgeReset(why pool.ResetReason) {
+	o := a.rq.cluster.Shared().Outlier
 	switch why {
 	case pool.Overflow, pool.LocalClose:
 	case pool.ConnectTimeout:
-		o.TimedOut(rq.host)
+		o.TimedOut(a.host)
 	default:
-		o.ConnectFailed(rq.host)
+		o.ConnectFailed(a.host)
 	}
 }
 
 // judgeTimeout tells of a response that did not begin in time.
-func (rq *request) judgeTimeout() {
-	if rq.state == stateSent && rq.host != nil {
-		rq.cluster.Shared().Outlier.TimedOut(rq.host)
+func (a *attempt) judgeTimeout() {
+	if a.state == attemptSent {
+		a.rq.cluster.Shared().Outlier.TimedOut(a.host)
 	}
 }
 
 // observe tells balancing by latency how long a host has taken: until the head of its response, or until nobody waits for
 // it any more.
-func (rq *request) observe(now int64) {
-	if decay := rq.cluster.Shared().LatencyDecay; decay > 0 {
-		rq.host.Latency.Observe(now, (now-rq.sentAt)/1000, decay)
+func (a *attempt) observe(now int64) {
+	if decay := a.rq.cluster.Shared().LatencyDecay; decay > 0 {
+		a.host.Latency.Observe(now, (now-a.sentAt)/1000, decay)
 	}
 }

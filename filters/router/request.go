@@ -1,24 +1,16 @@
 package router
 
 import (
-	"math"
-
 	"millrace/codec"
 	"millrace/engine"
 	"millrace/engine/timer"
 	"millrace/filters"
-	"millrace/filters/accesslog"
 	"millrace/filters/route"
-	"millrace/upstream"
 	"millrace/upstream/pool"
 )
 
-// request is what the router keeps of one stream: the attempt under way and what the next
-// one would need. It implements pool.Owner and timer.Firer.
-//
-//	idle ─▶ waiting ─▶ sent ─▶ responding ─▶ ended
-//	  ▲        │         │
-//	  └────────┴─ backoff ◀┘
+// request is what the router keeps of one stream: its attempt, and what the next one would need. It implements
+// timer.Firer.
 type request struct {
 	router   *Router
 	nextFree *request
@@ -27,22 +19,17 @@ type request struct {
 	// Of one stream.
 	stream  *filters.Stream
 	cluster *pool.Cluster
-	host    *upstream.Host
-	x       pool.Exchange
-	tunnel  *tunnel // in place of x, where the route terminates the request; else nil
-	state   requestState
+	cur     *attempt // the one that began last, or whose response is passed on
+	first   attempt
+	tunnel  *tunnel // in place of an exchange, where the route terminates the request; else nil
 
-	deadline    int64 // of the whole response, 0 none; runs from the end of the request
-	tryDeadline int64 // of the current try, 0 none
-	retryAt     int64 // when the next try begins; only valid in stateBackoff
-	sentAt      int64 // when the current try was sent
+	deadline int64 // of the whole response, 0 none; runs from the end of the request
+	retryAt  int64 // when the next attempt begins, 0 if none is due
 
 	limits   tryLimits
-	attempts int         // tries begun
+	attempts int         // begun
 	tried    []tried     // of them, those that went to a host, for the log
-	local    engine.Addr // of its connection, if the try was abandoned
-	headSent uint32      // size of the head of the current try
-	headRecv uint32      // size of the head of its response
+	local    engine.Addr // of its connection, if the attempt was abandoned
 	retries  int         // retries left
 	body     filters.Body
 	trailers *codec.Fields
@@ -50,12 +37,11 @@ type request struct {
 	respTrailers codec.Fields // in trailerBytes
 	trailerBytes []byte
 
-	keepBody bool // the body is kept for another try
+	keepBody bool // the body is kept for another attempt
 	held     bool // the request waits, held, for its first connection
 	paused   bool // reading of the request is paused until the upstream takes more
-	fresh    bool // the next try wants a new connection
 	freeUsed bool // the free retry has been used
-	retrying bool // a retry is counted against the budget
+	counted  bool // the retry that is due is counted against the budget
 	respHead bool // the head of the final response has been passed on
 	grpc     bool // the request is gRPC
 	grpcOpen bool // the trailers of the response will say how it went
@@ -66,27 +52,8 @@ type request struct {
 	cookie  *route.MadeCookie // the response sets it; or nil
 }
 
-// tried is a try as the log knows it.
-type tried struct {
-	host *upstream.Host
-	conn uint32 // number of the connection on this loop, 0 if there was none
-}
-
-// requestState is where a request stands with its upstream.
-type requestState uint8
-
-const (
-	stateIdle       requestState = iota
-	stateWaiting                 // for a connection
-	stateSent                    // a try is under way
-	stateResponding              // the response is being passed on
-	stateBackoff                 // until retryAt
-	stateEnded                   // the stream was answered without it
-)
-
 func newRequest(r *Router) *request {
 	rq := &request{router: r}
-	rq.x.Owner = rq
 	rq.timer.Init(rq)
 	return rq
 }
@@ -139,105 +106,16 @@ func (rq *request) setHost(a []byte) {
 
 // takeHostname makes the host that the request is for the name of the picked one. Tries after the first leave what the
 // client had asked for where it is.
-func (rq *request) takeHostname() {
+func (rq *request) takeHostname(name string) {
 	r := rq.router
-	r.scratch = append(r.scratch[:0], rq.host.Hostname...)
+	r.scratch = append(r.scratch[:0], name...)
 	switch h := &rq.stream.Request; {
-	case string(h.Authority()) == rq.host.Hostname:
+	case string(h.Authority()) == name:
 	case rq.attempts == 0:
 		rq.setHost(r.scratch)
 	default:
 		h.SetAuthority(r.scratch)
 	}
-}
-
-// attempt leases an exchange and sends the request, or waits for a connection.
-func (rq *request) attempt() filters.Verdict {
-	s := rq.stream
-	rq.attempts++
-	s.Info.Attempts = uint8(min(rq.attempts, 255))
-	s.Info.UpstreamConnect, s.Info.UpstreamHandshake = 0, 0
-	rq.headSent, rq.headRecv = 0, 0
-	rq.tried = append(rq.tried, tried{host: rq.host})
-	prio := upstream.Priority(s.Route.Priority)
-	if s.Route.VirtualHost.IncludeRequestAttemptCount {
-		rq.router.scratch = appendUint(rq.router.scratch[:0], uint64(rq.attempts))
-		s.Request.Set(codec.FieldXEnvoyAttemptCount, rq.router.scratch)
-	}
-	if s.Route.Terminates(&s.Request) {
-		return rq.terminate()
-	}
-	switch rq.cluster.LeaseNamed(rq.serverName(), rq.host, prio, &rq.x, rq.fresh) {
-	case pool.LeaseReady:
-		rq.send()
-		return filters.Continue
-	case pool.LeasePending:
-		rq.state = stateWaiting
-		s.Info.UpstreamConnect = s.Now()
-		rq.armResponse()
-		if rq.attempts == 1 && !rq.freeUsed {
-			rq.held = true
-			return filters.Pause
-		}
-		return filters.Continue
-	default:
-		rq.cluster.Stats.CountCode(overflowReply.Status, s.Info.Internal)
-		return s.ReplyWith(overflowReply)
-	}
-}
-
-// send sends the head on the leased connection, and what is kept of the body.
-func (rq *request) send() {
-	s := rq.stream
-	now := s.Now()
-	rq.state, rq.sentAt = stateSent, now
-	rq.cluster.Shared().Outlier.Connected(rq.host, false)
-	s.Info.UpstreamReady, s.Info.UpstreamFirstTx = now, now
-	complete := s.Ended(filters.Request)
-	end := complete && rq.body.Len() == 0 && rq.trailers == nil
-	rq.tried[len(rq.tried)-1].conn = rq.x.ConnID()
-	rq.boundReads()
-	rq.headSent = uint32(rq.x.SendHead(&s.Request, end))
-	for i := 0; i < rq.body.Pieces(); i++ {
-		last := i == rq.body.Pieces()-1
-		rq.x.SendData(rq.body.Piece(i), last && complete && rq.trailers == nil)
-	}
-	if rq.body.Len() > 0 {
-		s.Loop().FlushStage() // the pieces may be freed before the event ends
-	}
-	if rq.trailers != nil {
-		rq.x.SendTrailers(rq.trailers)
-	}
-	rq.armTry(now)
-	if complete {
-		s.Info.UpstreamLastTx = now
-		rq.armResponse()
-	}
-	if rq.paused && !rq.x.Full() { // by the try before, which tells nothing any more
-		rq.resumeRequest()
-	}
-	if rq.held {
-		rq.held = false
-		s.ResumeSink(filters.Request)
-	}
-}
-
-// readMin is the least that a read of a response brings, however little downstream takes: its head has to come, too.
-const readMin = 4 << 10
-
-// boundReads lets reads of the response bring no more than downstream takes now. What it does not take waits in our
-// memory, and a client of HTTP/2 can have many streams of which it takes nothing.
-func (rq *request) boundReads() {
-	if rq.stream.Request.Version < codec.Version20 {
-		return
-	}
-	room := rq.stream.Down().ResponseRoom()
-	if room == math.MaxInt {
-		room = 0
-	} else {
-		room = max(room, readMin)
-	}
-	rq.x.SetReadMax(room)
 }
 
 // sendData takes a piece of the request's body.
@@ -249,9 +127,9 @@ func (rq *request) sendData(b []byte, end bool) {
 	if rq.keepBody && !rq.keep(b) {
 		return
 	}
-	if rq.x.Active() && rq.state >= stateSent && rq.state != stateBackoff {
-		rq.x.SendData(b, end)
-		if rq.x.Full() && !rq.paused {
+	if a := rq.cur; a.takes() {
+		a.x.SendData(b, end)
+		if a.x.Full() && !rq.paused {
 			rq.paused = true
 			rq.stream.Down().PauseSource(filters.Request)
 		}
@@ -270,8 +148,8 @@ func (rq *request) sendTrailers(t *codec.Fields) {
 	if rq.keepBody {
 		rq.trailers = t
 	}
-	if rq.x.Active() && rq.state >= stateSent && rq.state != stateBackoff {
-		rq.x.SendTrailers(t)
+	if rq.cur.takes() {
+		rq.cur.x.SendTrailers(t)
 	}
 	rq.requestComplete()
 }
@@ -280,8 +158,8 @@ func (rq *request) sendTrailers(t *codec.Fields) {
 func (rq *request) requestComplete() {
 	now := rq.stream.Now()
 	rq.stream.Info.UpstreamLastTx = now
-	if rq.state == stateSent {
-		rq.armTry(now)
+	if rq.cur.state == attemptSent {
+		rq.cur.arm(now)
 	}
 	rq.armResponse()
 }
@@ -296,7 +174,7 @@ func (rq *request) keep(b []byte) bool {
 	rq.cluster.Stats.RetryAbandoned.Inc()
 	rq.retries = 0
 	rq.dropBody()
-	if rq.state == stateSent || rq.state == stateResponding {
+	if rq.cur.state >= attemptSent {
 		return true
 	}
 	s.ReplyWith(keptTooMuchReply)
@@ -309,25 +187,8 @@ func (rq *request) dropBody() {
 	rq.body.Free(rq.router.loop.Arena())
 }
 
-// OnReady implements pool.Owner: the connection is there.
-func (rq *request) OnReady() {
-	before := rq.enter()
-	if rq.x.Session() != nil && !rq.x.Reused() {
-		rq.stream.Info.UpstreamHandshake = rq.stream.Now()
-	}
-	rq.send()
-	rq.leave(before)
-}
-
-// enter names the downstream connection as the one that is worked for: should a filter panic while an upstream
-// connection or a timer has its turn, the stream ends all the same.
-func (rq *request) enter() (before *engine.Conn) { return rq.router.loop.Blame(rq.stream.Conn()) }
-
-// leave takes back what enter said.
-func (rq *request) leave(before *engine.Conn) { rq.router.loop.Blame(before) }
-
-// OnWriteLow implements pool.Owner: the upstream takes more of the request.
-func (rq *request) OnWriteLow() {
+// takesMore goes on with the request: the upstream takes more of it.
+func (rq *request) takesMore() {
 	before := rq.enter()
 	rq.resumeRequest()
 	rq.leave(before)
@@ -340,40 +201,16 @@ func (rq *request) resumeRequest() {
 	}
 }
 
-// ResponseHead implements pool.Owner.
-func (rq *request) ResponseHead() *codec.ResponseHead { return &rq.stream.Response }
-
-// OnResponseHead implements pool.Owner.
-func (rq *request) OnResponseHead(end bool) {
-	before := rq.enter()
-	rq.takeHead(end)
-	rq.leave(before)
-}
-
-func (rq *request) takeHead(end bool) {
+// respond passes the response of an attempt on, whose head has come.
+func (rq *request) respond(a *attempt, end bool) {
 	s := rq.stream
-	h := &s.Response
-	if h.Status < 200 && h.Status != 101 {
-		s.Down().Informational(h)
-		h.Reset()
-		return
-	}
 	now := s.Now()
-	s.Info.UpstreamFirstRx = now
-	rq.headRecv = uint32(h.HeadBytes())
-	if h.Has(codec.FieldXEnvoyImmediateHealthCheckFail) && rq.router.hostFailed != nil {
-		rq.router.hostFailed(rq.cluster.Shared().Name, rq.host)
-	}
-	rq.judgeHead(h)
-	rq.observe(now)
-	if rq.wantsRetry(h) && rq.retryResponse(end) {
-		return
-	}
-	rq.countResponse(h.Status)
+	rq.countResponse(a.head.Status)
 	rq.dropBody()
-	rq.state, rq.respHead = stateResponding, true
-	rq.tryDeadline = 0
-	if rq.x.Upgraded() { // a tunnel may last
+	rq.releaseRetry(&a.counted)
+	a.state, rq.respHead = attemptResponding, true
+	a.deadline = 0
+	if a.x.Upgraded() { // a tunnel may last
 		rq.deadline, rq.limits.timeout = 0, 0
 	}
 	s.Down().OwnResponse()
@@ -385,13 +222,7 @@ func (rq *request) takeHead(end bool) {
 	s.Pass(filters.Response, end)
 }
 
-// OnResponseData implements pool.Owner.
-func (rq *request) OnResponseData(b []byte, end bool) {
-	before := rq.enter()
-	rq.takeData(b, end)
-	rq.leave(before)
-}
-
+// takeData takes a piece of the response's body.
 func (rq *request) takeData(b []byte, end bool) {
 	info := &rq.stream.Info
 	if info.UpstreamBodyRx == 0 && len(b) > 0 {
@@ -405,16 +236,14 @@ func (rq *request) takeData(b []byte, end bool) {
 	}
 }
 
-// OnResponseTrailers implements pool.Owner.
-func (rq *request) OnResponseTrailers(t *codec.Fields) {
-	before := rq.enter()
+// takeTrailers takes the trailers of the response.
+func (rq *request) takeTrailers(t *codec.Fields) {
 	if rq.grpcOpen {
 		rq.judgeGRPC(t.Lookup("grpc-status"))
 		rq.countGRPC(t.Lookup("grpc-status"))
 	}
 	rq.responseComplete(rq.stream.Now())
 	rq.stream.PassTrailers(filters.Response, rq.ownTrailers(t))
-	rq.leave(before)
 }
 
 // ownTrailers takes the trailers of the response over, whose bytes are only lent. Their old list goes back in exchange.
@@ -442,7 +271,7 @@ func (rq *request) responseComplete(now int64) {
 		rq.judgeGRPC(nil)
 		rq.countGRPC(nil)
 	}
-	rq.cluster.Stats.CountTime(uint64(now-rq.sentAt)/1000, rq.stream.Info.Internal)
+	rq.cluster.Stats.CountTime(uint64(now-rq.cur.sentAt)/1000, rq.stream.Info.Internal)
 }
 
 // countResponse counts the final response by its status.
@@ -465,11 +294,11 @@ func (rq *request) countResponse(status int) {
 // countHost counts whether a response speaks for its host.
 func (rq *request) countHost(good bool) {
 	if !good {
-		rq.host.RqError.Add(1)
+		rq.cur.host.RqError.Add(1)
 		return
 	}
-	rq.host.RqSuccess.Add(1)
-	if rq.retrying {
+	rq.cur.host.RqSuccess.Add(1)
+	if rq.attempts > 1 {
 		rq.cluster.Stats.RqRetrySuccess.Inc()
 	}
 }
@@ -489,7 +318,7 @@ func (rq *request) countGRPC(status []byte) {
 func (rq *request) addResponseFields(now int64) {
 	s, r := rq.stream, rq.router
 	if !r.suppress {
-		r.scratch = appendUint(r.scratch[:0], uint64(now-rq.sentAt)/1e6)
+		r.scratch = appendUint(r.scratch[:0], uint64(now-rq.cur.sentAt)/1e6)
 		s.Response.Set(codec.FieldXEnvoyUpstreamServiceTime, r.scratch)
 	}
 	if s.Route.VirtualHost.IncludeAttemptCountInResponse {
@@ -501,14 +330,8 @@ func (rq *request) addResponseFields(now int64) {
 	}
 }
 
-// OnReset implements pool.Owner: the try failed.
-func (rq *request) OnReset(why pool.ResetReason, text string) {
-	before := rq.enter()
-	rq.reset(why, text)
-	rq.leave(before)
-}
-
-func (rq *request) reset(why pool.ResetReason, text string) {
+// reset ends an attempt without a complete response.
+func (rq *request) reset(a *attempt, why pool.ResetReason, text string) {
 	s := rq.stream
 	s.Info.UpstreamTransportFailure = text
 	if rq.respHead {
@@ -517,16 +340,16 @@ func (rq *request) reset(why pool.ResetReason, text string) {
 			rq.cluster.Stats.GRPCFailure.Inc()
 		}
 		rq.router.stats.ResetAfter.Inc()
-		rq.judgeReset(why)
-		rq.host.RqError.Add(1)
+		a.judgeReset(why)
+		a.host.RqError.Add(1)
 		s.Info.Flags |= resetFlag(why)
 		s.Down().ResetResponse("upstream_reset_after_response_started")
 		return
 	}
-	if rq.retryReset(why) {
+	if rq.retryReset(a, why) {
 		return
 	}
-	rq.host.RqError.Add(1)
+	a.host.RqError.Add(1)
 	rq.cluster.Stats.CountCode(resetStatus(why), s.Info.Internal)
 	rq.fail(why)
 }
@@ -534,9 +357,6 @@ func (rq *request) reset(why pool.ResetReason, text string) {
 // fail answers a request whose last try was reset.
 func (rq *request) fail(why pool.ResetReason) {
 	s := rq.stream
-	if rq.limits.on != 0 && rq.retries == 0 && rq.attempts > 1 {
-		s.Info.Flags |= accesslog.FlagUpstreamRetryLimitExceeded
-	}
 	if why == pool.Overflow {
 		s.ReplyWith(overflowReply)
 		return
@@ -548,32 +368,32 @@ func (rq *request) fail(why pool.ResetReason) {
 
 // abandon gives up what is still under way: the stream has its answer. What the log needs stays.
 func (rq *request) abandon() {
-	rq.local = rq.x.LocalAddr()
-	rq.x.Cancel()
+	rq.local = rq.cur.x.LocalAddr()
+	rq.cancel()
+}
+
+// cancel gives up what is still under way.
+func (rq *request) cancel() {
+	rq.first.cancel()
 	if rq.tunnel != nil {
 		rq.tunnel.leave()
 	}
 	rq.timer.Stop()
-	rq.state = stateEnded
-	rq.deadline, rq.tryDeadline, rq.held = 0, 0, false
+	rq.releaseRetry(&rq.counted)
+	rq.deadline, rq.retryAt, rq.held = 0, 0, false
 }
 
 // end gives up what is still under way and takes the request back.
 func (rq *request) end() {
 	r := rq.router
-	rq.x.Cancel()
-	if rq.tunnel != nil {
-		rq.tunnel.leave()
-	}
-	rq.timer.Stop()
-	rq.releaseRetry()
+	rq.cancel()
 	rq.body.Free(r.loop.Arena())
 	rq.respTrailers.Reset()
 	if cap(rq.trailerBytes) > trailerBytesMax {
 		rq.trailerBytes = nil
 	}
 	*rq = request{
-		router: r, timer: rq.timer, x: rq.x, body: rq.body, tried: rq.tried[:0],
+		router: r, timer: rq.timer, first: attempt{x: rq.first.x}, body: rq.body, tried: rq.tried[:0],
 		respTrailers: rq.respTrailers, trailerBytes: rq.trailerBytes,
 	}
 	if r.freeLen < freeRequestsMax {

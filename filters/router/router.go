@@ -95,17 +95,27 @@ func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
 		}
 		rq = r.begin(s, c)
 	}
-	r.pick.Random, r.pick.Attempt = s.Random, rq.attempts
-	r.pick.Hash, r.pick.HashSet = rq.hash, rq.hashSet
-	if rq.host = rq.cluster.Pick(&r.pick); rq.host == nil {
+	return rq.pick(&rq.first)
+}
+
+// pick finds the host of an attempt.
+func (rq *request) pick(a *attempt) filters.Verdict {
+	s, p := rq.stream, &rq.router.pick
+	rq.cur = a
+	p.Random, p.Attempt = s.Random, rq.attempts
+	p.Hash, p.HashSet = rq.hash, rq.hashSet
+	if a.again {
+		p.Attempt--
+	}
+	if a.host = rq.cluster.Pick(p); a.host == nil {
 		rq.cluster.Stats.CountCode(503, s.Info.Internal)
 		return s.ReplyWith(filters.LocalReply{
 			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: accesslog.FlagNoHealthyUpstream,
 		})
 	}
-	s.Info.UpstreamHost = rq.host.Name
-	if s.Route.AutoHostRewrite && rq.host.Hostname != "" {
-		rq.takeHostname()
+	s.Info.UpstreamHost = a.host.Name
+	if s.Route.AutoHostRewrite && a.host.Hostname != "" {
+		rq.takeHostname(a.host.Hostname)
 	}
 	return filters.Continue
 }
@@ -158,7 +168,8 @@ func (r *Router) begin(s *filters.Stream, c *pool.Cluster) *request {
 		r.freeLen--
 	}
 	r.stats.Total.Inc()
-	rq.stream, rq.cluster = s, c
+	rq.stream, rq.cluster, rq.cur = s, c, &rq.first
+	rq.first.init(rq, &s.Response)
 	s.Upstream = rq
 	s.Info.Cluster = c.Shared().Name
 	rq.prepare()
@@ -170,7 +181,7 @@ func (r *Router) begin(s *filters.Stream, c *pool.Cluster) *request {
 
 // Forward implements filters.Terminal: one attempt.
 func (r *Router) Forward(s *filters.Stream) filters.Verdict {
-	return s.Upstream.(*request).attempt()
+	return s.Upstream.(*request).cur.start()
 }
 
 // OnRequestData implements filters.Terminal.
@@ -221,20 +232,21 @@ func (r *Router) OnDestroy(s *filters.Stream) {
 // Describe implements filters.Terminal.
 func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 	rq, _ := s.Upstream.(*request)
-	if rq == nil || rq.host == nil {
+	if rq == nil || rq.cur.host == nil {
 		return
 	}
-	rec.UpstreamRemote = *rq.host.Target()
-	if rec.UpstreamProtocol = codec.Version11; rq.x.IsHTTP2() {
+	a := rq.cur
+	rec.UpstreamRemote = *a.host.Target()
+	if rec.UpstreamProtocol = codec.Version11; a.x.IsHTTP2() {
 		rec.UpstreamProtocol = codec.Version20
 	}
 	if rec.UpstreamLocal = rq.local; rq.local.IsZero() {
-		rec.UpstreamLocal = rq.x.LocalAddr()
+		rec.UpstreamLocal = a.x.LocalAddr()
 	}
-	rec.UpstreamTLS = rq.x.Session()
-	rec.UpstreamConnID = r.connID(rq.x.ConnID())
-	rec.UpstreamWireSent, rec.UpstreamWireReceived = rq.x.BytesSent(), rq.x.BytesReceived()
-	rec.UpstreamHeadSent, rec.UpstreamHeadReceived = rq.headSent, rq.headRecv
+	rec.UpstreamTLS = a.x.Session()
+	rec.UpstreamConnID = r.connID(a.x.ConnID())
+	rec.UpstreamWireSent, rec.UpstreamWireReceived = a.x.BytesSent(), a.x.BytesReceived()
+	rec.UpstreamHeadSent, rec.UpstreamHeadReceived = a.headSent, a.headRecv
 	if rq.tunnel != nil {
 		rq.tunnel.describe(r, rec)
 	}

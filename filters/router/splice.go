@@ -4,17 +4,14 @@ import "millrace/filters"
 
 // spliceResponse lets the rest of a run of the response's body pass by, if downstream says that it may.
 func (rq *request) spliceResponse() {
-	n := rq.x.Opaque()
+	n := rq.cur.x.Opaque()
 	if n == 0 || !rq.stream.Down().MaySplice(n) {
 		return
 	}
-	if rq.x.SpliceTo(rq.stream.Conn(), n, rq) {
+	if rq.cur.x.SpliceTo(rq.stream.Conn(), n, rq.cur) {
 		rq.stream.Down().SpliceBegun(n)
 	}
 }
-
-// OnSpliced implements pool.Splicer.
-func (rq *request) OnSpliced(n int64) { rq.stream.Down().Spliced(n) }
 
 // SpliceRequest implements filters.Terminal.
 func (r *Router) SpliceRequest(s *filters.Stream, n int64) bool {
@@ -22,19 +19,20 @@ func (r *Router) SpliceRequest(s *filters.Stream, n int64) bool {
 	if rq != nil && rq.tunnel != nil {
 		return !rq.paused && rq.tunnel.splice(s.Conn(), n)
 	}
-	if rq == nil || rq.keepBody || rq.paused || !rq.x.Active() || rq.state < stateSent || rq.state == stateBackoff {
+	if rq == nil || rq.keepBody || rq.paused || !rq.cur.takes() {
 		return false
 	}
+	x := &rq.cur.x
 	if n < 0 {
-		io := rq.x.Conn()
-		return io != nil && rq.x.Upgraded() && s.Conn().Splice(io, -1)
+		io := x.Conn()
+		return io != nil && x.Upgraded() && s.Conn().Splice(io, -1)
 	}
-	return rq.x.SpliceFrom(s.Conn(), n, false)
+	return x.SpliceFrom(s.Conn(), n, false)
 }
 
 // SplicedRequest implements filters.Terminal.
 func (r *Router) SplicedRequest(s *filters.Stream, n int64) {
 	if rq, _ := s.Upstream.(*request); rq != nil {
-		rq.x.SpliceDone(n, false)
+		rq.cur.x.SpliceDone(n, false)
 	}
 }
