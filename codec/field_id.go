@@ -69,6 +69,7 @@ const (
 	FieldContentEncoding
 	FieldRetryAfter
 	FieldXForwardedClientCert
+	FieldXEnvoyOriginalDstHost
 	fieldCount
 
 	FieldRemoved FieldID = 255 // what an entry becomes when it is removed
@@ -142,6 +143,7 @@ var fieldNames = [fieldCount]string{
 	FieldContentEncoding:                    "content-encoding",
 	FieldRetryAfter:                         "retry-after",
 	FieldXForwardedClientCert:               "x-forwarded-client-cert",
+	FieldXEnvoyOriginalDstHost:              "x-envoy-original-dst-host",
 }
 
 // fieldNameBytes is fieldNames as slices. Never written.

@@ -77,6 +77,7 @@ const (
 	flagEOFDue                       // OnEOF is due: the handler before heard it
 	flagUpgrade                      // SetTransport was called inside OnData: what that leaves goes to the wire
 	flagPeerPath                     // Loop.peerPaths has the address of the peer
+	flagLocalSet                     // SetLocalAddr was called
 )
 
 // cannotRead is what keeps a readable conn from being read.

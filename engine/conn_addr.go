@@ -66,7 +66,12 @@ func (c *Conn) LocalAddr() Addr {
 func (c *Conn) SetLocalAddr(a Addr) {
 	c.loop.owner.assert()
 	c.local = c.loop.intern(a)
+	c.flags |= flagLocalSet
 }
+
+// LocalRestored reports whether LocalAddr is where the client wanted to go, as SetLocalAddr has said, and not only where it
+// came to.
+func (c *Conn) LocalRestored() bool { return c.flags&flagLocalSet != 0 }
 
 // OriginalDst returns where the client wanted to go before the packet filter redirected it here
 // (SO_ORIGINAL_DST), or for a transparent listener the address it was given (TPROXY). It reports

@@ -12,7 +12,7 @@ import (
 // It exists only where somebody has something to say: a connection without listener filters, network
 // filters and TLS has none, and its terminal filter gets nil.
 type Connection struct {
-	// IO is the connection. Its RemoteAddr and LocalAddr are what listener filters made of them.
+	// IO is the connection. Its RemoteAddr, LocalAddr and LocalRestored are what listener filters made of them.
 	IO *engine.Conn
 	// Chain runs the filters of this connection: see Resume and Close.
 	Chain ConnectionChain
@@ -32,8 +32,6 @@ type Connection struct {
 	ApplicationProtocols []string
 	// JA3 is the fingerprint of the ClientHello, or "".
 	JA3 string
-	// LocalRestored says that LocalAddr is where the client wanted to go: original_dst or a PROXY header.
-	LocalRestored bool
 	// ProxyVersion is that of the PROXY header that arrived: 1, 2, or 0 for none.
 	ProxyVersion uint8
 	// TLVs are those of the PROXY header that its filter keeps, in order.

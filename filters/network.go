@@ -126,6 +126,8 @@ type NetworkEnv struct {
 	BufferLimit int
 	// Address of the listener, as configured, and the name of the chain.
 	Address, ChainName string
+	// Transparent says that the listener is given connections to other addresses than its own.
+	Transparent bool
 	// Slot is the index for Connection.Slot.
 	Slot int
 }

@@ -45,9 +45,13 @@ type Cluster struct {
 	// LatencyDecay is that of Host.Latency, in nanoseconds; 0 if no policy asks for it.
 	LatencyDecay int64
 
+	// Destinations make the hosts of a cluster of type "original_dst", nil in others. They survive reloads.
+	Destinations *Destinations
+
 	members    []member // kept by control
 	version    uint64   // of set; kept by control
 	membership uint64   // of members; kept by control
+	seen       uint64   // version of Destinations that members are; kept by control
 
 	set atomic.Pointer[HostSet] // written by control
 }
@@ -90,6 +94,15 @@ func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
 		for p := range c.Budgets {
 			c.Budgets[p] = NewBudget(cfg.CircuitBreakers.Thresholds(Priority(p)))
 		}
+	}
+	if cfg.Type == OriginalDst {
+		if prev != nil && prev.Destinations != nil {
+			c.Destinations = prev.Destinations
+		} else {
+			c.Destinations = &Destinations{max: int(cfg.OriginalDst.MaxHosts)}
+		}
+		c.Rebuild()
+		return c, nil
 	}
 	if cfg.Discovered() { // what was found so far does until there is something newer
 		c.members = old
@@ -206,10 +219,16 @@ func (c *Cluster) HostSet() *HostSet { return c.set.Load() }
 // Hosts returns the hosts of now, in the order of their source.
 func (c *Cluster) Hosts() []*Host { return c.HostSet().Hosts }
 
-// Rebuild sorts the hosts by their health now. The loops take the new set up when they are told: see pool.Table.Refresh.
+// Rebuild sorts the hosts by their health now, and takes up those that Destinations have. The loops take the new set up when they are told: see pool.Table.Refresh.
 // Called on the control goroutine.
 func (c *Cluster) Rebuild() {
 	c.version++
+	if d := c.Destinations; d != nil {
+		if list, version := d.members(c.seen); version != c.seen {
+			c.members, c.seen = list, version
+			c.membership++
+		}
+	}
 	o := c.Config.setOptions()
 	o.version, o.membership, o.table = c.version, c.membership, c.Tables
 	c.set.Store(newHostSet(c.members, &o))
@@ -220,6 +239,9 @@ func (c *Cluster) Rebuild() {
 func (c *Cluster) Apply() {
 	for i := range c.members {
 		c.members[i].host.weight.Store(c.members[i].weight)
+	}
+	if c.Destinations != nil {
+		c.Destinations.setMax(int(c.Config.OriginalDst.MaxHosts))
 	}
 	for p, b := range c.Budgets {
 		b.SetLimits(c.Config.CircuitBreakers.Thresholds(Priority(p)))

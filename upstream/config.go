@@ -16,8 +16,9 @@ type Config struct {
 	AltStatName string `json:"alt_stat_name" v3:"alt_stat_name"`
 	// Type says where hosts come from. "static": they are those listed in hosts. "strict_dns": the hosts are names, and all
 	// addresses of all of them are hosts. "logical_dns": one name, of which new connections go to the first address.
-	// "file": a list in hosts_file. Default "static".
-	Type string `json:"type" default:"static" enum:"static,strict_dns,logical_dns,file" v3:"type"`
+	// "file": a list in hosts_file. "original_dst": wherever a client wanted to go before it was redirected here; such a
+	// cluster has lb_policy "cluster_provided". Default "static".
+	Type string `json:"type" default:"static" enum:"static,strict_dns,logical_dns,file,original_dst" v3:"type"`
 	DiscoveryConfig
 	// ConnectTimeout bounds the opening of a connection, its TLS handshake included. 1ms to 1h. Default 5s.
 	ConnectTimeout time.Duration `json:"connect_timeout" default:"5s" min:"1ms" max:"1h"`
@@ -27,9 +28,9 @@ type Config struct {
 	// HTTP2 is how HTTP/2 connections behave. Only used with protocol "http2" or "auto".
 	HTTP2 HTTP2Config `json:"http2_protocol_options" v3:"typed_extension_protocol_options.explicit_http_config.http2_protocol_options"`
 	// LbPolicy picks the host of a request: "round_robin", "least_request" (the less busy of a few), "random",
-	// "ring_hash" and "maglev" (the same host for the same hash), "peak_ewma" (the fastest, by latency and load).
-	// Default "round_robin".
-	LbPolicy string `json:"lb_policy" default:"round_robin" enum:"round_robin,least_request,random,ring_hash,maglev,peak_ewma"`
+	// "ring_hash" and "maglev" (the same host for the same hash), "peak_ewma" (the fastest, by latency and load),
+	// "cluster_provided" (there is no choice: type "original_dst"). Default "round_robin".
+	LbPolicy string `json:"lb_policy" default:"round_robin" enum:"round_robin,least_request,random,ring_hash,maglev,peak_ewma,cluster_provided"`
 	// LeastRequest configures the policy "least_request".
 	LeastRequest LeastRequestConfig `json:"least_request_lb_config"`
 	BalanceConfig

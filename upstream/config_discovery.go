@@ -19,6 +19,8 @@ const (
 	StrictDNS  = "strict_dns"
 	LogicalDNS = "logical_dns"
 	HostsFile  = "file"
+	// OriginalDst takes whatever clients wanted to reach.
+	OriginalDst = "original_dst"
 )
 
 // nameBytesMax is the longest name that DNS can ask for.
@@ -47,6 +49,11 @@ type DiscoveryConfig struct {
 	// DNSResolvers are the servers to ask, such as "10.0.0.2:53"; without a port 53. Default: those of /etc/resolv.conf,
 	// whose search domains and options hold in any case.
 	DNSResolvers []string `json:"dns_resolvers" max:"16" v3:"typed_dns_resolver_config.typed_config.resolvers"`
+	// CleanupInterval is how often a cluster of type "original_dst" lets go of hosts that nobody has used since the last
+	// time. Default 5s.
+	CleanupInterval time.Duration `json:"cleanup_interval" default:"5s" min:"10ms" max:"24h"`
+	// OriginalDst is for clusters of type "original_dst".
+	OriginalDst OriginalDstConfig `json:"original_dst_lb_config"`
 }
 
 // FailureRefreshConfig is a wait that doubles with each failure in a row, half of it by chance.
@@ -61,14 +68,15 @@ type FailureRefreshConfig struct {
 func DefaultDiscoveryConfig() DiscoveryConfig {
 	return DiscoveryConfig{
 		DNSLookupFamily: "auto", DNSRefreshRate: 5 * time.Second, DNSMinRefreshRate: time.Second, DNSMaxRefreshRate: time.Hour,
+		CleanupInterval: 5 * time.Second, OriginalDst: DefaultOriginalDstConfig(),
 	}
 }
 
 // Resolves reports whether the hosts are names that have to be resolved.
 func (c *Config) Resolves() bool { return c.Type == StrictDNS || c.Type == LogicalDNS }
 
-// Discovered reports whether hosts come from somewhere else than the list in Hosts.
-func (c *Config) Discovered() bool { return c.Type != Static && c.Type != "" }
+// Discovered reports whether hosts have to be found before they can be used.
+func (c *Config) Discovered() bool { return c.Resolves() || c.Type == HostsFile }
 
 // SameDiscovery reports whether what finds the hosts of o does for c.
 func (c *Config) SameDiscovery(o *Config) bool {
@@ -156,9 +164,10 @@ func (c *Config) checkDiscovery(report func(path, problem, hint string)) {
 		if len(c.Hosts) > 0 {
 			report("hosts", "the hosts of a cluster of type \"file\" are in its file", "remove them, or make the type \"static\"")
 		}
-	default:
+	case c.Type != OriginalDst:
 		c.checkAddresses(report)
 	}
+	c.checkOriginalDst(report)
 	if d.HostsFile != "" && c.Type != HostsFile {
 		report("hosts_file", fmt.Sprintf("a cluster of type %q reads no file", c.Type), "write \"type\": \"file\"")
 	}

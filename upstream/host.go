@@ -68,6 +68,7 @@ type Host struct {
 	health atomic.Uint32
 	// Atomic: written by the loops when it changes.
 	spoke atomic.Uint32 // see Spoke
+	use   hostUse       // only in clusters of type "original_dst"
 
 	_ [64]byte
 	// Atomic: written by the loops, read by balancers and admin.

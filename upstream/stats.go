@@ -98,6 +98,10 @@ type ClusterStats struct {
 	H2PausedFull      stats.Counter `stat:"http2.paused_response_full" help:"pieces of paused responses that hold up the others at max_paused_response_bytes"`
 	H2OutboundFlood   stats.Counter `stat:"http2.outbound_control_flood" help:"connections closed since the host did not take the answers to its frames"`
 
+	// Of clusters of type "original_dst".
+	OriginalDstInvalid  stats.Counter `stat:"original_dst_host_invalid" help:"requests whose field names no host (use_http_header of original_dst_lb_config)"`
+	OriginalDstOverflow stats.Counter `stat:"original_dst_host_overflow" help:"requests and connections refused at max_hosts of original_dst_lb_config"`
+
 	// How the hosts for a pick were chosen: see [Choice].
 	HealthyPanic stats.Counter `stat:"lb_healthy_panic" help:"picks among all hosts since too few were healthy"`
 	ZoneDirect   stats.Counter `stat:"lb_zone_routing_all_directly" help:"picks in the own zone, which can take all requests of its proxies"`

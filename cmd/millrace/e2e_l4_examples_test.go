@@ -67,6 +67,11 @@ var l4Examples = map[string]l4Example{
 		hosts:     named(nameServer, map[string]string{"127.0.0.1:6379": "redis"}),
 		drive:     driveTLSTCPExample,
 	},
+	"original-dst.json": {
+		listeners: []string{":15001", "127.0.0.1:15080"},
+		hosts:     func(*testing.T) map[string]string { return nil },
+		drive:     driveOriginalDstExample,
+	},
 	"udp-dns.json": {
 		listeners: []string{"127.0.0.1:5353"},
 		hosts:     named(resolver, map[string]string{"127.0.0.1:9053": "one", "127.0.0.1:9054": "two"}),

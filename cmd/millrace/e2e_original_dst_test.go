@@ -173,6 +173,18 @@ func (n *spaces) stat(p *proxy, name string) string {
 	return strings.TrimSpace(bodyOf(n.t, resp))
 }
 
+// greet tells each client its address, after a text.
+func greet(ln net.Listener, text string) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, text+c.RemoteAddr().(*net.TCPAddr).IP.String())
+		_ = c.Close()
+	}
+}
+
 // say is a filter chain that answers with its name.
 func say(name, match string) string {
 	return fmt.Sprintf(`{"name": %q, "match": {%s}, "filters": [{"name": "direct_response", "config": {"response": %q}}]}`, name, match, name)
@@ -249,7 +261,8 @@ table ip6 millrace {
 	}
 }
 
-// A transparent listener is given connections with their addresses as they are: TPROXY.
+// A transparent listener is given connections with their addresses as they are: TPROXY. They go on to where they wanted to go, but
+// for one that wanted the listener itself: that would come back for ever.
 func TestOriginalDstTransparent(t *testing.T) {
 	t.Parallel()
 	n := newSpaces(t)
@@ -257,20 +270,37 @@ func TestOriginalDstTransparent(t *testing.T) {
 table ip millrace {
   chain pre {
     type filter hook prerouting priority mangle;
-    tcp dport { 5432, 6379 } tproxy to :15002 meta mark set 1 accept
+    tcp dport { 5432, 6379, 7000 } tproxy to :15002 meta mark set 1 accept
   }
 }`)
 	n.markedIsLocal()
+	n.in(n.server, func() {
+		ln, err := net.Listen("tcp", "10.98.0.2:7000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ln.Close() })
+		go greet(ln, "server for ")
+	})
 	config := fmt.Sprintf(`{"concurrency": 1, "listeners": [
  {"name": "in", "address": "0.0.0.0:15002", "transparent": true, "listener_filters": [{"name": "original_dst"}],
-  "filter_chains": [%s, %s]}]}`,
-		say("postgres", `"destination_port": 5432, "prefix_ranges": ["192.0.2.0/24"]`), say("redis", `"destination_port": 6379`))
-	n.in(n.router, func() { startProxy(t, config) })
+  "filter_chains": [%s, %s],
+  "default_filter_chain": {"filters": [{"name": "tcp_proxy", "config": {"stat_prefix": "t", "cluster": "dst"}}]}}],
+ "clusters": [%s]}`,
+		say("postgres", `"destination_port": 5432, "prefix_ranges": ["192.0.2.0/24"]`), say("redis", `"destination_port": 6379`), destinationCluster(""))
+	var p *proxy
+	n.in(n.router, func() { p = startProxy(t, config) })
 	for _, tt := range []struct{ to, want string }{
 		{"192.0.2.50:5432", "postgres"}, {"203.0.113.9:6379", "redis"}, {"203.0.113.9:5432", ""},
+		{"10.98.0.2:7000", "server for 10.98.0.1"}, {"10.99.0.1:15002", ""},
 	} {
 		if got := n.ask(n.client, tt.to); got != tt.want {
 			t.Errorf("a client of %s got %q, want %q", tt.to, got, tt.want)
+		}
+	}
+	for name, want := range map[string]string{"upstream_cx_total": "2", "upstream_cx_none_healthy": "1"} {
+		if got := n.stat(p, "cluster.dst."+name); !strings.HasSuffix(got, ": "+want) {
+			t.Errorf("stats %q, want %s", got, want)
 		}
 	}
 }
@@ -295,16 +325,7 @@ table ip millrace {
 		}
 	})
 	t.Cleanup(func() { _ = ln.Close() })
-	go func() { // tells each client its address
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, c.RemoteAddr().(*net.TCPAddr).IP.String())
-			_ = c.Close()
-		}
-	}()
+	go greet(ln, "")
 	proxyTo := `"filters": [{"name": "tcp_proxy", "config": {"stat_prefix": "t", "cluster": "s"}}]`
 	config := fmt.Sprintf(`{"concurrency": 1, "listeners": [
  {"name": "own", "address": "10.99.0.1:15003", %[1]s},
@@ -318,5 +339,98 @@ table ip millrace {
 		if got := n.ask(n.client, tt.to); got != tt.want {
 			t.Errorf("the server sees a client of %s as %q, want %q", tt.to, got, tt.want)
 		}
+	}
+}
+
+// Connections that are redirected go on to where their clients wanted to go, HTTP and bytes: docs/examples/original-dst.json as
+// it stands, with a real redirect.
+func TestOriginalDstCluster(t *testing.T) {
+	t.Parallel()
+	n := newSpaces(t)
+	n.rules(`
+table ip millrace {
+  chain pre {
+    type nat hook prerouting priority dstnat;
+    ip saddr 10.99.0.2 tcp dport { 80, 5432 } redirect to :15001
+  }
+}`)
+	n.in(n.server, func() {
+		web, err := net.Listen("tcp", "10.98.0.2:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := net.Listen("tcp", "10.98.0.2:5432")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			host, _, _ := net.SplitHostPort(r.RemoteAddr)
+			fmt.Fprintf(w, "%s by way of %s", r.Host, host)
+		})}
+		go func() { _ = srv.Serve(web) }()
+		go greet(raw, "raw for ")
+		t.Cleanup(func() { _, _ = srv.Close(), raw.Close() })
+	})
+	text, err := os.ReadFile(filepath.Join(exampleDir, "original-dst.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p *proxy
+	n.in(n.router, func() { p = startProxy(t, string(text), "--concurrency", "1") })
+	if got, want := n.ask(n.client, "10.98.0.2:5432"), "raw for 10.98.0.1"; got != want {
+		t.Errorf("bytes: %q, want %q", got, want)
+	}
+	for range 2 { // one connection to the server
+		var c net.Conn
+		n.in(n.client, func() { c, err = net.DialTimeout("tcp", "10.98.0.2:80", waitMax) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := bodyOf(t, resp), "shop.example by way of 10.98.0.1"; got != want {
+			t.Errorf("HTTP: %q, want %q", got, want)
+		}
+		c.Close()
+	}
+	if got := n.ask(n.client, "10.99.0.1:15001"); got != "" {
+		t.Errorf("a connection that was not redirected got %q", got)
+	}
+	for name, want := range map[string]string{
+		"upstream_cx_http1_total": "1", "upstream_cx_none_healthy": "1", "membership_total": "2",
+	} {
+		if !eventually(func() bool { return strings.HasSuffix(n.stat(p, "cluster.wherever."+name), ": "+want) }) {
+			t.Errorf("stats %q, want %s", n.stat(p, "cluster.wherever."+name), want)
+		}
+	}
+}
+
+// driveOriginalDstExample asks by the field, which needs no redirect: see TestOriginalDstCluster for the rest.
+func driveOriginalDstExample(t *testing.T, p *proxy) {
+	t.Helper()
+	at := origin(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "there") })
+	req, err := http.NewRequest("GET", "http://"+p.addr("named")+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("x-envoy-original-dst-host", at)
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bodyOf(t, resp); got != "there" {
+		t.Errorf("by the field: %q", got)
+	}
+	c, err := net.DialTimeout("tcp", p.addr("redirected"), waitMax)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if b, err := io.ReadAll(c); len(b) > 0 {
+		t.Errorf("a connection that was not redirected got %q, %v", b, err)
 	}
 }

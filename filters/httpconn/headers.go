@@ -271,7 +271,7 @@ var internalOnly = []codec.FieldID{
 	codec.FieldXEnvoyUpstreamRqPerTryTimeoutMs, codec.FieldXEnvoyUpstreamRqTimeoutAltResponse,
 	codec.FieldXEnvoyExpectedRqTimeoutMs, codec.FieldXEnvoyForceTrace, codec.FieldXEnvoyIPTags,
 	codec.FieldXEnvoyOriginalURL, codec.FieldXEnvoyHedgeOnPerTryTimeout,
-	codec.FieldXEnvoyRetriableStatusCodes, codec.FieldXEnvoyRetriableHeaderNames,
+	codec.FieldXEnvoyRetriableStatusCodes, codec.FieldXEnvoyRetriableHeaderNames, codec.FieldXEnvoyOriginalDstHost,
 }
 
 // sanitize removes what a client outside may not tell the proxy.

@@ -4,7 +4,7 @@ package l4
 // another one and this one does that: with its own listener filters, limit and stats. It happens once.
 // It reports whether it did.
 func (c *conn) handOver() bool {
-	if c.l.opt.HandOff == nil || !c.LocalRestored || c.flags&connHanded != 0 {
+	if c.l.opt.HandOff == nil || !c.IO.LocalRestored() || c.flags&connHanded != 0 {
 		return false
 	}
 	to := c.l.opt.HandOff(c.IO.LocalAddr())

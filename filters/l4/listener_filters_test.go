@@ -104,7 +104,7 @@ func TestProxyProtocolAndTLSInspector(t *testing.T) {
 			t.Fatalf("cut at %d: the terminal filter got %q", cut, tc.Data)
 		}
 		if c.ServerName != "shop.example.com" || !slices.Equal(c.ApplicationProtocols, []string{"h2", "http/1.1"}) ||
-			c.TransportProtocol != "tls" || c.ProxyVersion != 1 || !c.LocalRestored || !c.DirectRemote.IsUnix() {
+			c.TransportProtocol != "tls" || c.ProxyVersion != 1 || !io.LocalRestored() || !c.DirectRemote.IsUnix() {
 			t.Fatalf("cut at %d: %+v", cut, c)
 		}
 		if io.RemoteAddr().String() != "[2001:db8::7]:1234" || io.LocalAddr().String() != "[2001:db8::9]:8443" {
@@ -260,8 +260,8 @@ func TestProxyProtocol(t *testing.T) {
 				if remote == "" {
 					remote = tc.c.DirectRemote.String()
 				}
-				if string(tc.Data) != tt.data || io.RemoteAddr().String() != remote || tc.c.LocalRestored != (tt.remote != "") {
-					t.Errorf("%s: data %q, remote %v, restored %v", tt.name, tc.Data, io.RemoteAddr(), tc.c.LocalRestored)
+				if string(tc.Data) != tt.data || io.RemoteAddr().String() != remote || io.LocalRestored() != (tt.remote != "") {
+					t.Errorf("%s: data %q, remote %v, restored %v", tt.name, tc.Data, io.RemoteAddr(), io.LocalRestored())
 				}
 				peer.Close()
 			}
@@ -580,8 +580,8 @@ func TestOriginalDstNotRedirected(t *testing.T) {
 	w.add("original_dst", &OriginalDstConfig{})
 	_, term := w.chain("")
 	io, peer := w.connect()
-	if c := term.last().c; c.LocalRestored || io.LocalAddr() != c.DirectLocal {
-		t.Errorf("local %v, restored %v", io.LocalAddr(), c.LocalRestored)
+	if c := term.last().c; io.LocalRestored() || io.LocalAddr() != c.DirectLocal {
+		t.Errorf("local %v, restored %v", io.LocalAddr(), io.LocalRestored())
 	}
 	peer.Close()
 	w.wantDone()

@@ -163,7 +163,6 @@ func (f *proxyProtocol) apply(c *filters.Connection, h *proxyproto.Header) bool 
 	c.IO.SetRemoteAddr(source)
 	if destination != c.IO.LocalAddr() {
 		c.IO.SetLocalAddr(destination)
-		c.LocalRestored = true
 	}
 	f.applyTLVs(c, h.TLVs)
 	return true

@@ -58,13 +58,8 @@ func (t *tcpTunnel) connect() bool {
 			t.backOff()
 			return true
 		}
-		p.pick = upstream.Pick{Tunnel: true, Random: t.random, Attempt: int(t.attempts)}
-		if len(p.cfg.HashPolicy) > 0 {
-			t.hash(&p.pick)
-		}
-		h := c.Pick(&p.pick)
+		h := t.pickHost(c)
 		if h == nil {
-			t.flags |= accesslog.FlagNoHealthyUpstream
 			return false
 		}
 		t.attempts++
@@ -86,6 +81,30 @@ func (t *tcpTunnel) connect() bool {
 			t.failure = text
 		}
 	}
+}
+
+// pickHost returns the host to connect to. If there is none it returns nil, and the flags say why.
+func (t *tcpTunnel) pickHost(c *pool.Cluster) *upstream.Host {
+	p := t.p
+	if c.ByDestination() {
+		h, full := c.PickDestination(t.ends[downstream].io, nil)
+		switch {
+		case full:
+			t.flags |= accesslog.FlagUpstreamOverflow
+		case h == nil:
+			t.flags |= accesslog.FlagNoHealthyUpstream
+		}
+		return h
+	}
+	p.pick = upstream.Pick{Tunnel: true, Random: t.random, Attempt: int(t.attempts)}
+	if len(p.cfg.HashPolicy) > 0 {
+		t.hash(&p.pick)
+	}
+	h := c.Pick(&p.pick)
+	if h == nil {
+		t.flags |= accesslog.FlagNoHealthyUpstream
+	}
+	return h
 }
 
 // from returns where to connect from, nil for where the cluster says.

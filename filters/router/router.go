@@ -100,15 +100,18 @@ func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
 
 // pick finds the host of an attempt.
 func (rq *request) pick(a *attempt) filters.Verdict {
-	s, p := rq.stream, &rq.router.pick
+	s, full := rq.stream, false
 	rq.cur = a
-	p.Random, p.Attempt = s.Random, rq.attempts
-	p.Hash, p.HashSet = rq.hash, rq.hashSet
-	if a.again {
-		p.Attempt--
+	if rq.cluster.ByDestination() {
+		a.host, full = rq.pickDestination()
+	} else {
+		a.host = rq.balance(a)
 	}
-	if a.host = rq.cluster.Pick(p); a.host == nil {
+	if a.host == nil {
 		rq.cluster.Stats.CountCode(503, s.Info.Internal)
+		if full {
+			return s.ReplyWith(destinationsFullReply)
+		}
 		return s.ReplyWith(filters.LocalReply{
 			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: accesslog.FlagNoHealthyUpstream,
 		})
@@ -118,6 +121,17 @@ func (rq *request) pick(a *attempt) filters.Verdict {
 		rq.takeHostname(a.host.Hostname)
 	}
 	return filters.Continue
+}
+
+// balance asks the policy of the cluster for a host.
+func (rq *request) balance(a *attempt) *upstream.Host {
+	p := &rq.router.pick
+	p.Random, p.Attempt = rq.stream.Random, rq.attempts
+	p.Hash, p.HashSet = rq.hash, rq.hashSet
+	if a.again {
+		p.Attempt--
+	}
+	return rq.cluster.Pick(p)
 }
 
 // answer replies to a request whose route is a redirect or a direct response.

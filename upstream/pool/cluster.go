@@ -29,6 +29,8 @@ type Cluster struct {
 	removed  bool
 
 	dialFrom engine.DialOptions // scratch of dialOptions
+
+	destinations destinations
 }
 
 // settings is what connections need of the config, in the loop's units.
@@ -151,15 +153,29 @@ func (c *Cluster) pool(h *upstream.Host, prio upstream.Priority) *Pool {
 func (c *Cluster) addPool(h *upstream.Host, prio upstream.Priority) *Pool {
 	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio), streamsMax: -1, hostFailed: !h.Healthy()}
 	p.breaker.pools++
-	if c.removed || !c.hosts.Has(h) {
+	if c.removed || !c.has(h) {
 		p.draining = true
 		return p
 	}
-	if c.pools[prio] == nil {
-		c.pools[prio] = make([]*Pool, c.hosts.Slots())
-	}
-	c.pools[prio][h.Slot()] = p
+	c.place(p, prio)
 	return p
+}
+
+// has reports whether h is a host of the cluster.
+func (c *Cluster) has(h *upstream.Host) bool { return c.hosts.Has(h) || c.destinations.has(h) }
+
+// place enters a pool into its table. One of another host in its place belongs to a destination that is gone, of which this
+// loop is about to hear.
+func (c *Cluster) place(p *Pool, prio upstream.Priority) {
+	slot := p.host.Slot()
+	if n := max(c.hosts.Slots(), slot+1) - len(c.pools[prio]); n > 0 {
+		c.pools[prio] = append(c.pools[prio], make([]*Pool, n)...)
+	}
+	old := c.pools[prio][slot]
+	c.pools[prio][slot] = p
+	if old != nil {
+		old.drain()
+	}
 }
 
 // breaker returns the breaker of a priority, which it makes on first use: of thousands of
@@ -191,9 +207,13 @@ func (c *Cluster) set(next *upstream.Cluster) {
 	}
 	c.settings = newSettings(next.Config)
 	c.secure(next)
-	if prev == nil || !next.Config.SamePolicy(prev.Config) {
+	switch {
+	case next.Destinations != nil:
+		c.balancer = noHosts{}
+	case prev == nil || !next.Config.SamePolicy(prev.Config):
 		c.balancer = c.table.newBalancer(next)
 	}
+	c.destinations.use(next)
 	c.hosts = next.HostSet()
 	for prio := range c.pools {
 		c.replacePools(prio)
@@ -226,9 +246,9 @@ func (c *Cluster) replacePools(prio int) {
 	for _, p := range old {
 		switch {
 		case p == nil:
-		case c.hosts.Has(p.host):
+		case c.has(p.host):
 			p.use(c.settings)
-			c.pools[prio][p.host.Slot()] = p
+			c.place(p, upstream.Priority(prio))
 		default:
 			p.drain()
 		}
@@ -251,6 +271,7 @@ func (c *Cluster) drainPools() {
 func (c *Cluster) refresh() {
 	was := c.hosts
 	if c.hosts = c.shared.HostSet(); c.hosts.Membership != was.Membership {
+		c.destinations.forget()
 		for prio := range c.pools {
 			c.replacePools(prio)
 		}

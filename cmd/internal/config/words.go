@@ -17,13 +17,13 @@ var later = map[string]string{
 	"hedge_policy":      "hedging", "hot_restart": "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"locality":             "localities of hosts",
+	"metadata_key":         "destinations from metadata",
 	"parent_shutdown_time": "hot restart",
 	"rate_limits":          "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
 	"slow_start_config": "slow start", "stats_sinks": "stats sinks",
 	"tracing": "tracing", "transport_socket_matches": "a TLS context for each host",
 	// Values.
-	"cluster_provided": "this policy", "eds": "xDS", "http3": "HTTP/3",
-	"original_dst": "original destinations",
+	"eds": "xDS", "http3": "HTTP/3",
 	// Filters.
 	"compressor": "compression", "ext_authz": "external authorisation", "fault": "fault injection", "grpc_web": "gRPC-Web",
 	"jwt_authn": "JWT authentication", "local_ratelimit": "rate limits", "lua": "Lua", "mongo_proxy": "Mongo sniffing",

@@ -114,6 +114,9 @@ func (b *building) cluster(cfg *upstream.Config, old *control.Cluster) (*control
 	if made.Tables = lb.Tables(cfg); made.Tables != nil {
 		made.Rebuild()
 	}
+	if d := made.Destinations; d != nil && d.Added == nil {
+		d.Added = func() { b.server.healthChanged(cfg.Name) }
+	}
 	made.Outlier = upstream.NewOutlier(cfg.OutlierDetection, b.server.outliers.Reached(cfg.Name))
 	c := &control.Cluster{Cluster: made, Hash: h}
 	if err := b.secureCluster(c, old); err != nil {

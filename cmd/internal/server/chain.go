@@ -143,7 +143,7 @@ func (w *worker) networkEnv(sv *serving, owner *sets, slot int) *filters.Network
 	return &filters.NetworkEnv{
 		Loop: w.loop, Stats: w.registrar(owner), Gate: l4.ChainGate{Gate: sv.gate}, Clusters: w.clusters,
 		ClusterByName: w.server.clusterByName, Draining: w.server.drainFlag(sv.listener), BufferLimit: sv.listener.BufferLimit,
-		Address: sv.listener.Address, Slot: slot,
+		Address: sv.listener.Address, Transparent: sv.listener.Options.Transparent, Slot: slot,
 	}
 }
 

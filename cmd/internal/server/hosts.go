@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"millrace/cmd/internal/control"
 	"millrace/upstream"
 )
 
@@ -12,8 +13,8 @@ import (
 // make each cluster anew as often as this allows, and no more.
 const hostsMergeTime = 20 * time.Millisecond
 
-// hostChanges are the clusters whose hosts have changed their health since the loops heard of them last. Any goroutine
-// adds to it.
+// hostChanges are the clusters whose hosts have changed their health, or that have come to have another destination, since
+// the loops heard of them last. Any goroutine adds to it.
 type hostChanges struct {
 	mu    sync.Mutex
 	names map[string]bool // of clusters
@@ -50,12 +51,23 @@ func (s *Server) flushHosts() error {
 		if c == nil {
 			continue // it is gone meanwhile
 		}
-		c.Rebuild()
-		s.clusterSets[name].members.Refresh(c.Cluster)
+		s.rebuild(c)
 		ids = append(ids, c.ID)
 	}
 	s.refreshHosts(ids)
 	return nil
+}
+
+// rebuild sorts the hosts of a cluster anew, and counts them. The loops are not told.
+func (s *Server) rebuild(c *control.Cluster) {
+	before := c.HostSet().Membership
+	c.Rebuild()
+	members := &s.clusterSets[c.Name].members
+	members.Refresh(c.Cluster)
+	if c.HostSet().Membership != before { // destinations have come or gone
+		members.Change.Inc()
+	}
+	s.awaitSweep(c)
 }
 
 // setHosts replaces the hosts of a cluster of the running snapshot by what its source has found. Called on the control

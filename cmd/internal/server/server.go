@@ -72,7 +72,8 @@ type Server struct {
 	outliers    *health.Outliers
 	initial     *initManager
 	discovery   discoverySide
-	autoscaling sync.Map // of *runningAutoscaler, by cluster; written by the control goroutine
+	sweeps      map[string]bool // clusters whose destinations are swept in a while
+	autoscaling sync.Map        // of *runningAutoscaler, by cluster; written by the control goroutine
 	// The listening sockets, or those of inbound listeners, are closed for good.
 	stopped, inboundStopped bool
 
@@ -112,7 +113,7 @@ func Start(opt Options) (*Server, error) {
 	s := &Server{
 		opt: opt, log: opt.Log, started: time.Now(), registry: &stats.Registry{}, schema: Registry(), filters: httpFilters(),
 		network: networkFilters(), sharedSets: map[setKey]*kept{}, once: map[string]*kept{},
-		clusterIDs: map[string]upstream.ClusterID{}, clusterSets: map[string]*clusterSets{},
+		clusterIDs: map[string]upstream.ClusterID{}, clusterSets: map[string]*clusterSets{}, sweeps: map[string]bool{},
 		leaving: draining{map[*control.Chain]int{}, map[*control.Chain]bool{}, map[*control.Listener]int{}}, quit: make(chan struct{}),
 	}
 	if s.log == nil {
