@@ -15,8 +15,7 @@ func tcpPair(t testing.TB, tl *enginetest.Loop, ls *engine.Listener, acc *accept
 	c, _ := dial(t, tl, ls, acc)
 	far := acc.conns[len(acc.conns)-1]
 	tl.Settle()
-	fd, _ := far.Detach()
-	return c, enginetest.NewPeer(t, fd)
+	return c, enginetest.NewPeer(t, far.Detach().Fd())
 }
 
 // BenchmarkRelay is a body of some size from one TCP peer to another, by read and write

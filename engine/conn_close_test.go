@@ -246,14 +246,14 @@ func TestConnDetachAttach(t *testing.T) {
 	if !c.Quiet() {
 		t.Fatal("Quiet = false")
 	}
-	fd, kept := c.Detach()
+	d := c.Detach()
 	peer.Write("shed\n") // arrives while it is on no loop
 	from.Settle()
-	if string(kept) != "unfini" || from.Conns() != 0 {
+	if kept := d.Kept(); string(kept) != "unfini" || from.Conns() != 0 {
 		t.Errorf("kept %q with %d conns left; want %q and 0", kept, from.Conns(), "unfini")
 	}
 	next := &enginetest.Recorder{DataFunc: lines}
-	c2, err := to.Attach(fd, kept, next)
+	c2, err := to.Join(d, next)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -203,6 +203,7 @@ func (l *Loop) end() {
 	})
 	l.eventN, l.eventAt, l.step = 0, 0, stepSettle
 	l.finishSteps()
+	l.mail.refuse()
 	l.slab.each(func(c *Conn) { c.closeNow() }) // opened by the handlers just now
 	l.reap()
 	for len(l.pipes) > 0 {
@@ -342,6 +343,7 @@ func (l *Loop) noteSleep() {
 }
 
 func (s *LoopStats) noteTurn(ns int64) {
+	s.BusyNs.Add(uint64(ns))
 	if ns > s.TurnLongest.Load() {
 		s.TurnLongest.Set(ns)
 	}

@@ -14,12 +14,15 @@ type LoopStats struct {
 	Panics         stats.Counter `stat:"loop_panics" help:"panics of handlers that were recovered"`
 	Posted         stats.Counter `stat:"loop_posted" help:"functions posted to the loop and run"`
 	TurnLongest    stats.Gauge   `stat:"loop_turn_longest_ns" help:"longest turn so far, nanoseconds"`
+	BusyNs         stats.Counter `stat:"loop_busy_ns" help:"time spent in turns, nanoseconds; the rest was spent asleep"`
 	ConnsOpen      stats.Gauge   `stat:"loop_conns_open" help:"connections now open"`
 	Accepted       stats.Counter `stat:"loop_accepted" help:"connections accepted"`
 	AcceptErrors   stats.Counter `stat:"loop_accept_errors" help:"accepts that failed and were skipped"`
 	AcceptsPaused  stats.Counter `stat:"loop_accepts_paused" help:"times accepting paused for want of file descriptors or memory"`
 	ConnsMaxHit    stats.Counter `stat:"loop_conns_max_hit" help:"times accepting paused or a dial failed at the limit of connections"`
 	Dialled        stats.Counter `stat:"loop_dialled" help:"connections begun to upstreams"`
+	ConnsGiven     stats.Counter `stat:"loop_conns_given" help:"connections that left for another loop, or came back from one that did not take them"`
+	ConnsTaken     stats.Counter `stat:"loop_conns_taken" help:"connections that came from another loop, or back from one"`
 	ReadShareHit   stats.Counter `stat:"loop_read_share_hit" help:"times a connection used up its share of a turn"`
 	KeptMaxHit     stats.Counter `stat:"loop_kept_max_hit" help:"times reading stopped because a handler consumed nothing of a full block"`
 	QueuedBytes    stats.Gauge   `stat:"loop_queued_bytes" help:"bytes in write queues"`

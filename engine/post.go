@@ -22,15 +22,29 @@ type mailbox struct {
 
 type letter struct {
 	fn   func()
+	lost func() // runs instead if the loop ends before; may be nil
 	next *letter
 }
 
+// refused is what the stack of a loop that has ended holds for ever.
+var refused letter
+
 // Post runs fn on the loop, soon. It may be called from anywhere. Functions posted by one
 // goroutine run in order; those posted after the loop ended never run.
-func (l *Loop) Post(fn func()) {
-	n := &letter{fn: fn}
+func (l *Loop) Post(fn func()) { l.PostOr(fn, nil) }
+
+// PostOr is Post of a function that hands something over: if the loop ends before fn could run, lost runs instead, on
+// whatever goroutine.
+func (l *Loop) PostOr(fn, lost func()) {
+	n := &letter{fn: fn, lost: lost}
 	for {
 		old := l.mail.head.Load()
+		if old == &refused {
+			if lost != nil {
+				lost()
+			}
+			return
+		}
 		n.next = old
 		if l.mail.head.CompareAndSwap(old, n) {
 			break
@@ -65,6 +79,19 @@ func (m *mailbox) sleep(stop *atomic.Bool) bool {
 }
 
 func (m *mailbox) awake() { m.asleep.Store(false) }
+
+// refuse gives back what has come and will not run, and takes no more.
+func (m *mailbox) refuse() {
+	late := reverse(m.head.Swap(&refused))
+	for _, list := range []*letter{m.local, late} {
+		for n := list; n != nil; n = n.next {
+			if n.lost != nil {
+				n.lost()
+			}
+		}
+	}
+	m.local = nil
+}
 
 // close waits for the last writers of the eventfd.
 func (m *mailbox) close() {
