@@ -132,7 +132,7 @@ type NetworkEnv struct {
 	Slot int
 }
 
-// SharedEnv is what NetworkSpec.Share may use. It is called on the control side.
+// SharedEnv is what NetworkSpec.Share and Spec.Share may use. They are called on the control side.
 type SharedEnv struct {
 	// ClusterID finds a cluster of the configuration that is being built.
 	ClusterID func(name string) (upstream.ClusterID, bool)
@@ -149,6 +149,8 @@ type SharedEnv struct {
 	Once func(key string, made func() any) any
 	// Stats makes counters known that no loop owns.
 	Stats stats.Registrar
+	// Scope is that of the connection manager, of HTTP filters.
+	Scope stats.Scope
 	// Log is for what an operator must hear of.
 	Log *slog.Logger
 }

@@ -29,6 +29,8 @@ type Env struct {
 	Stats stats.Registrar
 	// Health tells what the process says of itself and of its clusters.
 	Health Health
+	// Shared is what Spec.Share has made, nil without it.
+	Shared any
 }
 
 // Health is the answer of the process about itself, for health-check filters.
@@ -50,6 +52,8 @@ type Spec struct {
 	Doc string
 	// NewConfig returns a pointer to a config struct with zero values; the loader puts the defaults in.
 	NewConfig func() any
+	// Share makes what all loops have in common, as that of a NetworkSpec does. May be nil.
+	Share func(cfg any, env *SharedEnv) (any, error)
 	// Build makes the filter object of one chain on one loop. It implements one or more of
 	// the contracts of this package.
 	Build func(cfg any, env *Env) (any, error)
@@ -97,6 +101,18 @@ func PerRoute[C any](s Spec, build func(cfg *C) (any, error)) Spec {
 			return nil, fmt.Errorf("filter %q: config of a route is a %T", s.Name, cfg)
 		}
 		return build(c)
+	}
+	return s
+}
+
+// Shared adds to a Spec what makes that which its loops have in common.
+func Shared[C any](s Spec, share func(cfg *C, env *SharedEnv) (any, error)) Spec {
+	s.Share = func(cfg any, env *SharedEnv) (any, error) {
+		c, ok := cfg.(*C)
+		if !ok {
+			return nil, fmt.Errorf("filter %q: config is a %T", s.Name, cfg)
+		}
+		return share(c, env)
 	}
 	return s
 }

@@ -82,6 +82,10 @@ var examples = map[string]struct {
 			{url: "http://shop.example.com/", status: 200, from: "site", path: "/"},
 		}, driveHTTP2Example, 0,
 	},
+	"adaptive-concurrency.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2"},
+		[]exampleRequest{{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"}}, driveAdaptiveConcurrencyExample, 0,
+	},
 	"autoscaling.json": {
 		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2"},
 		[]exampleRequest{{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"}}, driveAutoscalingExample, 0,

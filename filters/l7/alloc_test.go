@@ -20,6 +20,7 @@ func TestAllocs(t *testing.T) { // AllocsPerRun does not go with t.Parallel
 		{"health_check", &HealthCheckConfig{Headers: []HealthCheckHeader{{Name: "x-checker", Exact: ptr("1")}}}},
 		{"cors", &CORSConfig{AllowOriginStringMatch: []CORSOrigin{{SafeRegex: ptr(`https://.*\.example`)}}, AllowCredentials: true, ExposeHeaders: "x-total"}},
 		{"cors", &CORSConfig{AllowOriginStringMatch: []CORSOrigin{{Exact: ptr("*")}}, ExposeHeaders: "x-total"}},
+		{"adaptive_concurrency", gradientConfig()},
 	} {
 		f, filter := newFake(t, tt.name, tt.cfg, &fakeHealth{service: "edge"})
 		s := f.request("GET /items", "Origin: https://a-rather-long-name.of.a.shop.example", "X-Other: 1")
@@ -30,6 +31,10 @@ func TestAllocs(t *testing.T) { // AllocsPerRun does not go with t.Parallel
 			s.Response.Status = 200
 			s.Response.Add(codec.FieldServer, []byte("x"))
 			filter.(filters.ResponseHeadFilter).OnResponseHead(s, true)
+			s.Info.UpstreamLastRx = s.Now()
+			if d, ok := filter.(filters.Destroyer); ok {
+				d.OnDestroy(s)
+			}
 		}
 		run()
 		if n := testing.AllocsPerRun(100, run); n != 0 {

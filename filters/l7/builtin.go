@@ -21,6 +21,9 @@ func Builtin() []filters.Spec {
 		spec("grpc_json_transcoder", newGRPCJSONTranscoder, "Lets clients call gRPC with JSON, by the google.api.http annotations of its methods."),
 		// Behind those that make calls of gRPC of other requests.
 		spec("grpc_stats", newGRPCStats, "Counts calls of gRPC by method and status, and their messages."),
+		// Behind what answers by itself: its requests are those that go to hosts.
+		filters.Shared(spec("adaptive_concurrency", newAdaptiveConcurrency,
+			"Finds out how many requests may be under way at once from how long they take, and answers those beyond."), shareConcurrency),
 		// Last: what it keeps should be meant for upstream.
 		filters.PerRoute(spec("buffer", newBuffer, "Takes in a request whole before anything of it goes upstream."), newBufferRoute),
 	}

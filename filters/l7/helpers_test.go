@@ -2,6 +2,7 @@ package l7
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -56,6 +57,16 @@ func newFake(t *testing.T, name string, cfg any, health filters.Health) (*fakeDo
 	for _, spec := range Builtin() {
 		if spec.Name != name {
 			continue
+		}
+		if spec.Share != nil {
+			shared, err := spec.Share(cfg, &filters.SharedEnv{Scope: scope, Stats: func(_ stats.Scope, set any) any { return set }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, ok := shared.(io.Closer); ok {
+				t.Cleanup(func() { c.Close() })
+			}
+			env.Shared = shared
 		}
 		filter, err := spec.Build(cfg, env)
 		if err != nil {

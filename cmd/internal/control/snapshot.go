@@ -130,18 +130,20 @@ type Chain struct {
 	Hash, TLSHash, RouteHash uint64
 	// Filters are the network filters; the last one ends the chain.
 	Filters []Filter
-	// HTTP is the config of the last filter if that is the connection manager. Only then are there Routes and Logs.
-	HTTP   *httpconn.Config
-	Routes *Routes
-	Logs   []*accesslog.Log
+	// HTTP is the config of the last filter if that is the connection manager. Only then are there HTTPFilters, the router
+	// left out, Routes and Logs.
+	HTTP        *httpconn.Config
+	HTTPFilters []Filter
+	Routes      *Routes
+	Logs        []*accesslog.Log
 	// TLS is what its connections speak, nil if they are plain. All loops share it, and so do chains of later snapshots
 	// that differ in their routes only.
 	TLS *certs.Server
-	// Held is what Filters, Logs and TLS keep open.
+	// Held is what Filters, HTTPFilters, Logs and TLS keep open.
 	Held *Resources
 }
 
-// A Filter is one listener or network filter: what the file says of it, and what all loops have in common.
+// A Filter is one listener, network or HTTP filter: what the file says of it, and what all loops have in common.
 type Filter struct {
 	Name           string
 	Config, Shared any

@@ -9,6 +9,7 @@ import (
 	"millrace/cmd/internal/config"
 	"millrace/cmd/internal/control"
 	"millrace/engine"
+	"millrace/engine/stats"
 	"millrace/filters"
 	"millrace/filters/accesslog"
 	"millrace/filters/httpconn"
@@ -213,7 +214,7 @@ func (b *building) chain(l *control.Listener, cfg *config.FilterChain, key strin
 		return nil, err
 	}
 	if same {
-		c.Filters, c.Logs, c.TLS, c.Held = old.Filters, old.Logs, old.TLS, old.Held
+		c.Filters, c.HTTPFilters, c.Logs, c.TLS, c.Held = old.Filters, old.HTTPFilters, old.Logs, old.TLS, old.Held
 		return c, nil
 	}
 	c.Held = b.hold()
@@ -223,6 +224,9 @@ func (b *building) chain(l *control.Listener, cfg *config.FilterChain, key strin
 	}
 	if c.HTTP != nil {
 		if c.Logs, err = b.openLogs(c.HTTP.AccessLog, c.Held); err != nil {
+			return nil, err
+		}
+		if c.HTTPFilters, err = b.shareHTTP(c.HTTP, c.Held); err != nil {
 			return nil, err
 		}
 	}
@@ -286,17 +290,39 @@ func (b *building) table(l *control.Listener, cfg *config.Listener) error {
 func (b *building) share(kind string, list []filters.Config, held *control.Resources) (shared []control.Filter, err error) {
 	for i := range list {
 		f := control.Filter{Name: list[i].Name, Config: list[i].Config}
-		if spec, ok := b.server.network[networkKey{kind, f.Name}]; ok && spec.Share != nil {
-			if f.Shared, err = spec.Share(f.Config, b.sharedEnv(held)); err != nil {
-				return nil, fmt.Errorf("filter %q: %w", f.Name, err)
-			}
-			if c, ok := f.Shared.(io.Closer); ok {
-				held.Close = append(held.Close, func() { _ = c.Close() }) // nothing is lost with it
-			}
+		if err := shareFilter(&f, b.server.network[networkKey{kind, f.Name}].Share, b.sharedEnv(held), held); err != nil {
+			return nil, err
 		}
 		shared = append(shared, f)
 	}
 	return shared, nil
+}
+
+// shareHTTP is share for the filters of a connection manager.
+func (b *building) shareHTTP(cfg *httpconn.Config, held *control.Resources) (shared []control.Filter, err error) {
+	for _, from := range cfg.HTTPFilters[:len(cfg.HTTPFilters)-1] {
+		f, env := control.Filter{Name: from.Name, Config: from.Config}, b.sharedEnv(held)
+		env.Scope = stats.HTTPScope(cfg.StatPrefix)
+		if err := shareFilter(&f, b.server.filters[f.Name].Share, env, held); err != nil {
+			return nil, err
+		}
+		shared = append(shared, f)
+	}
+	return shared, nil
+}
+
+// shareFilter makes what all loops have in common of a filter.
+func shareFilter(f *control.Filter, share func(any, *filters.SharedEnv) (any, error), env *filters.SharedEnv, held *control.Resources) (err error) {
+	if share == nil {
+		return nil
+	}
+	if f.Shared, err = share(f.Config, env); err != nil {
+		return fmt.Errorf("filter %q: %w", f.Name, err)
+	}
+	if c, ok := f.Shared.(io.Closer); ok {
+		held.Close = append(held.Close, func() { _ = c.Close() }) // nothing is lost with it
+	}
+	return nil
 }
 
 // listenerOptions translates the socket options of a listener.

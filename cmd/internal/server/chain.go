@@ -195,7 +195,7 @@ func (w *worker) newManager(ch *chain) error {
 	register := w.registrar(&ch.sets)
 	scope := stats.HTTPScope(cfg.StatPrefix).OnLoop(w.loop.Index())
 	ch.router = w.newRouter(cfg, scope, register)
-	built, err := w.newHTTPChain(ch.router, cfg, scope, register)
+	built, err := w.newHTTPChain(ch.router, ch.of.HTTPFilters, scope, register)
 	if err != nil {
 		return err
 	}
@@ -221,11 +221,12 @@ func (w *worker) newRouter(cfg *httpconn.Config, scope stats.Scope, register sta
 }
 
 // newHTTPChain builds the HTTP filters of a connection manager, the router behind them.
-func (w *worker) newHTTPChain(last *router.Router, cfg *httpconn.Config, scope stats.Scope, register stats.Registrar) (*filters.Chain, error) {
+func (w *worker) newHTTPChain(last *router.Router, list []control.Filter, scope stats.Scope, register stats.Registrar) (*filters.Chain, error) {
 	chain := filters.NewChain(last)
 	env := &filters.Env{Loop: w.loop, StatPrefix: scope.Prefix, Scope: scope, Stats: register, Health: w.server}
-	for _, f := range cfg.HTTPFilters[:len(cfg.HTTPFilters)-1] {
+	for _, f := range list {
 		spec := w.server.filters[f.Name]
+		env.Shared = f.Shared
 		built, err := spec.Build(f.Config, env)
 		if err != nil {
 			return nil, err
