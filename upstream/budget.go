@@ -3,8 +3,6 @@ package upstream
 import (
 	"math"
 	"sync/atomic"
-
-	"millrace/engine/stats"
 )
 
 // Resource is one of the things a [Budget] bounds.
@@ -57,9 +55,7 @@ type Budget struct {
 	// retryShare is the share of the requests that may be retries, as a float64; 0 if their number is fixed.
 	retryShare atomic.Uint64
 
-	waiting atomic.Int32              // members that wait for a connection
-	next    atomic.Uint32             // where the next search for one starts
-	members atomic.Pointer[[]*Member] // copied on write, when a loop takes a cluster up
+	Waiters // for a connection
 }
 
 // NewBudget returns a budget with nothing spent.
@@ -110,9 +106,7 @@ func (b *Budget) ForceConnection() { b.resources[Connections].count.Add(1) }
 // ReleaseConnection gives a connection back and wakes one waiting loop.
 func (b *Budget) ReleaseConnection() {
 	b.resources[Connections].count.Add(-1)
-	if b.waiting.Load() != 0 {
-		b.wakeOne()
-	}
+	b.wake()
 }
 
 // TryPending reports whether another request may wait, and counts it.
@@ -133,112 +127,21 @@ func (b *Budget) TryRetry() bool { return b.resources[Retries].tryBelow(b.Max(Re
 // ReleaseRetry ends a retry.
 func (b *Budget) ReleaseRetry() { b.resources[Retries].count.Add(-1) }
 
-// Member is one loop's part in a budget.
-type Member struct {
-	// Idle is how many of the loop's connections under this budget carry no request.
-	// Written by the loop.
-	Idle stats.Gauge
-
-	waiting atomic.Bool
-	wake    func() // called on any loop: there may be room for a connection
-	shed    func() // called on any loop: someone waits, give an idle connection up
-}
-
-// Join adds a member. wake and shed are called on the goroutines of other loops, so they
-// only post.
-func (b *Budget) Join(wake, shed func()) *Member {
-	m := &Member{wake: wake, shed: shed}
-	b.editMembers(func(old []*Member) []*Member { return append(old, m) })
-	return m
-}
-
-// Leave removes a member. Its connections may outlive it.
-func (b *Budget) Leave(m *Member) {
-	b.editMembers(func(old []*Member) []*Member {
-		for i := range old {
-			if old[i] == m {
-				return append(old[:i], old[i+1:]...)
-			}
-		}
-		return old
-	})
-	b.StopWaiting(m)
-}
-
-// editMembers replaces the list by an edited copy.
-func (b *Budget) editMembers(edit func([]*Member) []*Member) {
-	for {
-		old := b.members.Load()
-		var list []*Member
-		if old != nil {
-			list = append(list, *old...)
-		}
-		list = edit(list)
-		if b.members.CompareAndSwap(old, &list) {
-			return
-		}
-	}
-}
-
-// Members returns how many members there are.
-func (b *Budget) Members() int { return len(b.from()) }
-
-// Waiting reports whether any loop waits for a connection.
-func (b *Budget) Waiting() bool { return b.waiting.Load() != 0 }
-
-// Wait marks m as waiting for a connection and tries once more, since one given back a moment ago
-// woke nobody. It reports whether that try was admitted, as [Budget.TryConnection]; m waits even
-// then, for it may have other pools that do, and a needless wake does no harm. If it was
-// not, one member with an idle connection is asked to give it up.
+// Wait marks m as waiting for a connection and tries once more, as [Waiters.Mark] says. It reports whether that try was
+// admitted, as [Budget.TryConnection]. If it was not, one member with an idle connection is asked to give it up.
 func (b *Budget) Wait(m *Member) (admitted bool) {
-	if m.waiting.CompareAndSwap(false, true) {
-		b.waiting.Add(1)
-	}
+	b.Mark(m)
 	if b.TryConnection() {
 		return true
 	}
-	for _, o := range b.from() {
-		if o.Idle.Load() > 0 {
-			o.shed()
-			return false
-		}
-	}
+	b.askToShed()
 	return false
-}
-
-// StopWaiting ends the wait of m, whose needs were met otherwise.
-func (b *Budget) StopWaiting(m *Member) {
-	if m.waiting.CompareAndSwap(true, false) {
-		b.waiting.Add(-1)
-	}
 }
 
 // PassOn is called by a member that was woken, after it took what it needs: what is left
 // goes to the next.
 func (b *Budget) PassOn() {
-	if b.waiting.Load() != 0 && !b.Open(Connections) {
-		b.wakeOne()
+	if !b.Open(Connections) {
+		b.wake()
 	}
-}
-
-// wakeOne wakes one waiting member; members take turns.
-func (b *Budget) wakeOne() {
-	list := b.from()
-	start := int(b.next.Add(1))
-	for i := range list {
-		m := list[(start+i)%len(list)]
-		if m.waiting.CompareAndSwap(true, false) {
-			b.waiting.Add(-1)
-			m.wake()
-			return
-		}
-	}
-}
-
-// from returns the members as of now.
-func (b *Budget) from() []*Member {
-	if p := b.members.Load(); p != nil {
-		return *p
-	}
-	return nil
 }

@@ -176,16 +176,32 @@ type CircuitBreakers struct {
 	MaxRetries *uint32 `json:"max_retries" v3:"thresholds.max_retries"`
 	// RetryBudget is that of priority default. Default: 20 percent of the requests there are, and 3 anyway.
 	RetryBudget *RetryBudgetConfig `json:"retry_budget" v3:"thresholds.retry_budget"`
-	// Default stands for the four fields above.
+	// Default stands for the five fields above.
 	Default *Thresholds `json:"default"`
 	// High are the thresholds of routes with priority "high". Absent: the defaults.
 	High *Thresholds `json:"high"`
+	// PerHostThresholds bound what one host may cost, for all loops and both priorities together.
+	PerHostThresholds PerHostThresholds `json:"per_host_thresholds"`
+	// MaxPendingDuration is how long a request may wait for a connection, that is for one to open or for one that
+	// others have: then it gets 503. For both priorities. Not in Envoy; "timeout queue" of HAProxy. 0 is as long as
+	// the timeouts of the request allow. Default 0.
+	MaxPendingDuration time.Duration `json:"max_pending_duration" default:"0s" min:"0s"`
+}
+
+// PerHostThresholds are the limits of each host.
+type PerHostThresholds struct {
+	// MaxConnections bounds open connections to one host. A loop without one may always have one. At the limit
+	// requests go to another host, or wait for a connection of this one. 0 is no limit. Default 0.
+	MaxConnections uint32 `json:"max_connections" default:"0"`
 }
 
 // direct returns the thresholds written without a priority.
 func (b *CircuitBreakers) direct() Thresholds {
 	return Thresholds{b.MaxConnections, b.MaxPendingRequests, b.MaxRequests, b.MaxRetries, b.RetryBudget}
 }
+
+// boundsHosts reports whether there are limits for one host.
+func (b *CircuitBreakers) boundsHosts() bool { return b.PerHostThresholds.MaxConnections > 0 }
 
 // Thresholds returns the limits of priority p.
 func (b *CircuitBreakers) Thresholds(p Priority) Thresholds {
@@ -272,6 +288,7 @@ func (c *Config) SameConnections(o *Config) bool {
 		c.PerConnectionBufferLimitBytes == o.PerConnectionBufferLimitBytes &&
 		c.MaxResponseHeadersKb == o.MaxResponseHeadersKb &&
 		c.MaxHeadersCount == o.MaxHeadersCount &&
+		c.CircuitBreakers.boundsHosts() == o.CircuitBreakers.boundsHosts() &&
 		c.sameDial(o) &&
 		c.ProxyProtocol.same(o.ProxyProtocol) &&
 		c.SameTLS(o)

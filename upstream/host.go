@@ -69,6 +69,8 @@ type Host struct {
 	// Atomic: written by the loops when it changes.
 	spoke atomic.Uint32 // see Spoke
 	use   hostUse       // only in clusters of type "original_dst"
+	// Room is who waits for a connection to the host, which has as many as it may: see [PerHostThresholds].
+	Room Waiters
 
 	_ [64]byte
 	// Atomic: written by the loops, read by balancers and admin.
@@ -144,5 +146,48 @@ func (h *Host) Spoke() uint8 { return uint8(h.spoke.Load()) }
 func (h *Host) SetSpoke(version uint8) {
 	if h.Spoke() != version {
 		h.spoke.Store(uint32(version))
+	}
+}
+
+// TryConnection reports whether another connection is admitted, of at most most, and counts it. 0 is no limit.
+func (h *Host) TryConnection(most int64) bool {
+	if most == 0 {
+		h.CxActive.Add(1)
+		return true
+	}
+	for {
+		n := h.CxActive.Load()
+		if n >= most {
+			return false
+		}
+		if h.CxActive.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// ForceConnection counts a connection beyond the limit: the first of a loop.
+func (h *Host) ForceConnection() { h.CxActive.Add(1) }
+
+// ReleaseConnection gives a connection back and wakes one loop that waits for it.
+func (h *Host) ReleaseConnection() {
+	h.CxActive.Add(-1)
+	h.Room.wake()
+}
+
+// WaitForConnection is [Budget.Wait] for the connections of the host.
+func (h *Host) WaitForConnection(m *Member, most int64) (admitted bool) {
+	h.Room.Mark(m)
+	if h.TryConnection(most) {
+		return true
+	}
+	h.Room.askToShed()
+	return false
+}
+
+// PassOnConnection is [Budget.PassOn] for the connections of the host.
+func (h *Host) PassOnConnection(most int64) {
+	if h.CxActive.Load() < most {
+		h.Room.wake()
 	}
 }

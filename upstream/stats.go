@@ -41,11 +41,14 @@ type ClusterStats struct {
 	CxConnectMs stats.Histogram `stat:"upstream_cx_connect_ms" unit:"us" help:"time to open a connection"`
 	CxLengthMs  stats.Histogram `stat:"upstream_cx_length_ms" unit:"us" help:"life of a connection"`
 
+	RqPerCx stats.Histogram `stat:"upstream_rq_per_cx" help:"requests that a connection carried"`
+
 	RqTotal               stats.Counter `stat:"upstream_rq_total" help:"requests that got a connection"`
 	RqActive              stats.Gauge   `stat:"upstream_rq_active" help:"requests on a connection"`
 	RqPendingTotal        stats.Counter `stat:"upstream_rq_pending_total" help:"requests that had to wait for a connection"`
 	RqPendingActive       stats.Gauge   `stat:"upstream_rq_pending_active" help:"requests waiting for a connection"`
 	RqPendingOverflow     stats.Counter `stat:"upstream_rq_pending_overflow" help:"requests refused at max_pending_requests or max_requests"`
+	RqPendingTimeout      stats.Counter `stat:"upstream_rq_pending_timeout" help:"requests that had no connection after max_pending_duration"`
 	RqPendingFailureEject stats.Counter `stat:"upstream_rq_pending_failure_eject" help:"waiting requests failed by a connection that did not open"`
 	RqCancelled           stats.Counter `stat:"upstream_rq_cancelled" help:"requests given up while waiting for a connection"`
 	RqTimeout             stats.Counter `stat:"upstream_rq_timeout" help:"requests without a response in time"`
@@ -114,11 +117,12 @@ type ClusterStats struct {
 // MembershipStats counts the hosts of one cluster, under cluster.<name>. The control goroutine
 // keeps one for each cluster: as a sum over loops it would count each host several times.
 type MembershipStats struct {
-	Total    stats.Gauge   `stat:"membership_total" help:"hosts"`
-	Healthy  stats.Gauge   `stat:"membership_healthy" help:"healthy hosts"`
-	Degraded stats.Gauge   `stat:"membership_degraded" help:"hosts that are used when the healthy ones are too few"`
-	Excluded stats.Gauge   `stat:"membership_excluded" help:"hosts that do not count in what share is healthy: before their first check, or failed at once"`
-	Change   stats.Counter `stat:"membership_change" help:"changes of the set of hosts"`
+	Total     stats.Gauge   `stat:"membership_total" help:"hosts"`
+	Healthy   stats.Gauge   `stat:"membership_healthy" help:"healthy hosts"`
+	Degraded  stats.Gauge   `stat:"membership_degraded" help:"hosts that are used when the healthy ones are too few"`
+	Excluded  stats.Gauge   `stat:"membership_excluded" help:"hosts that do not count in what share is healthy: before their first check, or failed at once"`
+	Change    stats.Counter `stat:"membership_change" help:"changes of the set of hosts"`
+	MaxWeight stats.Gauge   `stat:"max_host_weight" help:"the largest weight of a host"`
 }
 
 // BreakerStats shows a [Budget], under cluster.<name>.circuit_breakers.<priority>.
@@ -185,4 +189,9 @@ func (s *MembershipStats) Refresh(c *Cluster) {
 	s.Healthy.Set(int64(hs.Healthy()))
 	s.Degraded.Set(int64(hs.Degraded()))
 	s.Excluded.Set(int64(hs.Excluded()))
+	most := uint32(0)
+	for _, h := range hs.Hosts {
+		most = max(most, h.Weight())
+	}
+	s.MaxWeight.Set(int64(most))
 }

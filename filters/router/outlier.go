@@ -40,7 +40,7 @@ func httpOfGRPC(status []byte) int {
 func (a *attempt) judgeReset(why pool.ResetReason) {
 	o := a.rq.cluster.Shared().Outlier
 	switch why {
-	case pool.Overflow, pool.LocalClose:
+	case pool.Overflow, pool.PendingTimeout, pool.LocalClose:
 	case pool.ConnectTimeout:
 		o.TimedOut(a.host)
 	default:

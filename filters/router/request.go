@@ -363,6 +363,7 @@ func (rq *request) fail(why pool.ResetReason) {
 	}
 	s.ReplyWith(filters.LocalReply{
 		Status: resetStatus(why), Flags: resetFlag(why), Body: resetBodies[why], Details: resetDetails[why],
+		Overloaded: why == pool.PendingTimeout,
 	})
 }
 

@@ -33,6 +33,7 @@ var resetBodies = [...]string{
 	pool.Overflow:              resetText + "overflow",
 	pool.LocalClose:            resetText + "local reset",
 	pool.RefusedStream:         resetText + "remote refused stream reset",
+	pool.PendingTimeout:        resetText + "overflow",
 }
 
 // resetDetails are the %RESPONSE_CODE_DETAILS%, by reason.
@@ -45,6 +46,7 @@ var resetDetails = [...]string{
 	pool.Overflow:              "upstream_reset_before_response_started{overflow}",
 	pool.LocalClose:            "upstream_reset_before_response_started{local_reset}",
 	pool.RefusedStream:         "upstream_reset_before_response_started{remote_refused_stream_reset}",
+	pool.PendingTimeout:        "upstream_reset_before_response_started{pending_timeout}",
 }
 
 // resetFlag returns the response flag of a reset.
@@ -58,7 +60,7 @@ func resetFlag(why pool.ResetReason) accesslog.Flags {
 		return accesslog.FlagUpstreamRemoteReset
 	case pool.ProtocolError:
 		return accesslog.FlagUpstreamProtocolError
-	case pool.Overflow:
+	case pool.Overflow, pool.PendingTimeout:
 		return accesslog.FlagUpstreamOverflow
 	default:
 		return accesslog.FlagLocalReset

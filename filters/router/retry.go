@@ -80,7 +80,7 @@ func (a *attempt) resetCounts(why pool.ResetReason) bool {
 	switch why {
 	case pool.ConnectFailure, pool.ConnectTimeout:
 		return on&(route.RetryConnectFailure|route.Retry5xx|route.RetryGatewayError|route.RetryReset|route.RetryResetBeforeRequest) != 0
-	case pool.Overflow:
+	case pool.Overflow, pool.PendingTimeout:
 		return false
 	case pool.RefusedStream:
 		// "Requests that have not been processed have not failed; clients MAY automatically retry them, even those with

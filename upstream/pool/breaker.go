@@ -1,58 +1,74 @@
 package pool
 
 import (
-	"slices"
-
 	"millrace/engine"
 	"millrace/upstream"
 )
 
-// breaker is one loop's side of a budget: which of its pools wait for a connection.
+// breaker is one loop's side of a budget.
 type breaker struct {
+	gate
 	budget *upstream.Budget
-	member *upstream.Member
-
-	waiting []*Pool // oldest first; each at most once
-	spare   []*Pool // the other array of waiting, so that no round allocates
-	idle    []*Pool // pools that had idle connections, newest first; may be out of date
-
-	pools   int // pools that use it
-	retired bool
 }
 
 // newBreaker joins a budget.
 func newBreaker(l *engine.Loop, budget *upstream.Budget) *breaker {
 	b := &breaker{budget: budget}
-	retry, shed := b.retry, b.shed
-	b.member = budget.Join(func() { l.Post(retry) }, func() { l.Post(shed) })
+	b.join(l, &budget.Waiters, b.retryAll)
 	return b
 }
 
-// retire leaves the budget once no pool needs it.
-func (b *breaker) retire() {
-	b.retired = true
-	b.leaveIfDone()
+// retryAll lets the waiting pools try again. What they leave goes to other loops.
+func (b *breaker) retryAll() {
+	b.retry()
+	b.budget.PassOn()
 }
 
-// release is called when p is done for good.
-func (b *breaker) release(p *Pool) {
-	b.pools--
-	isP := func(q *Pool) bool { return q == p }
-	b.waiting = slices.DeleteFunc(b.waiting, isP)
-	b.idle = slices.DeleteFunc(b.idle, isP)
-	b.leaveIfDone()
+// hostGate is one loop's side of the limit of one host, for the pools of one priority.
+type hostGate struct {
+	gate
+	pool *Pool // the first of them
 }
 
-func (b *breaker) leaveIfDone() {
-	if b.retired && b.pools == 0 && b.member != nil {
-		b.budget.Leave(b.member)
-		b.member = nil
-	}
+// newHostGate joins those that wait for the host of p. It leaves with the last pool.
+func newHostGate(p *Pool) *hostGate {
+	g := &hostGate{pool: p}
+	g.retired = true
+	g.join(p.cluster.loop, &p.host.Room, g.retryAll)
+	return g
+}
+
+func (g *hostGate) retryAll() {
+	g.retry()
+	g.pool.host.PassOnConnection(g.pool.settings.hostConnsMax)
 }
 
 // admit reports whether p may open another connection, and counts it. The first of this loop
 // to a host is always allowed. If the answer is no, p is asked again when there may be room.
-func (b *breaker) admit(p *Pool) bool {
+func (p *Pool) admit() bool {
+	return p.admitHost() && p.admitCluster()
+}
+
+// admitHost asks the limit of the host.
+func (p *Pool) admitHost() bool {
+	most := p.settings.hostConnsMax
+	if p.host.TryConnection(most) {
+		return true
+	}
+	if !p.connected() {
+		p.cluster.Stats.CxOverflow.Inc()
+		p.host.ForceConnection()
+		return true
+	}
+	if p.atHost.wait() {
+		p.cluster.Stats.CxOverflow.Inc()
+	}
+	return p.host.WaitForConnection(p.atHost.gate.member, most)
+}
+
+// admitCluster asks the limit of the cluster, after that of the host.
+func (p *Pool) admitCluster() bool {
+	b := p.breaker
 	if b.budget.TryConnection() {
 		return true
 	}
@@ -61,55 +77,45 @@ func (b *breaker) admit(p *Pool) bool {
 		b.budget.ForceConnection()
 		return true
 	}
-	if !p.waiting {
+	if p.atBreaker.wait() {
 		p.cluster.Stats.CxOverflow.Inc()
-		p.waiting = true
-		b.waiting = append(b.waiting, p)
 	}
-	return b.budget.Wait(b.member)
+	if b.budget.Wait(b.member) {
+		return true
+	}
+	p.host.ReleaseConnection()
+	return false
 }
 
-// othersWait reports whether a loop waits for a connection that this one could give up. Pools whose
-// requests got other connections in the meantime no longer count.
-func (b *breaker) othersWait() bool {
-	if !b.budget.Waiting() {
-		return false
+// sit gives p its places at the gates that its connections pass. at is the gate of its host, nil for one of its own,
+// if it has one.
+func (p *Pool) sit(at *gate) {
+	p.atBreaker = p.breaker.gate.sit(p)
+	if at == nil && p.settings.hostConnsMax > 0 {
+		at = &newHostGate(p).gate
 	}
-	b.waiting = slices.DeleteFunc(b.waiting, func(p *Pool) bool {
-		p.waiting = p.wantsMore()
-		return !p.waiting
-	})
-	if len(b.waiting) == 0 {
-		b.budget.StopWaiting(b.member)
+	if at != nil {
+		p.atHost = at.sit(p)
 	}
-	return b.budget.Waiting()
 }
 
-// retry lets the waiting pools try again, oldest first.
-func (b *breaker) retry() {
-	round := b.waiting
-	b.waiting, b.spare = b.spare[:0], nil
-	for i, p := range round {
-		p.waiting = false
-		round[i] = nil
-		p.grow()
-	}
-	b.spare = round[:0]
-	b.budget.PassOn()
+// othersWait reports whether a loop waits for a connection that this one could give up.
+func (p *Pool) othersWait() bool {
+	return p.breaker.othersWait() || p.atHost.gate != nil && p.atHost.gate.othersWait()
 }
 
-// shed closes one idle connection, the one that lay longest in its pool, so that a waiting pool may open one.
-func (b *breaker) shed() {
-	if !b.othersWait() {
-		return
+// noteIdle counts a connection that became idle.
+func (p *Pool) noteIdle() {
+	p.atBreaker.noteIdle()
+	if p.atHost.gate != nil {
+		p.atHost.noteIdle()
 	}
-	for len(b.idle) > 0 {
-		p := b.idle[len(b.idle)-1]
-		if p.shedIdle() {
-			return
-		}
-		p.listed = false
-		b.idle[len(b.idle)-1] = nil
-		b.idle = b.idle[:len(b.idle)-1]
+}
+
+// noteBusy counts an idle connection that is not any more.
+func (p *Pool) noteBusy() {
+	p.breaker.member.Idle.Dec()
+	if p.atHost.gate != nil {
+		p.atHost.gate.member.Idle.Dec()
 	}
 }

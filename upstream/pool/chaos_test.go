@@ -219,6 +219,8 @@ func (ch *chaos) reload() {
 	cfg.CircuitBreakers.MaxConnections = uint32(ch.rng.IntN(6))
 	cfg.CircuitBreakers.MaxPendingRequests = uint32(4 + ch.rng.IntN(20))
 	cfg.CircuitBreakers.MaxRequests = uint32(4 + ch.rng.IntN(20))
+	cfg.CircuitBreakers.PerHostThresholds.MaxConnections = uint32(ch.rng.IntN(4))
+	cfg.CircuitBreakers.MaxPendingDuration = time.Duration(ch.rng.IntN(3)) * 20 * time.Second
 	prev := (*upstream.Cluster)(nil)
 	if ch.c != nil {
 		prev = ch.c.Shared()
@@ -310,6 +312,11 @@ func (ch *chaos) run() {
 		for _, b := range c.Shared().Budgets {
 			if b.Members() != 0 || b.Waiting() || b.Active(upstream.Connections) != 0 {
 				ch.t.Errorf("%d members left, waiting %t, %d connections; want none", b.Members(), b.Waiting(), b.Active(upstream.Connections))
+			}
+		}
+		for _, h := range c.Shared().Hosts() {
+			if h.Room.Members() != 0 || h.Room.Waiting() || h.CxActive.Load() != 0 {
+				ch.t.Errorf("host %s: %d members left, waiting %t, %d connections; want none", h.Name, h.Room.Members(), h.Room.Waiting(), h.CxActive.Load())
 			}
 		}
 	}

@@ -46,6 +46,9 @@ type settings struct {
 	proxy          *proxyHeader        // nil: none
 	h2             *h2.Options         // nil: HTTP/1.1 alone
 	boundsLoad     bool                // the policy wants Pick.Active
+	pendingMax     int64               // ns, 0 is for ever
+	hostConnsMax   int64               // connections to one host, 0 is no limit
+	keepsHost      bool                // the policy sends a hash to one host
 	auto           bool                // ALPN chooses between HTTP/1.1 and HTTP/2
 	heldMax        int                 // bytes of paused responses beside the window of their connection
 	tls            *security           // nil: plain
@@ -64,6 +67,9 @@ func newSettings(cfg *upstream.Config) *settings {
 		proxy:          newProxyHeader(cfg.ProxyProtocol),
 		durationJitter: cfg.MaxConnectionDurationJitter / 100,
 		boundsLoad:     cfg.ConsistentHash.HashBalanceFactor > 0,
+		pendingMax:     int64(cfg.CircuitBreakers.MaxPendingDuration),
+		hostConnsMax:   int64(cfg.CircuitBreakers.PerHostThresholds.MaxConnections),
+		keepsHost:      cfg.LbPolicy == "ring_hash" || cfg.LbPolicy == "maglev",
 	}
 	if cfg.IsHTTP2() {
 		s.auto = cfg.IsAuto()
@@ -96,10 +102,40 @@ func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
 		c.Stats.CountChoice(how)
 	}
 	h := c.balancer.Pick(bucket, p)
+	if c.settings.hostConnsMax > 0 && h != nil && !c.settings.keepsHost {
+		h = c.withRoom(bucket, p, h)
+	}
 	if h == nil {
 		c.Stats.CxNoneHealthy.Inc()
 	}
 	return h
+}
+
+// fullHostsPassed is how many hosts are looked at for one that has room under its limit of connections.
+const fullHostsPassed = 8
+
+// withRoom returns h, or if that has all the connections it may, each with a request, another host that has not. If none of
+// a few has room, the request waits for h.
+func (c *Cluster) withRoom(b *upstream.Bucket, p *upstream.Pick, h *upstream.Host) *upstream.Host {
+	for at, i := h, 0; i < fullHostsPassed && i < len(b.Hosts); i++ {
+		if at.CxActive.Load() < c.settings.hostConnsMax || !p.Tunnel && c.hasFree(at) {
+			return at
+		}
+		at = c.balancer.Pick(b, p)
+	}
+	return h
+}
+
+// hasFree reports whether this loop has a connection to h that takes a request now.
+func (c *Cluster) hasFree(h *upstream.Host) bool {
+	for _, pools := range c.pools {
+		if slot := h.Slot(); slot < len(pools) {
+			if p := pools[slot]; p != nil && p.host == h && (p.idle != nil || p.ready != nil) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // active returns how many requests all loops have for the cluster, or how many connections.
@@ -152,7 +188,7 @@ func (c *Cluster) pool(h *upstream.Host, prio upstream.Priority) *Pool {
 // one that drains from the start, for one lease.
 func (c *Cluster) addPool(h *upstream.Host, prio upstream.Priority) *Pool {
 	p := &Pool{cluster: c, host: h, settings: c.settings, breaker: c.breaker(prio), streamsMax: -1, hostFailed: !h.Healthy()}
-	p.breaker.pools++
+	p.sit(nil)
 	if c.removed || !c.has(h) {
 		p.draining = true
 		return p
@@ -221,7 +257,7 @@ func (c *Cluster) set(next *upstream.Cluster) {
 	c.failTCP()
 	for _, b := range c.breakers {
 		if b != nil {
-			b.retry() // limits may be higher now
+			b.retryAll() // limits may be higher now
 		}
 	}
 }

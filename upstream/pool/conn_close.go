@@ -33,7 +33,7 @@ func (c *conn) close(by closer) {
 	default:
 		c.ec.CloseLinger(0) // with close_notify
 	}
-	c.pool.countDestroy(by, active, c.createdAt)
+	c.pool.countDestroy(by, active, c.createdAt, c.requests)
 	c.forget()
 	c.pool.settle()
 }
@@ -66,7 +66,7 @@ func (c *conn) forget() {
 	p.uncountConn()
 }
 
-// countConn counts a connection that begins to open.
+// countConn counts a connection that was admitted and begins to open.
 func (p *Pool) countConn() {
 	p.conns++
 	p.connecting++
@@ -76,7 +76,6 @@ func (p *Pool) countConn() {
 	p.cluster.Stats.CxTotal.Inc()
 	p.cluster.Stats.CxActive.Inc()
 	p.host.CxTotal.Add(1)
-	p.host.CxActive.Add(1)
 }
 
 // uncountConn counts one that is gone.
@@ -86,13 +85,14 @@ func (p *Pool) uncountConn() {
 		p.root.inNames--
 	}
 	p.cluster.Stats.CxActive.Dec()
-	p.host.CxActive.Add(-1)
+	p.host.ReleaseConnection()
 	p.breaker.budget.ReleaseConnection()
 }
 
 // countDestroy counts the end of an open connection.
-func (p *Pool) countDestroy(by closer, active bool, createdAt int64) {
+func (p *Pool) countDestroy(by closer, active bool, createdAt int64, requests uint32) {
 	st := &p.cluster.Stats
+	st.RqPerCx.Record(uint64(requests))
 	st.CxLengthMs.Record(p.cluster.sinceUs(createdAt))
 	st.CxDestroy.Inc()
 	if by == closeLocal {

@@ -19,10 +19,11 @@ const (
 	Overflow                                 // max_requests was reached when its turn came
 	LocalClose                               // the loop ends, or has no memory left
 	RefusedStream                            // the host says that it has not processed the request (HTTP/2)
+	PendingTimeout                           // it waited for a connection for max_pending_duration
 )
 
 var resetReasonNames = [...]string{"connect_failure", "connect_timeout", "connection_termination",
-	"remote_reset", "protocol_error", "overflow", "local_close", "refused_stream"}
+	"remote_reset", "protocol_error", "overflow", "local_close", "refused_stream", "pending_timeout"}
 
 // String returns the reason in lower snake case.
 func (r ResetReason) String() string { return resetReasonNames[r] }
@@ -80,6 +81,7 @@ type Exchange struct {
 	lastToken engine.Token // of last while it was that connection
 
 	next, prev *Exchange // in Pool.pending
+	since      int64     // loop clock, ns: when it began to wait
 	epoch      uint32    // of Pool.pending
 
 	state    exchangeState
@@ -309,6 +311,7 @@ func (x *Exchange) wait(p *Pool, fresh bool) {
 	x.isH2 = p.settings.h2 != nil && !p.settings.auto
 	x.reused, x.headSent, x.written, x.pauses = false, false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0
+	x.since = p.cluster.loop.Now()
 }
 
 // free makes x ready for another lease. What the accessors tell after the end stays.

@@ -217,7 +217,7 @@ func (m *mux) rest() {
 // unrest ends the rest.
 func (m *mux) unrest() {
 	m.resting = false
-	m.pool.breaker.member.Idle.Dec()
+	m.pool.noteBusy()
 }
 
 // drain takes no more exchanges: what waits goes elsewhere. The connection closes with its last one.

@@ -62,7 +62,7 @@ func (m *mux) shut(by closer) {
 	case closeRemote:
 		m.ec.Close()
 	}
-	p.countDestroy(by, m.first != nil, m.createdAt)
+	p.countDestroy(by, m.first != nil, m.createdAt, m.requests)
 	m.forget()
 }
 

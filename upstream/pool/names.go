@@ -51,7 +51,7 @@ func (p *Pool) addNamed(name string) *Pool {
 		return nil
 	}
 	q := &Pool{cluster: p.cluster, host: p.host, settings: p.settings, breaker: p.breaker, streamsMax: -1, sni: name, root: p, draining: p.draining}
-	q.breaker.pools++
+	q.sit(p.atHost.gate)
 	if p.draining {
 		p.settle() // it has no business of its own
 		return q

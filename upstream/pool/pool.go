@@ -9,22 +9,23 @@ import (
 //
 // Invariant: while a connection is idle, whatever waits asked for a fresh one.
 type Pool struct {
-	cluster  *Cluster
-	host     *upstream.Host
-	breaker  *breaker
-	settings *settings
+	cluster *Cluster
+	host    *upstream.Host
+	breaker *breaker
+	// Its places at the limits of connections; that of the host only if it has one.
+	atBreaker, atHost seat
+	settings          *settings
 
-	idle, oldest *conn // a stack: top and bottom
-	ready, last  *mux  // likewise, of those with room for another exchange
-	pending      queue // exchanges without a connection, oldest first
-	conns        int   // open or opening
+	idle, oldest *conn       // a stack: top and bottom
+	ready, last  *mux        // likewise, of those with room for another exchange
+	pending      queue       // exchanges without a connection, oldest first
+	clock        *queueClock // nil before it was needed
+	conns        int         // open or opening
 	connecting   int
 	streamsMax   int  // exchanges of one connection, as the host said last; -1 before it did
 	hostFailed   bool // the host was ill when that was looked at last
 	draining     bool // connections close instead of becoming idle
 	finished     bool // drained and empty; only valid if draining
-	waiting      bool // in breaker.waiting
-	listed       bool // in breaker.idle
 	failing      bool // RunTask will fail what waits
 	dialErr      string
 
@@ -62,7 +63,7 @@ func (p *Pool) enqueue(x *Exchange, fresh bool) LeaseResult {
 		p.settle() // one that drains from the start is done
 		return LeaseOverflow
 	}
-	if fresh && p.breaker.budget.Open(upstream.Connections) {
+	if fresh && p.full() {
 		p.shedIdle() // make room
 	}
 	st.RqPendingTotal.Inc()
@@ -70,14 +71,21 @@ func (p *Pool) enqueue(x *Exchange, fresh bool) LeaseResult {
 	p.host.RqActive.Add(1)
 	x.wait(p, fresh)
 	p.pending.push(x)
+	p.watchQueue()
 	p.grow()
 	return LeasePending
+}
+
+// full reports whether a limit keeps the pool from another connection.
+func (p *Pool) full() bool {
+	most := p.settings.hostConnsMax
+	return p.breaker.budget.Open(upstream.Connections) || most > 0 && p.host.CxActive.Load() >= most
 }
 
 // grow opens connections until those that are opening have room for what waits.
 func (p *Pool) grow() {
 	for p.wantsMore() && !p.failing && !p.cluster.table.ended {
-		if !p.breaker.admit(p) {
+		if !p.admit() {
 			return
 		}
 		p.dial()
@@ -163,7 +171,8 @@ func (p *Pool) next(used bool) *Exchange {
 // use puts new settings into force, under which connections may go on.
 func (p *Pool) use(s *settings) {
 	p.settings = s
-	p.names.each(func(q *Pool) { q.settings = s })
+	p.watchQueue()
+	p.names.each(func(q *Pool) { q.use(s) })
 }
 
 // prepare sets what a connection that begins to open needs.
@@ -207,7 +216,7 @@ func (p *Pool) admitNext(x *Exchange) bool {
 
 // welcomes reports whether a connection may become idle.
 func (p *Pool) welcomes() bool {
-	return !p.draining && !p.cluster.table.draining && !p.breaker.othersWait()
+	return !p.draining && !p.cluster.table.draining && !p.othersWait()
 }
 
 // park makes c idle. Precondition: it is welcome.
@@ -224,15 +233,6 @@ func (p *Pool) park(c *conn) {
 	c.armIdle()
 }
 
-// noteIdle counts a connection that became idle.
-func (p *Pool) noteIdle() {
-	p.breaker.member.Idle.Inc()
-	if !p.listed {
-		p.listed = true
-		p.breaker.idle = append(p.breaker.idle, p)
-	}
-}
-
 // unpark takes c out of the idle ones.
 func (p *Pool) unpark(c *conn) {
 	if c.newer != nil {
@@ -246,7 +246,7 @@ func (p *Pool) unpark(c *conn) {
 		p.oldest = c.newer
 	}
 	c.older, c.newer = nil, nil
-	p.breaker.member.Idle.Dec()
+	p.noteBusy()
 }
 
 // drain closes idle connections now and the others when their exchange ends. What waits is still served.
@@ -285,6 +285,10 @@ func (p *Pool) settle() {
 	p.grow()
 	if p.draining && !p.finished && p.conns == 0 && p.pending.count == 0 {
 		p.finished = true
-		p.breaker.release(p)
+		p.atBreaker.leave()
+		p.atHost.leave()
+		if p.clock != nil { // it would keep the pool in memory until it wakes
+			p.cluster.loop.Wheel().Unlink(&p.clock.timer)
+		}
 	}
 }

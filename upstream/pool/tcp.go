@@ -104,6 +104,12 @@ func (c *Cluster) OpenTCP(t *TCP, to *TCPTarget, handler engine.Handler) (r TCPR
 		c.Stats.RqPendingOverflow.Inc()
 		return TCPOverflow, ""
 	}
+	if !h.TryConnection(c.settings.hostConnsMax) {
+		b.ReleasePending()
+		b.ReleaseConnection()
+		c.Stats.CxOverflow.Inc()
+		return TCPOverflow, ""
+	}
 	t.begin(c, h, b)
 	ec, err := c.loop.DialFrom(h.Target(), c.dialOptions(to.From), handler)
 	if err != nil { // no descriptor left, no such source address, or the kernel knows no way
@@ -161,7 +167,6 @@ func (t *TCP) begin(c *Cluster, h *upstream.Host, b *upstream.Budget) {
 	st.RqPendingTotal.Inc()
 	st.RqPendingActive.Inc()
 	h.CxTotal.Add(1)
-	h.CxActive.Add(1)
 	h.RqActive.Add(1)
 }
 
@@ -332,7 +337,7 @@ func (t *TCP) end() {
 	}
 	t.next, t.prev = nil, nil
 	st.CxActive.Dec()
-	t.host.CxActive.Add(-1)
+	t.host.ReleaseConnection()
 	t.host.RqActive.Add(-1)
 	t.budget.ReleaseConnection()
 }

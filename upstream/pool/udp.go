@@ -49,6 +49,11 @@ func (c *Cluster) OpenUDP(u *UDP, h *upstream.Host, o *engine.PacketDialOptions,
 		c.Stats.CxOverflow.Inc()
 		return UDPOverflow
 	}
+	if !h.TryConnection(c.settings.hostConnsMax) {
+		b.ReleaseConnection()
+		c.Stats.CxOverflow.Inc()
+		return UDPOverflow
+	}
 	from := *o
 	if d := c.settings.dial; d != nil && from.Source.IsZero() {
 		from.Source = d.Source.WithPort(0) // sessions to one host cannot share a port
@@ -56,13 +61,13 @@ func (c *Cluster) OpenUDP(u *UDP, h *upstream.Host, o *engine.PacketDialOptions,
 	}
 	s, err := c.loop.DialPacket(h.Target(), &from, handler)
 	if err != nil {
+		h.ReleaseConnection()
 		b.ReleaseConnection()
 		h.CxConnectFail.Add(1)
 		return UDPFailed
 	}
 	u.cluster, u.host, u.budget, u.socket, u.seen = c, h, b, s, c.hosts
 	h.CxTotal.Add(1)
-	h.CxActive.Add(1)
 	h.RqActive.Add(1) // what least_request compares
 	return UDPOpen
 }
@@ -86,7 +91,7 @@ func (u *UDP) LocalAddr() engine.Addr { return u.socket.LocalAddr() }
 func (u *UDP) Close() {
 	u.socket.Close()
 	u.socket = nil
-	u.host.CxActive.Add(-1)
+	u.host.ReleaseConnection()
 	u.host.RqActive.Add(-1)
 	u.budget.ReleaseConnection()
 }
