@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"millrace/engine"
 	"millrace/engine/certs"
@@ -48,10 +49,14 @@ type Cluster struct {
 	// Destinations make the hosts of a cluster of type "original_dst", nil in others. They survive reloads.
 	Destinations *Destinations
 
+	// Local is what zone-aware routing reckons with, nil without a local cluster. Set before the loops see the cluster.
+	Local *Local
+
 	members    []member // kept by control
 	version    uint64   // of set; kept by control
 	membership uint64   // of members; kept by control
 	seen       uint64   // version of Destinations that members are; kept by control
+	ramping    bool     // slow start goes on; kept by control
 
 	set atomic.Pointer[HostSet] // written by control
 }
@@ -60,6 +65,7 @@ type Cluster struct {
 type member struct {
 	host     *Host
 	weight   uint32
+	ramped   uint32 // in units of 1/rampUnit; only valid while the cluster is ramping
 	priority uint8
 	locality *Locality // nil for none
 }
@@ -230,7 +236,11 @@ func (c *Cluster) Rebuild() {
 		}
 	}
 	o := c.Config.setOptions()
-	o.version, o.membership, o.table = c.version, c.membership, c.Tables
+	o.version, o.membership, o.table, o.zones = c.version, c.membership, c.Tables, c.zoneOptions()
+	if s := c.Config.slowStart(); s != nil {
+		c.ramping = c.rampUp(s, time.Now())
+		o.ramping = c.ramping
+	}
 	c.set.Store(newHostSet(c.members, &o))
 }
 

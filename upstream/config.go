@@ -81,6 +81,8 @@ type LeastRequestConfig struct {
 	// ActiveRequestBias is how much active requests count against the weight of a host: its load is (active + 1) to
 	// this power, divided by its weight. 0 makes it weighted random. 0 to 10. Default 1.
 	ActiveRequestBias float64 `json:"active_request_bias" default:"1" min:"0" max:"10"`
+	// SlowStart gives new hosts less at first. Absent: they get their share at once.
+	SlowStart *SlowStartConfig `json:"slow_start_config"`
 }
 
 // HostConfig is one endpoint. In a file a string is the address alone.

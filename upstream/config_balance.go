@@ -27,6 +27,10 @@ type BalanceConfig struct {
 	ConsistentHash ConsistentHashConfig `json:"consistent_hashing_lb_config" v3:"common_lb_config.consistent_hashing_lb_config"`
 	// PeakEWMA configures "peak_ewma".
 	PeakEWMA PeakEWMAConfig `json:"peak_ewma_lb_config"`
+	// RoundRobin configures "round_robin".
+	RoundRobin RoundRobinConfig `json:"round_robin_lb_config"`
+	// ZoneAware configures zone-aware routing. Absent: the defaults.
+	ZoneAware *ZoneAwareConfig `json:"zone_aware_lb_config" v3:"common_lb_config.zone_aware_lb_config"`
 	// LocalityWeightedLbConfig makes the weights of localities count. Absent: they do not.
 	LocalityWeightedLbConfig *LocalityWeightedConfig `json:"locality_weighted_lb_config" v3:"common_lb_config.locality_weighted_lb_config"`
 	// Localities are the weights of localities. Default: none.
@@ -100,7 +104,8 @@ func DefaultLeastRequestConfig() LeastRequestConfig {
 
 // SamePolicy reports whether the balancers of o do for c.
 func (c *Config) SamePolicy(o *Config) bool {
-	return c.LbPolicy == o.LbPolicy && c.LeastRequest == o.LeastRequest && c.RingHash == o.RingHash &&
+	l, m := &c.LeastRequest, &o.LeastRequest
+	return c.LbPolicy == o.LbPolicy && l.ChoiceCount == m.ChoiceCount && l.ActiveRequestBias == m.ActiveRequestBias && c.RingHash == o.RingHash &&
 		c.Maglev == o.Maglev && c.ConsistentHash == o.ConsistentHash && c.PeakEWMA == o.PeakEWMA
 }
 
@@ -133,6 +138,7 @@ func (c *Config) checkBalance(report func(path, problem, hint string)) {
 	if f := b.ConsistentHash.HashBalanceFactor; f > 0 && f < 100 {
 		report("consistent_hashing_lb_config.hash_balance_factor", fmt.Sprintf("%d would not let all hosts together take the load", f), "0 or at least 100")
 	}
+	c.checkZones(report)
 	if len(b.Localities) > 0 && b.LocalityWeightedLbConfig == nil {
 		report("localities", "the weights of localities do not count", "add \"locality_weighted_lb_config\": {}")
 	}

@@ -62,6 +62,9 @@ type Host struct {
 	slot     uint32
 	slotted  bool // only valid while the control goroutine builds a cluster
 
+	// Owned by control.
+	ramp *ramp // nil without slow start
+
 	// Atomic: written by control.
 	target atomic.Pointer[engine.Addr] // see Target; nil: Addr
 	weight atomic.Uint32

@@ -14,7 +14,9 @@ type HostSet struct {
 
 	slots                       []*Host // by Host.Slot
 	healthy, degraded, excluded int
-	simple                      bool // all requests go to the healthy hosts of Levels[0]
+	simple                      bool       // all requests go to the healthy hosts of Levels[0]
+	zones                       *zoneTable // nil unless zones count
+	plan                        *zonePlan  // nil while they have no say
 	failOnPanic                 bool
 }
 
@@ -62,6 +64,16 @@ type setOptions struct {
 	failOnPanic      bool
 	localityWeights  map[localityAt]uint32 // nil unless they count
 	table            func(*Bucket) any     // nil: none
+	zones            *zoneOptions          // nil unless zones count
+	ramping          bool                  // the weights are those of slow start
+}
+
+// weight returns that of a host now.
+func (o *setOptions) weight(m *member) uint32 {
+	if o.ramping {
+		return m.ramped
+	}
+	return m.weight
 }
 
 // newHostSet sorts members by their health now.
@@ -83,9 +95,19 @@ func newHostSet(members []member, o *setOptions) *HostSet {
 		hs.fillLevel(&hs.Levels[p], &sums[p], membersAt(members, p, levels), o)
 	}
 	hs.share(sums, o)
-	l := hs.Levels
-	hs.simple = len(l) > 0 && l[0].healthyPct == 100 && !l[0].Panic && l[0].localities[Healthy].empty()
+	if o.zones != nil && levels > 0 {
+		if hs.zones = hs.zoneTable(membersAt(members, 0, levels), o); hs.zones != nil {
+			hs.planZones(o.zones)
+		}
+	}
+	hs.simplify()
 	return hs
+}
+
+// simplify finds out whether there is anything to choose.
+func (hs *HostSet) simplify() {
+	l := hs.Levels
+	hs.simple = len(l) > 0 && l[0].healthyPct == 100 && !l[0].Panic && l[0].localities[Healthy].empty() && hs.plan == nil
 }
 
 // membersAt returns those of a priority.
@@ -136,12 +158,12 @@ func (hs *HostSet) bucket(members []member, o *setOptions) Bucket {
 	equal := true
 	for i := range members {
 		b.Hosts[i] = members[i].host
-		equal = equal && members[i].weight == members[0].weight
+		equal = equal && o.weight(&members[i]) == o.weight(&members[0])
 	}
 	if !equal {
 		b.Weights = make([]uint32, len(members))
 		for i := range members {
-			b.Weights[i] = members[i].weight
+			b.Weights[i] = o.weight(&members[i])
 		}
 	}
 	if o.table != nil {
@@ -189,6 +211,9 @@ func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, how Choice) {
 	}
 	if class == Degraded {
 		return &l.Degraded, ChoseShare
+	}
+	if hs.plan != nil && l == &hs.Levels[0] {
+		return hs.plan.choose(l, random/100)
 	}
 	return &l.Healthy, ChoseShare
 }

@@ -77,13 +77,15 @@ func (s *levelSum) percent(usable uint64, o *setOptions) int {
 
 // panics reports whether too few are usable.
 func (s *levelSum) panics(o *setOptions) bool {
-	switch {
-	case s.hosts == 0:
-		return false
-	case s.total == 0:
-		return o.panicPct > 0
+	return s.hosts > 0 && s.panicsBelow(o.panicPct)
+}
+
+// panicsBelow reports whether less than so many percent are usable.
+func (s *levelSum) panicsBelow(pct float64) bool {
+	if s.total == 0 {
+		return pct > 0
 	}
-	return float64(100*(s.healthy+s.degraded))/float64(s.total) < o.panicPct
+	return float64(100*(s.healthy+s.degraded))/float64(s.total) < pct
 }
 
 // shareRest gives what rounding has left to the first that is usable.

@@ -2,7 +2,7 @@ package upstream
 
 import "slices"
 
-// Locality says where a host is.
+// Locality says where a host or a proxy is.
 type Locality struct {
 	// Region, such as "eu". Default: "".
 	Region string `json:"region"`

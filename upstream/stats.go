@@ -112,6 +112,9 @@ type ClusterStats struct {
 	ZoneCross    stats.Counter `stat:"lb_zone_routing_cross_zone" help:"picks in other zones, since the own one cannot take all"`
 	ZoneFull     stats.Counter `stat:"lb_zone_no_capacity_left" help:"picks in any zone, since rounding left no room in the others"`
 	LocalNotOK   stats.Counter `stat:"lb_local_cluster_not_ok" help:"zones did not count: the local cluster panics (picks), or has no host in the zone of this proxy (rebuilds)"`
+	ZoneTooSmall stats.Counter `stat:"lb_zone_cluster_too_small" help:"rebuilds after which zones did not count, since fewer than min_cluster_size hosts were healthy"`
+	// ZonesReckoned counts the sets that a loop has taken up.
+	ZonesReckoned stats.Counter `stat:"lb_recalculate_zone_structures" help:"rebuilds of what zone-aware routing goes by"`
 }
 
 // MembershipStats counts the hosts of one cluster, under cluster.<name>. The control goroutine

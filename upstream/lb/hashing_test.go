@@ -22,13 +22,7 @@ func TestRingPlaces(t *testing.T) {
 	for port := range 6 {
 		cfg.Hosts = append(cfg.Hosts, upstream.HostConfig{Address: fmt.Sprintf("127.0.0.1:%d", 90+port), Weight: 1})
 	}
-	c, err := upstream.New(0, &cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Tables = Tables(&cfg)
-	c.Rebuild()
-	set, _ := c.HostSet().Choose(0, &upstream.Pick{})
+	set := bucketOfConfig(t, &cfg)
 	want := []struct {
 		port int
 		hash uint64
@@ -89,10 +83,11 @@ func TestRingSpread(t *testing.T) {
 	c.Tables = Tables(&cfg)
 	c.Rebuild()
 	set, _ := c.HostSet().Choose(0, &upstream.Pick{})
-	got := spread(newPolicy(t, "ring_hash", 3), set, 100_000)
+	const picks = 500_000
+	got := spread(newPolicy(t, "ring_hash", 3), set, picks)
 	for i, h := range c.Hosts() {
-		want := 100_000 * int(weights[i]) / 10
-		if n := got[h]; n < want*96/100 || n > want*104/100 {
+		want := picks * int(weights[i]) / 10
+		if n := got[h]; n < want*98/100 || n > want*102/100 {
 			t.Errorf("the host of weight %d got %d, want about %d", weights[i], n, want)
 		}
 	}
@@ -159,6 +154,50 @@ func TestMinimalMovement(t *testing.T) {
 		}
 		if moved > most {
 			t.Errorf("%s: %d of %d requests of hosts that stayed have moved, want at most %d", name, moved, picks, most)
+		}
+	}
+}
+
+// TestMinimalMovementOfNew: what moves when a host joins, or gets more weight, goes to that host: all of it with a ring,
+// nearly all with maglev.
+func TestMinimalMovementOfNew(t *testing.T) {
+	t.Parallel()
+	for name, most := range map[string]int{"ring_hash": 0, "maglev": 300} {
+		for what, weight := range map[string]uint32{"joins": 0, "grows": 1} {
+			const picks = 10_000
+			before, after := make([]uint32, 50), make([]uint32, 50)
+			for i := range before {
+				before[i], after[i] = 1, 1
+			}
+			before[31], after[31] = weight, weight+1
+			host := func(weights []uint32) []string {
+				cfg := upstream.DefaultConfig("c")
+				cfg.LbPolicy, cfg.RingHash.MinimumRingSize = name, 1029 // 21 places for a weight of 1 before and after
+				for i, w := range weights {
+					if w > 0 {
+						cfg.Hosts = append(cfg.Hosts, upstream.HostConfig{Address: fmt.Sprintf("127.0.0.1:%d", 1000+i), Weight: w})
+					}
+				}
+				set := bucketOfConfig(t, &cfg)
+				p, list := newPolicy(t, name, 1), make([]string, picks)
+				for i := range list {
+					list[i] = hashed(p, set, uint64(i)*0x9e3779b97f4a7c15).Name
+				}
+				return list
+			}
+			moved, elsewhere := 0, 0
+			was := host(before)
+			for i, now := range host(after) {
+				if now != was[i] {
+					moved++
+					if now != "127.0.0.1:1031" {
+						elsewhere++
+					}
+				}
+			}
+			if moved == 0 || elsewhere > most {
+				t.Errorf("%s: a host %s: %d of %d requests have moved, %d of them to others, want at most %d", name, what, moved, picks, elsewhere, most)
+			}
 		}
 	}
 }

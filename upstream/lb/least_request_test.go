@@ -34,3 +34,30 @@ func TestLeastRequestLevelsByWeight(t *testing.T) {
 		}
 	}
 }
+
+// TestLeastRequestFollowsWeights: idle hosts are drawn by the weights of the moment, busy ones levelled by them.
+func TestLeastRequestFollowsWeights(t *testing.T) {
+	t.Parallel()
+	hosts := newCluster(t, 1, 1).Hosts()
+	b := newPolicy(t, "least_request", 3)
+	for step, weight := range []uint32{100, 250, 500, 1000} {
+		hs := &upstream.Bucket{Hosts: hosts, Weights: []uint32{1000, weight}, Version: uint64(step + 1)}
+		const picks = 50_000
+		want := picks * float64(weight) / float64(1000+weight)
+		if n := float64(spread(b, hs, picks)[hosts[1]]); n < want*0.95 || n > want*1.05 {
+			t.Errorf("idle, weight %d: %.0f picks, want about %.0f", weight, n, want)
+		}
+		for _, h := range hosts {
+			h.RqActive.Store(0)
+		}
+		for range picks {
+			b.Pick(hs, &upstream.Pick{}).RqActive.Add(1)
+		}
+		if n := float64(hosts[1].RqActive.Load()); n < want*0.98 || n > want*1.02 {
+			t.Errorf("busy, weight %d: %.0f requests, want about %.0f", weight, n, want)
+		}
+		for _, h := range hosts {
+			h.RqActive.Store(0)
+		}
+	}
+}

@@ -58,3 +58,30 @@ func TestRoundRobinKeepsItsPlace(t *testing.T) {
 		t.Errorf("picks over three equal versions = %s, %s, %s; want three hosts", first.Name, second.Name, third.Name)
 	}
 }
+
+// TestRoundRobinFollowsWeights: while the weight of a host grows step by step, as in slow start, it is never more than a
+// turn or so away from what the weights add up to: a step brings neither a burst nor a pause.
+func TestRoundRobinFollowsWeights(t *testing.T) {
+	t.Parallel()
+	for _, picks := range []int{1, 3, 50, 997} { // in each step
+		hosts := newCluster(t, 1, 1, 1).Hosts()
+		b := newPolicy(t, "round_robin", 5)
+		got, want := make([]float64, len(hosts)), make([]float64, len(hosts))
+		for step := range 200 {
+			hs := &upstream.Bucket{Hosts: hosts, Weights: []uint32{1000, 3000, uint32(100 + 5*step)}, Version: uint64(step + 1)}
+			sum := float64(hs.Weights[0] + hs.Weights[1] + hs.Weights[2])
+			for range picks {
+				h := b.Pick(hs, &upstream.Pick{})
+				for i := range hosts {
+					want[i] += float64(hs.Weights[i]) / sum
+					if hosts[i] == h {
+						got[i]++
+					}
+					if d := got[i] - want[i]; d > 2.5 || d < -2.5 {
+						t.Fatalf("%d picks a step, step %d: host %d has %.0f picks, want about %.1f", picks, step, i, got[i], want[i])
+					}
+				}
+			}
+		}
+	}
+}

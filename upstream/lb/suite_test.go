@@ -37,6 +37,19 @@ func bucket(c *upstream.Cluster, policy string) *upstream.Bucket {
 	return b
 }
 
+// bucketOfConfig returns the bucket for a request to a new cluster.
+func bucketOfConfig(t testing.TB, cfg *upstream.Config) *upstream.Bucket {
+	t.Helper()
+	c, err := upstream.New(0, cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Tables = Tables(cfg)
+	c.Rebuild()
+	b, _ := c.HostSet().Choose(0, &upstream.Pick{})
+	return b
+}
+
 // bucketOf returns a bucket of hosts in this order.
 func bucketOf(hosts []*upstream.Host, version uint64) *upstream.Bucket {
 	b := &upstream.Bucket{Hosts: hosts, Version: version}
@@ -97,6 +110,24 @@ func TestSpread(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSpreadOfMany: over many picks each host is within 2 % of its share, whatever the policy.
+func TestSpreadOfMany(t *testing.T) {
+	weights := []uint32{1, 2, 3, 4, 10}
+	eachPolicy(t, func(t *testing.T, name string) {
+		if name == "ring_hash" {
+			t.Skip("a ring of this size is not as even: see TestRingSpread")
+		}
+		const picks = 1_000_000
+		c := newCluster(t, weights...)
+		got := spread(newPolicy(t, name, 11), bucket(c, name), picks)
+		for i, h := range c.Hosts() {
+			if want := picks / 20 * float64(weights[i]); math.Abs(float64(got[h])-want) > want*0.02 {
+				t.Errorf("the host of weight %d got %d picks, want %.0f ± 2 %%", weights[i], got[h], want)
+			}
+		}
+	})
 }
 
 func TestNoHost(t *testing.T) {

@@ -250,7 +250,7 @@ func (c *Cluster) set(next *upstream.Cluster) {
 		c.balancer = c.table.newBalancer(next)
 	}
 	c.destinations.use(next)
-	c.hosts = next.HostSet()
+	c.takeHosts()
 	for prio := range c.pools {
 		c.replacePools(prio)
 	}
@@ -303,10 +303,18 @@ func (c *Cluster) drainPools() {
 	}
 }
 
+// takeHosts takes up the host set of now.
+func (c *Cluster) takeHosts() {
+	was := c.hosts
+	if c.hosts = c.shared.HostSet(); c.hosts != was {
+		c.Stats.CountZones(c.hosts)
+	}
+}
+
 // refresh takes up the host set of now. Pools of hosts that are gone drain.
 func (c *Cluster) refresh() {
 	was := c.hosts
-	if c.hosts = c.shared.HostSet(); c.hosts.Membership != was.Membership {
+	if c.takeHosts(); c.hosts.Membership != was.Membership {
 		c.destinations.forget()
 		for prio := range c.pools {
 			c.replacePools(prio)

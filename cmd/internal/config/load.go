@@ -204,6 +204,23 @@ func (s *source) defineOnce(known map[string]string, name, path, text string) bo
 	return true
 }
 
+// checkZones warns of zones that nothing goes by.
+func (s *source) checkZones(c *Config) {
+	if c.ClusterManager.LocalClusterName != "" {
+		return
+	}
+	for i := range c.Clusters {
+		if c.Clusters[i].ZoneAware == nil {
+			continue
+		}
+		if e := s.reportUnbroken(joinName(joinIndex("clusters", i), "zone_aware_lb_config"), problem{
+			"has no effect: nothing says which proxies there are",
+			`set "cluster_manager": {"local_cluster_name": ...} and "node": {"locality": ...}`}); e != nil {
+			e.Warning = true
+		}
+	}
+}
+
 // checkClusters reports clusters that are defined twice and references to
 // clusters that are not defined.
 func (s *source) checkClusters(c *Config, reg *Registry) {
@@ -217,6 +234,7 @@ func (s *source) checkClusters(c *Config, reg *Registry) {
 			complete = false // its name could not be read, and may be the one that is missed
 		}
 	}
+	s.checkZones(c)
 	if complete && !s.isBrokenExactly("clusters") {
 		v := reflect.ValueOf(c).Elem()
 		s.checkReferences(reg, planOf(v.Type()), v, "cluster", "clusters", known)

@@ -12,6 +12,8 @@ type Config struct {
 	Admin *Admin `json:"admin"`
 	// Node says which proxy this is, in /server_info and in the headers of the health_check filter.
 	Node Node `json:"node"`
+	// ClusterManager is what concerns all clusters.
+	ClusterManager ClusterManager `json:"cluster_manager"`
 	// Concurrency is the number of loops. 0 means one for each processor the process may use.
 	Concurrency int `json:"concurrency" min:"0" max:"1024" v3:"--concurrency"`
 	// DrainTime is how long a removed listener, or the whole process after SIGTERM, gives its connections to end.
@@ -46,17 +48,21 @@ type Node struct {
 	// Cluster is the name of the group of proxies that this one belongs to.
 	Cluster string `json:"cluster"`
 	// Locality is where this proxy runs.
-	Locality Locality `json:"locality"`
+	Locality upstream.Locality `json:"locality"`
 }
 
-// Locality is a place, from wide to narrow.
-type Locality struct {
-	// Region such as "eu-west-1".
-	Region string `json:"region"`
-	// Zone inside the region.
-	Zone string `json:"zone"`
-	// SubZone inside the zone.
-	SubZone string `json:"sub_zone"`
+// ClusterManager is the "cluster_manager" block.
+type ClusterManager struct {
+	// LocalClusterName is the cluster whose hosts are the proxies that share the traffic, this one among them. With it and
+	// node.locality requests prefer hosts in the zone of this proxy: see zone_aware_lb_config. Default: zones do not count.
+	LocalClusterName string `json:"local_cluster_name"`
+}
+
+// References reports the cluster.
+func (c *ClusterManager) References(report func(path, kind, name string)) {
+	if c.LocalClusterName != "" {
+		report("local_cluster_name", "cluster", c.LocalClusterName)
+	}
 }
 
 // Overload is the "overload" block: limits of the whole process.

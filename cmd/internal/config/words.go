@@ -16,12 +16,11 @@ var later = map[string]string{
 	"dynamic_resources": "xDS",
 	"hedge_policy":      "hedging", "hot_restart": "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
-	"locality":             "localities of hosts",
 	"metadata_key":         "destinations from metadata",
 	"parent_shutdown_time": "hot restart",
 	"rate_limits":          "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
-	"slow_start_config": "slow start", "stats_sinks": "stats sinks",
-	"tracing": "tracing", "transport_socket_matches": "a TLS context for each host",
+	"stats_sinks": "stats sinks",
+	"tracing":     "tracing", "transport_socket_matches": "a TLS context for each host",
 	// Values.
 	"eds": "xDS", "http3": "HTTP/3",
 	// Filters.

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"millrace/cmd/internal/admin"
@@ -70,8 +71,15 @@ func (s *Server) prepare(prev, next *control.Snapshot, diff *control.Diff) error
 // them. The snapshot is published in between: requests look there for the cluster that a field names.
 func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 	set, removed := splitClusters(diff.Clusters)
+	zoned := s.followLocal(next)
 	s.eachClusters(set, (*worker).setCluster)
 	s.snapshot.Store(next)
+	s.refreshHosts(zoned)
+	for _, c := range set {
+		if c.New.Ramping() {
+			s.slowStartLater(c.New.Name)
+		}
+	}
 	s.connectionLimit.Store(next.ConnectionLimit)
 	if len(diff.Listeners) > 0 {
 		removeSocketFiles(prev, next)
@@ -173,6 +181,9 @@ func (s *Server) restartNeeded(cfg *config.Config) (warnings []string) {
 	}
 	if was.Node != cfg.Node {
 		warn("node", fmt.Sprintf("%+v", was.Node), fmt.Sprintf("%+v", cfg.Node))
+	}
+	if was, now := was.ClusterManager.LocalClusterName, cfg.ClusterManager.LocalClusterName; was != now {
+		warn("cluster_manager.local_cluster_name", strconv.Quote(was), strconv.Quote(now))
 	}
 	return warnings
 }

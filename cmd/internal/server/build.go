@@ -111,7 +111,8 @@ func (b *building) cluster(cfg *upstream.Config, old *control.Cluster) (*control
 	if err != nil {
 		return nil, err
 	}
-	if made.Tables = lb.Tables(cfg); made.Tables != nil {
+	made.Tables, made.Local = lb.Tables(cfg), b.server.local
+	if made.Tables != nil || made.Local != nil {
 		made.Rebuild()
 	}
 	if d := made.Destinations; d != nil && d.Added == nil {

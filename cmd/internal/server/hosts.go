@@ -44,6 +44,12 @@ func (s *Server) flushHosts() error {
 	names := h.names
 	h.names, h.due = nil, false
 	h.mu.Unlock()
+	s.rebuildHosts(names)
+	return nil
+}
+
+// rebuildHosts sorts the hosts of clusters anew and tells the loops.
+func (s *Server) rebuildHosts(names map[string]bool) {
 	snap := s.snapshot.Load()
 	ids := make([]upstream.ClusterID, 0, len(names))
 	for name := range names {
@@ -51,23 +57,31 @@ func (s *Server) flushHosts() error {
 		if c == nil {
 			continue // it is gone meanwhile
 		}
-		s.rebuild(c)
+		before := c.HostSet().Membership
+		c.Rebuild()
+		s.rebuilt(c, before)
 		ids = append(ids, c.ID)
 	}
-	s.refreshHosts(ids)
-	return nil
+	s.tellLoops(ids)
 }
 
-// rebuild sorts the hosts of a cluster anew, and counts them. The loops are not told.
-func (s *Server) rebuild(c *control.Cluster) {
-	before := c.HostSet().Membership
-	c.Rebuild()
+// rebuilt does what is due when the host set of a cluster is new, but tell the loops. before is what Membership was.
+func (s *Server) rebuilt(c *control.Cluster, before uint64) {
 	members := &s.clusterSets[c.Name].members
 	members.Refresh(c.Cluster)
-	if c.HostSet().Membership != before { // destinations have come or gone
+	if c.HostSet().Membership != before {
 		members.Change.Inc()
 	}
+	if c.Ramping() {
+		s.slowStartLater(c.Name)
+	}
 	s.awaitSweep(c)
+}
+
+// tellLoops makes the loops take up the new host sets of clusters, and the new plans of others if the local cluster has
+// changed.
+func (s *Server) tellLoops(ids []upstream.ClusterID) {
+	s.refreshHosts(append(ids, s.followLocal(s.snapshot.Load())...))
 }
 
 // setHosts replaces the hosts of a cluster of the running snapshot by what its source has found. Called on the control
@@ -82,12 +96,8 @@ func (s *Server) setHosts(cluster string, hosts []upstream.HostConfig) error {
 	if err != nil || !changed {
 		return err
 	}
-	set := s.clusterSets[cluster]
-	set.members.Refresh(c.Cluster)
-	if c.HostSet().Membership != before {
-		set.members.Change.Inc()
-	}
-	s.refreshHosts([]upstream.ClusterID{c.ID})
+	s.rebuilt(c, before)
+	s.tellLoops([]upstream.ClusterID{c.ID})
 	s.checkHosts(c.Cluster)
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"millrace/cmd/internal/control"
-	"millrace/upstream"
 )
 
 // awaitSweep has the destinations of a cluster swept after its cleanup_interval. That goes on while there are any.
@@ -30,8 +29,7 @@ func (s *Server) sweepDestinations(name string) {
 		return // it is gone meanwhile
 	}
 	if c.Destinations.Sweep() {
-		s.rebuild(c)
-		s.refreshHosts([]upstream.ClusterID{c.ID})
+		s.rebuildHosts(map[string]bool{name: true})
 		return
 	}
 	s.awaitSweep(c)

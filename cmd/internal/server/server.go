@@ -56,7 +56,7 @@ type Server struct {
 	stop     context.CancelFunc // ends the control goroutine
 	workers  []*worker
 	admin    *admin.Server
-	first    config.Config // what Start found: of it, only a restart changes admin, concurrency and node
+	first    config.Config // what Start found: of it, only a restart changes what is kept here
 
 	// Owned by the control goroutine.
 	clusterIDs  map[string]upstream.ClusterID
@@ -73,6 +73,8 @@ type Server struct {
 	initial     *initManager
 	discovery   discoverySide
 	sweeps      map[string]bool // clusters whose destinations are swept in a while
+	local       *upstream.Local // nil without a local cluster
+	slowStarts  map[string]bool // clusters with hosts in slow start
 	autoscaling sync.Map        // of *runningAutoscaler, by cluster; written by the control goroutine
 	// The listening sockets, or those of inbound listeners, are closed for good.
 	stopped, inboundStopped bool
@@ -144,7 +146,9 @@ func (s *Server) start() error {
 	for _, w := range warnings {
 		s.log.Warn("config", "warning", w)
 	}
-	s.first = config.Config{Admin: cfg.Admin, Concurrency: cfg.Concurrency, Node: cfg.Node, Overload: config.Overload{TLSHandshakes: cfg.Overload.TLSHandshakes}}
+	s.first = config.Config{Admin: cfg.Admin, Concurrency: cfg.Concurrency, Node: cfg.Node, ClusterManager: cfg.ClusterManager,
+		Overload: config.Overload{TLSHandshakes: cfg.Overload.TLSHandshakes}}
+	s.local = newLocal(cfg)
 	if err := s.startLoops(s.concurrency(cfg)); err != nil {
 		return err
 	}
