@@ -194,6 +194,17 @@ func knownSlot(name []byte) uint64 {
 	return h * knownMul >> (64 - knownBits)
 }
 
+// FieldSet is a set of known fields.
+type FieldSet uint64
+
+// SetOf returns the set of some fields.
+func SetOf(ids ...FieldID) (s FieldSet) {
+	for _, id := range ids {
+		s |= 1 << id
+	}
+	return s
+}
+
 // KnownField returns the id of name, in any spelling, or FieldOther.
 //
 // Hot path: BenchmarkKnownField. One hash, one comparison.

@@ -67,6 +67,9 @@ func (f *Fields) valueOf(e *Field) []byte {
 // Has reports whether a known field is present. It costs one bit test.
 func (f *Fields) Has(id FieldID) bool { return id < 64 && f.known>>id&1 != 0 }
 
+// HasAny reports whether any field of a set is present. It costs one test.
+func (f *Fields) HasAny(s FieldSet) bool { return f.known&uint64(s) != 0 }
+
 // Get returns the first value of a known field: nil if it is absent, not nil but
 // empty if it is present and empty.
 func (f *Fields) Get(id FieldID) []byte {

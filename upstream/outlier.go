@@ -70,8 +70,8 @@ func (o *Outlier) Status(h *Host, status int) {
 // ConnectFailed takes in a connection that did not open, or a request that was reset.
 func (o *Outlier) ConnectFailed(h *Host) { o.failed(h, 503) }
 
-// TimedOut takes in a connection or a response that did not come in time.
-func (o *Outlier) TimedOut(h *Host) { o.failed(h, 504) }
+// TimedOut takes in a connection or a response that did not come in time. status is what it is answered with.
+func (o *Outlier) TimedOut(h *Host, status int) { o.failed(h, status) }
 
 // Connected takes in a connection that opened; final says that nothing else will be known of it, as with TCP.
 func (o *Outlier) Connected(h *Host, final bool) {

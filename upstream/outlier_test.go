@@ -33,7 +33,7 @@ func TestOutlierRows(t *testing.T) {
 			case connectFailed:
 				o.ConnectFailed(h)
 			case timedOut:
-				o.TimedOut(h)
+				o.TimedOut(h, 504)
 			case connected, final:
 				o.Connected(h, r == final)
 			default:
@@ -52,6 +52,6 @@ func TestOutlierRows(t *testing.T) {
 	var none *Outlier // a cluster without it
 	none.Status(nil, 503)
 	none.ConnectFailed(nil)
-	none.TimedOut(nil)
+	none.TimedOut(nil, 504)
 	none.Connected(nil, true)
 }

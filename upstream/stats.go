@@ -53,6 +53,7 @@ type ClusterStats struct {
 	RqCancelled           stats.Counter `stat:"upstream_rq_cancelled" help:"requests given up while waiting for a connection"`
 	RqTimeout             stats.Counter `stat:"upstream_rq_timeout" help:"requests without a response in time"`
 	RqPerTryTimeout       stats.Counter `stat:"upstream_rq_per_try_timeout" help:"tries without a response in time"`
+	RqPerTryIdleTimeout   stats.Counter `stat:"upstream_rq_per_try_idle_timeout" help:"tries of which nothing came for per_try_idle_timeout"`
 	RqRxReset             stats.Counter `stat:"upstream_rq_rx_reset" help:"requests ended by the host"`
 	RqTxReset             stats.Counter `stat:"upstream_rq_tx_reset" help:"requests ended by us"`
 	RqRetry               stats.Counter `stat:"upstream_rq_retry" help:"retries"`
@@ -60,6 +61,7 @@ type ClusterStats struct {
 	RqRetryOverflow       stats.Counter `stat:"upstream_rq_retry_overflow" help:"retries refused at max_retries"`
 	RqRetryLimit          stats.Counter `stat:"upstream_rq_retry_limit_exceeded" help:"requests that failed with no retry left"`
 	RqRetryBackoff        stats.Counter `stat:"upstream_rq_retry_backoff_exponential" help:"retries after an exponential wait"`
+	RqRetryRateLimited    stats.Counter `stat:"upstream_rq_retry_backoff_ratelimited" help:"retries after a wait that the response has asked for"`
 	RqRetryStale          stats.Counter `stat:"upstream_rq_retry_stale" help:"requests sent again, free of charge, since the host had closed the kept connection"`
 
 	RqRetryRefused stats.Counter `stat:"upstream_rq_retry_refused" help:"requests sent again, free of charge, since the host had not processed them"`

@@ -149,6 +149,7 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 		Name:                          c.arena.str(cfg.Name),
 		IncludeRequestAttemptCount:    cfg.IncludeRequestAttemptCount,
 		IncludeAttemptCountInResponse: cfg.IncludeAttemptCountInResponse,
+		IncludeIsTimeoutRetry:         cfg.IncludeIsTimeoutRetryHeader,
 		table:                         t,
 		first:                         uint32(len(t.routes)),
 		mutations:                     c.level(&cfg.HeaderMutations, path),
@@ -166,16 +167,26 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 			index: ^uint32(0), redirect: &redirect{scheme: "https"},
 		}
 	}
-	retry, own := c.retry(cfg.RetryPolicy), c.overrides(0, cfg.PerFilterConfig, path)
+	outer := outerPolicies{
+		retry: c.retry(cfg.RetryPolicy), hedge: cfg.HedgePolicy != nil && cfg.HedgePolicy.HedgeOnPerTryTimeout,
+		overrides: c.overrides(0, cfg.PerFilterConfig, path),
+	}
 	for i := range cfg.Routes {
-		c.route(&cfg.Routes[i], vh, retry, own, fmt.Sprintf("%sroutes[%d]", path, i))
+		c.route(&cfg.Routes[i], vh, &outer, fmt.Sprintf("%sroutes[%d]", path, i))
 	}
 	vh.end = uint32(len(t.routes))
 	vh.index = newPathIndex(t.routes[vh.first:vh.end], vh.first)
 }
 
+// outerPolicies are what a virtual host says for those of its routes that do not say it themselves.
+type outerPolicies struct {
+	retry     *RetryPolicy
+	hedge     bool
+	overrides uint32
+}
+
 // route compiles one route.
-func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, outer uint32, path string) {
+func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, outer *outerPolicies, path string) {
 	t := c.table
 	r := Route{
 		Name: c.arena.str(cfg.Name), VirtualHost: vh, Hash: c.hasher.of(cfg), IdleTimeout: IdleTimeoutUnset,
@@ -186,10 +197,10 @@ func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, retry *RetryPolicy, 
 	if l := c.level(&cfg.HeaderMutations, path+"."); !l.empty() {
 		r.mutations = &l
 	}
-	r.overrides = c.overrides(outer, cfg.PerFilterConfig, path+".")
+	r.overrides = c.overrides(outer.overrides, cfg.PerFilterConfig, path+".")
 	switch {
 	case cfg.Route != nil:
-		r.Retry = retry
+		r.Retry, r.HedgeOnPerTryTimeout = outer.retry, outer.hedge
 		c.forward(cfg.Route, &r, path+".route")
 	case cfg.Redirect != nil:
 		r.Action = ActionRedirect

@@ -43,6 +43,9 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 	if cfg.RetryPolicy != nil {
 		r.Retry = c.retry(cfg.RetryPolicy)
 	}
+	if cfg.HedgePolicy != nil {
+		r.HedgeOnPerTryTimeout = cfg.HedgePolicy.HedgeOnPerTryTimeout
+	}
 	r.forward = c.share(f)
 }
 
@@ -126,31 +129,3 @@ func (c *compiler) redirect(cfg *RedirectConfig) *redirect {
 	}
 	return &rd
 }
-
-// retry compiles a policy. Nil gives nil.
-func (c *compiler) retry(cfg *RetryPolicyConfig) *RetryPolicy {
-	if cfg == nil {
-		return nil
-	}
-	p := RetryPolicy{
-		NumRetries: cfg.NumRetries, PerTryTimeout: cfg.PerTryTimeout,
-		BackOffBase: cmp.Or(cfg.RetryBackOff.BaseInterval, DefaultRetryPolicy.BackOffBase), BackOffMax: cfg.RetryBackOff.MaxInterval,
-	}
-	p.On, _ = ParseRetryOn([]byte(cfg.RetryOn))
-	if p.BackOffMax == 0 {
-		p.BackOffMax = backOffGrowth * p.BackOffBase
-	}
-	for _, code := range cfg.RetriableStatusCodes {
-		p.setStatus(code)
-	}
-	for i := range cfg.RetriableHeaders {
-		p.responseHeaders = append(p.responseHeaders, c.headerCondition(&cfg.RetriableHeaders[i]))
-	}
-	for i := range cfg.RetriableRequestHeaders {
-		p.requestHeaders = append(p.requestHeaders, c.headerCondition(&cfg.RetriableRequestHeaders[i]))
-	}
-	return &p
-}
-
-// backOffGrowth is the default of max_interval as a multiple of base_interval.
-const backOffGrowth = 10

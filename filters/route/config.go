@@ -1,7 +1,5 @@
 package route
 
-import "time"
-
 // Config is a route configuration: virtual hosts chosen by the host of a request, each with routes.
 type Config struct {
 	// Name of the configuration, for stats and reports.
@@ -50,6 +48,8 @@ type VirtualHostConfig struct {
 
 	// RetryPolicy is that of the routes which have none of their own.
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
+	// HedgePolicy is that of the routes which have none of their own. Absent: no hedging.
+	HedgePolicy *HedgePolicyConfig `json:"hedge_policy"`
 	// PerFilterConfig is what the routes of this virtual host say to HTTP filters, by name: a config in place of the filter's own, or
 	// {"disabled": true} to leave it out. An entry of a route takes the place of the one here.
 	PerFilterConfig map[string]any `json:"per_filter_config" filter:"http_route" v3:"typed_per_filter_config"`
@@ -57,6 +57,9 @@ type VirtualHostConfig struct {
 	IncludeRequestAttemptCount bool `json:"include_request_attempt_count"`
 	// IncludeAttemptCountInResponse sends x-envoy-attempt-count downstream. Default false.
 	IncludeAttemptCountInResponse bool `json:"include_attempt_count_in_response"`
+	// IncludeIsTimeoutRetryHeader sends x-envoy-is-timeout-retry upstream with each retry: "true" if the attempt before ran out of
+	// time, else "false". Default false.
+	IncludeIsTimeoutRetryHeader bool `json:"include_is_timeout_retry_header"`
 }
 
 // RouteConfig is one route: a match and exactly one of route, redirect and direct_response.
@@ -104,36 +107,4 @@ type HeaderValueConfig struct {
 	// KeepEmptyValue adds the header also when its value comes out empty. Default false: then
 	// nothing is changed.
 	KeepEmptyValue bool `json:"keep_empty_value"`
-}
-
-// RetryPolicyConfig says when and how often an attempt is repeated.
-type RetryPolicyConfig struct {
-	// RetryOn is a comma-separated list of: 5xx, gateway-error, reset, reset-before-request,
-	// connect-failure, envoy-ratelimited, retriable-4xx, refused-stream, retriable-status-codes,
-	// retriable-headers; for a grpc-status in the head of the response (a response without messages): cancelled,
-	// deadline-exceeded, internal, resource-exhausted, unavailable.
-	RetryOn string `json:"retry_on"`
-	// NumRetries is how often at most. Default 1.
-	NumRetries uint32 `json:"num_retries" default:"1" max:"1000"`
-	// PerTryTimeout limits each attempt, up to the response head. Default 0s: no limit but the
-	// route's timeout. Ignored if not below that.
-	PerTryTimeout time.Duration `json:"per_try_timeout" default:"0s" min:"0s"`
-	// RetriableStatusCodes are the codes of retriable-status-codes. 100 to 599.
-	RetriableStatusCodes []uint32 `json:"retriable_status_codes" min:"100" max:"599"`
-	// RetriableHeaders are those of retriable-headers: a response that matches any of them is retried.
-	RetriableHeaders []HeaderMatchConfig `json:"retriable_headers" max:"64"`
-	// RetriableRequestHeaders gate the policy: if given, only requests that match any of them are
-	// retried.
-	RetriableRequestHeaders []HeaderMatchConfig `json:"retriable_request_headers" max:"64"`
-	// RetryBackOff is the wait before a retry.
-	RetryBackOff RetryBackOffConfig `json:"retry_back_off"`
-}
-
-// RetryBackOffConfig is an exponential back-off with full jitter: retry n waits a random part of
-// base·2^(n-1).
-type RetryBackOffConfig struct {
-	// BaseInterval of the first retry. At least 1ms. Default 25ms.
-	BaseInterval time.Duration `json:"base_interval" default:"25ms" min:"1ms"`
-	// MaxInterval caps the growth. Default 0s: ten times the base.
-	MaxInterval time.Duration `json:"max_interval" default:"0s" min:"0s"`
 }

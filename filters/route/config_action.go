@@ -44,6 +44,8 @@ type ForwardConfig struct {
 	MaxStreamDuration *StreamDurationConfig `json:"max_stream_duration"`
 	// RetryPolicy of this route, in place of the virtual host's.
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
+	// HedgePolicy of this route, in place of the virtual host's.
+	HedgePolicy *HedgePolicyConfig `json:"hedge_policy"`
 	// HashPolicy is what requests are hashed by, for clusters with lb_policy "ring_hash" or "maglev": the hashes of all
 	// entries that a request has something for are combined. A request without any goes to a random host. Default:
 	// nothing.

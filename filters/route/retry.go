@@ -78,15 +78,80 @@ func retryOnBit(name []byte) RetryOn {
 
 // RetryPolicy says when and how often an attempt is repeated. It is immutable.
 type RetryPolicy struct {
-	On            RetryOn
-	NumRetries    uint32
-	PerTryTimeout time.Duration // 0 for none
-	BackOffBase   time.Duration
-	BackOffMax    time.Duration
+	On                RetryOn
+	NumRetries        uint32
+	PerTryTimeout     time.Duration // 0 for none
+	PerTryIdleTimeout time.Duration // 0 for none
+	BackOffBase       time.Duration
+	BackOffMax        time.Duration
+	// OmitPrevious says that a retry goes to no host that the request has been sent to.
+	OmitPrevious bool
+	// Reselects is how often a host that is not wanted is given up for another one.
+	Reselects int
 
-	statuses        [10]uint64 // bit n of the array: status n is retriable; 100 to 599
+	statuses        statusSet
 	responseHeaders []condition
 	requestHeaders  []condition
+	resetHeaders    []resetHeader
+	resetMax        time.Duration
+}
+
+// resetHeader is a response header that says how long to wait, or until when.
+type resetHeader struct {
+	name string // lower case
+	unix bool
+}
+
+// statusSet is a set of status codes below 640: a bit for each.
+type statusSet [10]uint64
+
+func (s *statusSet) has(status int64) bool {
+	return status >= 0 && status < 64*int64(len(s)) && s[status>>6]>>(status&63)&1 != 0
+}
+
+func (s *statusSet) add(status int64) {
+	if status >= 0 && status < 64*int64(len(s)) {
+		s[status>>6] |= 1 << (status & 63)
+	}
+}
+
+// RetryExtra is what one request calls worth a retry besides its policy.
+type RetryExtra struct {
+	statuses statusSet
+	names    []byte // of response headers, a list
+}
+
+// Reset makes e empty.
+func (e *RetryExtra) Reset() { e.statuses, e.names = statusSet{}, e.names[:0] }
+
+// AddStatuses adds a comma-separated list of status codes, as in x-envoy-retriable-status-codes. What is no number is passed
+// over.
+func (e *RetryExtra) AddStatuses(list []byte) {
+	for len(list) > 0 {
+		var code []byte
+		code, list = ascii.CutList(list)
+		if n, ok := ascii.ParseInt(code); ok {
+			e.statuses.add(n)
+		}
+	}
+}
+
+// AddNames adds a comma-separated list of names, as in x-envoy-retriable-header-names: a response with such a header is to be
+// retried.
+func (e *RetryExtra) AddNames(list []byte) { e.names = append(append(e.names, list...), ',') }
+
+// hasName reports whether a response has a header that was named.
+func (e *RetryExtra) hasName(f *codec.Fields) bool {
+	for list := e.names; len(list) > 0; {
+		var want []byte
+		want, list = ascii.CutList(list)
+		for i := range f.Len() {
+			if _, name, _ := f.At(i); len(want) > 0 && ascii.EqualFold(name, want) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Applies reports whether the policy concerns a request: always, unless retriable_request_headers
@@ -101,14 +166,10 @@ func (p *RetryPolicy) Applies(h *codec.RequestHead) bool {
 	return len(p.requestHeaders) == 0
 }
 
-// RetriableStatus reports whether retriable_status_codes has a status code.
-func (p *RetryPolicy) RetriableStatus(status int) bool {
-	return status >= 0 && status < 64*len(p.statuses) && p.statuses[status>>6]>>(status&63)&1 != 0
-}
-
 // WantsResponse reports whether a response head calls for a retry under the
-// conditions on: those of the policy together with those of the request's x-envoy-retry-on.
-func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
+// conditions on: those of the policy together with those of the request's x-envoy-retry-on. extra is nil if the request says
+// nothing more.
+func (p *RetryPolicy) WantsResponse(on RetryOn, extra *RetryExtra, h *codec.ResponseHead) bool {
 	if h.Has(codec.FieldXEnvoyRateLimited) {
 		// The header forbids every retry, unless the policy asks for just that.
 		return on&RetryEnvoyRatelimited != 0
@@ -117,7 +178,7 @@ func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
 	case on&Retry5xx != 0 && s >= 500 && s <= 599,
 		on&RetryGatewayError != 0 && s >= 502 && s <= 504,
 		on&RetryRetriable4xx != 0 && s == 409,
-		on&RetryRetriableStatusCodes != 0 && p.RetriableStatus(s):
+		on&RetryRetriableStatusCodes != 0 && (p.statuses.has(int64(s)) || extra != nil && extra.statuses.has(int64(s))):
 		return true
 	}
 	if on&RetryGRPC != 0 && on&retryOfGRPC(h.Lookup("grpc-status")) != 0 {
@@ -130,6 +191,7 @@ func (p *RetryPolicy) WantsResponse(on RetryOn, h *codec.ResponseHead) bool {
 				return true
 			}
 		}
+		return extra != nil && extra.hasName(&h.Fields)
 	}
 	return false
 }
@@ -161,9 +223,21 @@ func (p *RetryPolicy) BackOff(n uint32) time.Duration {
 	return min(d, p.BackOffMax)
 }
 
-// setStatus makes a status code retriable.
-func (p *RetryPolicy) setStatus(code uint32) {
-	if int(code) < 64*len(p.statuses) {
-		p.statuses[code>>6] |= 1 << (code & 63)
+// ResetWait returns how long a response asks to wait, by the first of the policy's reset_headers that says so: now is the time of
+// day, since 1970. It reports false if the response does not ask, or for too long. The wait itself is that long, and up to half as
+// long again.
+func (p *RetryPolicy) ResetWait(h *codec.ResponseHead, now time.Duration) (wait time.Duration, ok bool) {
+	for i := range p.resetHeaders {
+		n, ok := ascii.ParseInt(h.Lookup(p.resetHeaders[i].name))
+		if !ok {
+			continue
+		}
+		if p.resetHeaders[i].unix {
+			n -= int64(now / time.Second)
+		}
+		if n > 0 && n <= int64(p.resetMax/time.Second) {
+			return time.Duration(n) * time.Second, true
+		}
 	}
+	return 0, false
 }

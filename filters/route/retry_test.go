@@ -77,7 +77,7 @@ func TestWantsResponse(t *testing.T) {
 		if tt.field != "" {
 			h.AddString(tt.field, "1")
 		}
-		if got := p.WantsResponse(tt.on, &h); got != tt.want {
+		if got := p.WantsResponse(tt.on, nil, &h); got != tt.want {
 			t.Errorf("WantsResponse(%v, %d %s) = %v; want %v", tt.on, tt.status, tt.field, got, tt.want)
 		}
 	}

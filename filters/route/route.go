@@ -52,6 +52,8 @@ type Route struct {
 	AppendXForwardedHost bool
 	// AutoHostRewrite says that the host becomes the name of the upstream host.
 	AutoHostRewrite bool
+	// HedgeOnPerTryTimeout lets an attempt that is out of time go on beside the next one.
+	HedgeOnPerTryTimeout bool
 
 	path      pathMatch
 	forward   *forward  // only valid if Action is ActionForward

@@ -62,6 +62,7 @@ type VirtualHost struct {
 	Name                          string
 	IncludeRequestAttemptCount    bool
 	IncludeAttemptCountInResponse bool
+	IncludeIsTimeoutRetry         bool
 
 	table       *Table
 	first, end  uint32 // its routes in table.routes

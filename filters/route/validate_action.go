@@ -144,24 +144,3 @@ func (cfg *DirectResponseConfig) Validate(report func(path, problem, hint string
 		report("body", fmt.Sprintf("a response with status %d has no body", cfg.Status), "")
 	}
 }
-
-// Validate reports what tags cannot say of a retry policy.
-func (cfg *RetryPolicyConfig) Validate(report func(path, problem, hint string)) {
-	for _, name := range strings.Split(cfg.RetryOn, ",") {
-		name = strings.TrimSpace(name)
-		if name != "" && retryOnBit([]byte(name)) == 0 {
-			report("retry_on",
-				fmt.Sprintf("unknown condition %q", name), "known are "+strings.Join(retryOnNames[:], ", "))
-		}
-	}
-	for i, code := range cfg.RetriableStatusCodes {
-		if code < 100 || code > 599 {
-			report(fmt.Sprintf("retriable_status_codes[%d]", i),
-				fmt.Sprintf("code %d is out of range 100 to 599", code), "")
-		}
-	}
-	if b := cfg.RetryBackOff; b.MaxInterval != 0 && b.MaxInterval < b.BaseInterval {
-		report("retry_back_off.max_interval",
-			fmt.Sprintf("max_interval %v is below base_interval %v", b.MaxInterval, b.BaseInterval), "")
-	}
-}

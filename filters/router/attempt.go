@@ -6,6 +6,7 @@ import (
 	"millrace/codec"
 	"millrace/engine"
 	"millrace/filters"
+	"millrace/filters/accesslog"
 	"millrace/upstream"
 	"millrace/upstream/pool"
 )
@@ -22,6 +23,9 @@ type attempt struct {
 	head *codec.ResponseHead // of its response
 
 	deadline int64  // for the head of the response, 0 none
+	idleAt   int64  // when it is over unless something comes, 0 never
+	waitedAt int64  // when it began to wait for a connection, 0 if it did not
+	openedAt int64  // when the TLS handshake of a connection for it was complete, 0 if there was none
 	sentAt   int64  // when it was sent
 	place    int    // in request.tried
 	headSent uint32 // size of the head of the request
@@ -30,6 +34,7 @@ type attempt struct {
 	state   attemptState
 	fresh   bool // it wants a new connection
 	again   bool // it is sent again free of charge
+	late    bool // it ran out of time, and goes on beside the next one
 	counted bool // it is counted against the budget of retries
 }
 
@@ -66,7 +71,11 @@ func (a *attempt) start() filters.Verdict {
 	rq, s := a.rq, a.rq.stream
 	rq.count(a)
 	s.Info.UpstreamConnect, s.Info.UpstreamHandshake = 0, 0
+	a.waitedAt, a.openedAt = 0, 0
 	a.headSent, a.headRecv = 0, 0
+	if rq.attempts > 1 {
+		rq.tellRetry()
+	}
 	if s.Route.VirtualHost.IncludeRequestAttemptCount {
 		rq.router.scratch = appendUint(rq.router.scratch[:0], uint64(rq.attempts))
 		s.Request.Set(codec.FieldXEnvoyAttemptCount, rq.router.scratch)
@@ -80,8 +89,8 @@ func (a *attempt) start() filters.Verdict {
 		a.send()
 		return filters.Continue
 	case pool.LeasePending:
-		a.state = attemptWaiting
-		s.Info.UpstreamConnect = s.Now()
+		a.state, a.waitedAt = attemptWaiting, s.Now()
+		s.Info.UpstreamConnect = a.waitedAt
 		rq.armResponse()
 		if rq.attempts == 1 && !rq.freeUsed {
 			rq.held = true
@@ -89,6 +98,10 @@ func (a *attempt) start() filters.Verdict {
 		}
 		return filters.Continue
 	default:
+		if rq.hopes(a) {
+			rq.forget(a)
+			return filters.Continue
+		}
 		rq.cluster.Stats.CountCode(overflowReply.Status, s.Info.Internal)
 		return s.ReplyWith(overflowReply)
 	}
@@ -143,21 +156,42 @@ func (a *attempt) send() {
 	}
 }
 
-// arm sets the deadline of the attempt, which runs from the end of the request to the head of the response.
+// arm sets the deadlines of the attempt, which run from the end of the request.
 func (a *attempt) arm(now int64) {
-	rq := a.rq
-	a.deadline = 0
-	if rq.limits.perTry > 0 && rq.stream.Ended(filters.Request) {
-		a.deadline = now + int64(rq.limits.perTry)
-		rq.rearm()
+	l := &a.rq.limits
+	if l.perTry == 0 && l.idle == 0 || !a.rq.stream.Ended(filters.Request) {
+		return
+	}
+	if l.perTry > 0 {
+		a.deadline = now + int64(l.perTry)
+	}
+	if l.idle > 0 {
+		a.idleAt = now + int64(l.idle)
+	}
+	a.rq.rearm()
+}
+
+// moved notes that something has come. The timer stays as it is: when it comes up, it is set anew.
+func (a *attempt) moved() {
+	if a.idleAt != 0 {
+		a.idleAt = a.rq.stream.Now() + int64(a.rq.limits.idle)
 	}
 }
 
 // cancel gives the attempt up.
 func (a *attempt) cancel() {
 	a.x.Cancel()
-	a.state, a.deadline, a.fresh, a.again = attemptIdle, 0, false, false
+	a.state, a.deadline, a.idleAt = attemptIdle, 0, 0
+	a.fresh, a.again, a.late = false, false, false
 	a.rq.releaseRetry(&a.counted)
+}
+
+// describe makes what the log says of the attempt that of this one: another has begun since.
+func (a *attempt) describe(info *accesslog.Info) {
+	info.UpstreamHost = a.host.Name
+	info.UpstreamConnect, info.UpstreamHandshake = a.waitedAt, a.openedAt
+	info.UpstreamReady, info.UpstreamFirstTx = a.sentAt, a.sentAt
+	info.UpstreamLastTx = max(a.sentAt, info.RequestEnd)
 }
 
 // readMin is the least that a read of a response brings, however little downstream takes: its head has to come, too.
@@ -191,7 +225,8 @@ func (a *attempt) OnReady() {
 	rq := a.rq
 	before := rq.enter()
 	if a.x.Session() != nil && !a.x.Reused() {
-		rq.stream.Info.UpstreamHandshake = rq.stream.Now()
+		a.openedAt = rq.stream.Now()
+		rq.stream.Info.UpstreamHandshake = a.openedAt
 	}
 	a.send()
 	rq.leave(before)
@@ -214,6 +249,9 @@ func (a *attempt) OnResponseHead(end bool) {
 // takeHead decides whether a response is the one for the client.
 func (a *attempt) takeHead(end bool) {
 	rq, s, h := a.rq, a.rq.stream, a.head
+	if rq.limits.idle > 0 {
+		a.moved()
+	}
 	if h.Status < 200 && h.Status != 101 {
 		s.Down().Informational(h)
 		h.Reset()
@@ -227,7 +265,7 @@ func (a *attempt) takeHead(end bool) {
 	}
 	a.judgeHead(h)
 	a.observe(now)
-	if rq.wantsRetry(h) && rq.retryResponse(a) {
+	if rq.wantsRetry(h) && (rq.retryResponse(a) || rq.passOver(a)) {
 		return
 	}
 	rq.respond(a, end)
@@ -261,4 +299,7 @@ func (a *attempt) OnReset(why pool.ResetReason, text string) {
 func (a *attempt) ProxyInfo() *pool.ProxyInfo { return a.rq.proxyInfo() }
 
 // OnSpliced implements pool.Splicer.
-func (a *attempt) OnSpliced(n int64) { a.rq.stream.Down().Spliced(n) }
+func (a *attempt) OnSpliced(n int64) {
+	a.moved()
+	a.rq.stream.Down().Spliced(n)
+}

@@ -8,6 +8,9 @@
 //	   ▲                          │
 //	   └──── retry: back-off ◀────┴──▶ Stream.Pass(Response) ──▶ downstream
 //
+// A request has one attempt at a time, unless it hedges: then an attempt that is out of time goes on beside the next one,
+// and the first good response is the client's.
+//
 // It knows neither what the downstream nor what the upstream speaks: the first is
 // filters/httpconn's business, the second that of upstream/pool.
 //

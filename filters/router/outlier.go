@@ -42,7 +42,7 @@ func (a *attempt) judgeReset(why pool.ResetReason) {
 	switch why {
 	case pool.Overflow, pool.PendingTimeout, pool.LocalClose:
 	case pool.ConnectTimeout:
-		o.TimedOut(a.host)
+		o.TimedOut(a.host, 504)
 	default:
 		o.ConnectFailed(a.host)
 	}
@@ -50,9 +50,7 @@ func (a *attempt) judgeReset(why pool.ResetReason) {
 
 // judgeTimeout tells of a response that did not begin in time.
 func (a *attempt) judgeTimeout() {
-	if a.state == attemptSent {
-		a.rq.cluster.Shared().Outlier.TimedOut(a.host)
-	}
+	a.rq.cluster.Shared().Outlier.TimedOut(a.host, a.rq.limits.timeoutReply().Status)
 }
 
 // observe tells balancing by latency how long a host has taken: until the head of its response, or until nobody waits for

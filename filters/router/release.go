@@ -7,4 +7,5 @@ func (r *Router) Release() {
 		r.loop.Wheel().Unlink(&rq.timer)
 	}
 	r.free, r.freeLen = nil, 0
+	r.spare, r.spareLen = nil, 0
 }

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"time"
+
 	"millrace/codec"
 	"millrace/engine"
 	"millrace/engine/timer"
@@ -9,8 +11,10 @@ import (
 	"millrace/upstream/pool"
 )
 
-// request is what the router keeps of one stream: its attempt, and what the next one would need. It implements
+// request is what the router keeps of one stream: its attempts, and what the next one would need. It implements
 // timer.Firer.
+//
+// Most have one attempt at a time, which is first. Those beside it are there only while it hedges: see hedge.go.
 type request struct {
 	router   *Router
 	nextFree *request
@@ -21,6 +25,7 @@ type request struct {
 	cluster *pool.Cluster
 	cur     *attempt // the one that began last, or whose response is passed on
 	first   attempt
+	beside  *hedge  // further attempts under way, linked
 	tunnel  *tunnel // in place of an exchange, where the route terminates the request; else nil
 
 	deadline int64 // of the whole response, 0 none; runs from the end of the request
@@ -31,6 +36,7 @@ type request struct {
 	tried    []tried     // of them, those that went to a host, for the log
 	local    engine.Addr // of its connection, if the attempt was abandoned
 	retries  int         // retries left
+	backOffs uint32      // exponential waits so far
 	body     filters.Body
 	trailers *codec.Fields
 
@@ -45,6 +51,9 @@ type request struct {
 	respHead bool // the head of the final response has been passed on
 	grpc     bool // the request is gRPC
 	grpcOpen bool // the trailers of the response will say how it went
+	timedOut bool // the retry that is due, or was last, follows an attempt that ran out of time
+
+	extra *route.RetryExtra // kept for reuse; see tryLimits
 
 	hashSet bool              // there is a hash
 	hash    uint64            // for the balancer
@@ -86,9 +95,17 @@ func (rq *request) prepare() {
 		h.SetPath(p)
 		r.scratch = p[:0]
 	}
-	if ms := rq.limits.expectedMs(); ms > 0 && !r.suppress {
-		r.scratch = appendUint(r.scratch[:0], ms)
-		h.Set(codec.FieldXEnvoyExpectedRqTimeoutMs, r.scratch)
+	rq.expect(rq.limits.timeout)
+	if rt.VirtualHost.IncludeIsTimeoutRetry {
+		h.Remove(codec.FieldXEnvoyIsTimeoutRetry) // it is for us to say
+	}
+}
+
+// expect tells the host how long its response may take; left is what is left of the timeout.
+func (rq *request) expect(left time.Duration) {
+	if ms := rq.limits.expectedMs(left); ms > 0 && !rq.router.suppress {
+		rq.router.scratch = appendUint(rq.router.scratch[:0], ms)
+		rq.stream.Request.Set(codec.FieldXEnvoyExpectedRqTimeoutMs, rq.router.scratch)
 	}
 }
 
@@ -205,15 +222,21 @@ func (rq *request) resumeRequest() {
 func (rq *request) respond(a *attempt, end bool) {
 	s := rq.stream
 	now := s.Now()
-	rq.countResponse(a.head.Status)
-	rq.dropBody()
-	rq.releaseRetry(&a.counted)
 	a.state, rq.respHead = attemptResponding, true
 	a.deadline = 0
 	if a.x.Upgraded() { // a tunnel may last
 		rq.deadline, rq.limits.timeout = 0, 0
+		rq.limits.idle, a.idleAt = 0, 0
+	}
+	if a.head != &s.Response {
+		*a.head, s.Response = s.Response, *a.head
 	}
 	s.Down().OwnResponse()
+	if rq.attempts > 1 || rq.retryAt != 0 {
+		rq.settle(a, now)
+	}
+	rq.countResponse(s.Response.Status)
+	rq.dropBody()
 	rq.addResponseFields(now)
 	s.Info.Details = "via_upstream"
 	if end {
@@ -224,6 +247,9 @@ func (rq *request) respond(a *attempt, end bool) {
 
 // takeData takes a piece of the response's body.
 func (rq *request) takeData(b []byte, end bool) {
+	if rq.limits.idle > 0 {
+		rq.cur.moved()
+	}
 	info := &rq.stream.Info
 	if info.UpstreamBodyRx == 0 && len(b) > 0 {
 		info.UpstreamBodyRx = rq.stream.Now()
@@ -266,7 +292,7 @@ const (
 // responseComplete counts a response that is whole.
 func (rq *request) responseComplete(now int64) {
 	rq.stream.Info.UpstreamLastRx = now
-	rq.deadline = 0
+	rq.deadline, rq.cur.idleAt = 0, 0
 	if rq.grpcOpen { // it does not say how it went
 		rq.judgeGRPC(nil)
 		rq.countGRPC(nil)
@@ -350,6 +376,10 @@ func (rq *request) reset(a *attempt, why pool.ResetReason, text string) {
 		return
 	}
 	a.host.RqError.Add(1)
+	if rq.hopes(a) {
+		rq.forget(a)
+		return
+	}
 	rq.cluster.Stats.CountCode(resetStatus(why), s.Info.Internal)
 	rq.fail(why)
 }
@@ -376,6 +406,9 @@ func (rq *request) abandon() {
 // cancel gives up what is still under way.
 func (rq *request) cancel() {
 	rq.first.cancel()
+	for h := rq.beside; h != nil; h = h.next {
+		h.cancel()
+	}
 	if rq.tunnel != nil {
 		rq.tunnel.leave()
 	}
@@ -388,6 +421,9 @@ func (rq *request) cancel() {
 func (rq *request) end() {
 	r := rq.router
 	rq.cancel()
+	for rq.beside != nil {
+		rq.forget(&rq.beside.attempt)
+	}
 	rq.body.Free(r.loop.Arena())
 	rq.respTrailers.Reset()
 	if cap(rq.trailerBytes) > trailerBytesMax {
@@ -395,7 +431,7 @@ func (rq *request) end() {
 	}
 	*rq = request{
 		router: r, timer: rq.timer, first: attempt{x: rq.first.x}, body: rq.body, tried: rq.tried[:0],
-		respTrailers: rq.respTrailers, trailerBytes: rq.trailerBytes,
+		respTrailers: rq.respTrailers, trailerBytes: rq.trailerBytes, extra: rq.extra,
 	}
 	if r.freeLen < freeRequestsMax {
 		rq.nextFree, r.free = r.free, rq

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"time"
+
 	"millrace/codec"
 	"millrace/filters"
 	"millrace/filters/accesslog"
@@ -11,36 +13,37 @@ import (
 
 // wantsRetry reports whether the policy asks for another try after a response.
 func (rq *request) wantsRetry(h *codec.ResponseHead) bool {
-	return rq.limits.on != 0 && rq.limits.policy.WantsResponse(rq.limits.on, h)
+	return rq.limits.on != 0 && rq.limits.policy.WantsResponse(rq.limits.on, rq.limits.extra, h)
 }
 
 // retryResponse gives a response up for another try, if one is left.
 func (rq *request) retryResponse(a *attempt) bool {
 	rq.releaseRetry(&a.counted)
-	if !rq.mayRetry() {
+	if a.late || !rq.mayRetry() {
 		return false
 	}
 	rq.cluster.Stats.RetryCodes.Inc(a.head.Status)
 	a.host.RqError.Add(1)
+	wait, _ := rq.limits.policy.ResetWait(a.head, time.Duration(rq.router.loop.Unix()))
 	a.head.Reset()
-	a.cancel()
-	rq.backOff()
+	rq.forget(a)
+	rq.backOff(wait, false)
 	return true
 }
 
 // retryReset begins another try after a reset, if one is allowed and left.
 func (rq *request) retryReset(a *attempt, why pool.ResetReason) bool {
-	if rq.retryFree(a, why) {
+	if !a.late && rq.retryFree(a, why) {
 		return true
 	}
 	a.judgeReset(why)
 	rq.releaseRetry(&a.counted)
-	if !a.resetCounts(why) || !rq.mayRetry() {
+	if a.late || !a.resetCounts(why) || !rq.mayRetry() {
 		return false
 	}
 	a.host.RqError.Add(1)
-	a.cancel()
-	rq.backOff()
+	rq.forget(a)
+	rq.backOff(0, false)
 	return true
 }
 
@@ -60,7 +63,11 @@ func (rq *request) retryFree(a *attempt, why pool.ResetReason) bool {
 	} else {
 		rq.cluster.Stats.RqRetryStale.Inc()
 	}
-	s.Down().Retry()
+	if a != &rq.first || rq.hopes(a) {
+		rq.startBeside(a)
+	} else {
+		s.Down().Retry()
+	}
 	return true
 }
 
@@ -95,7 +102,7 @@ func (a *attempt) resetCounts(why pool.ResetReason) bool {
 // mayRetry takes one of the retries left and one of the cluster's budget.
 func (rq *request) mayRetry() bool {
 	s, st := rq.stream, &rq.cluster.Stats
-	if s.Started(filters.Response) || !s.Request.BodyNone() && !rq.keepBody || s.Request.Upgrade {
+	if rq.retryAt != 0 || s.Started(filters.Response) || !s.Request.BodyNone() && !rq.keepBody || s.Request.Upgrade {
 		return false
 	}
 	if rq.retries == 0 {
@@ -129,17 +136,69 @@ func (rq *request) releaseRetry(counted *bool) {
 	}
 }
 
-// backOff waits a random time before the next attempt: exponential, with full jitter.
-func (rq *request) backOff() {
-	most := rq.limits.policy.BackOff(uint32(rq.attempts))
-	rq.cluster.Stats.RqRetryBackoff.Inc()
-	rq.retryAt = rq.stream.Now() + rq.router.loop.Rand().Int64N(max(1, int64(most)))
+// backOff waits before the next attempt: as long as the response has asked for and up to half as long again, or, if that is 0, a
+// random time, exponential with full jitter. timedOut says that the attempt before ran out of time.
+func (rq *request) backOff(asked time.Duration, timedOut bool) {
+	rng := rq.router.loop.Rand()
+	wait := int64(asked)
+	if asked > 0 {
+		rq.cluster.Stats.RqRetryRateLimited.Inc()
+		wait += rng.Int64N(wait / 2)
+	} else {
+		rq.cluster.Stats.RqRetryBackoff.Inc()
+		rq.backOffs++
+		wait = rng.Int64N(max(1, int64(rq.limits.policy.BackOff(rq.backOffs))))
+	}
+	rq.retryAt, rq.timedOut = rq.stream.Now()+wait, timedOut
 	rq.rearm()
 }
 
 // retry begins the attempt that is due.
 func (rq *request) retry() {
 	rq.retryAt = 0
-	rq.first.counted, rq.counted = rq.counted, false
+	rq.rearm()
+	a := rq.another()
+	a.counted, rq.counted = rq.counted, false
+	if a != &rq.first || rq.hopes(a) {
+		rq.startBeside(a)
+		return
+	}
 	rq.stream.Down().Retry()
+}
+
+// reselect picks again, as often as the policy says, while a retry would go to a host that it is to go round. The last host is
+// taken, whatever it is.
+func (rq *request) reselect(h *upstream.Host, p *upstream.Pick) *upstream.Host {
+	for p.Reselect < rq.limits.policy.Reselects && h != nil && rq.isTried(h) {
+		p.Reselect++
+		h = rq.cluster.Pick(p)
+	}
+	return h
+}
+
+// isTried reports whether the request has been sent to a host.
+func (rq *request) isTried(h *upstream.Host) bool {
+	for i := range rq.tried {
+		if rq.tried[i].host == h {
+			return true
+		}
+	}
+	return false
+}
+
+// tellRetry tells the host of a retry what has become of the attempts before.
+func (rq *request) tellRetry() {
+	s := rq.stream
+	left := rq.limits.timeout
+	if rq.deadline != 0 {
+		left = time.Duration(rq.deadline - s.Now())
+	}
+	rq.expect(left)
+	if s.Route.VirtualHost.IncludeIsTimeoutRetry {
+		value := "false"
+		if rq.timedOut {
+			value = "true"
+		}
+		s.Request.SetString("x-envoy-is-timeout-retry", value)
+	}
 }

@@ -58,7 +58,7 @@ func TestReadLimits(t *testing.T) {
 		s.Route = table.Match(&route.Input{Head: &s.Request})
 		rq := &request{stream: s}
 		l := rq.readLimits()
-		got := fmt.Sprintln(l.timeout, l.perTry, l.retries, l.on, l.expectedMs())
+		got := fmt.Sprintln(l.timeout, l.perTry, l.retries, l.on, l.expectedMs(l.timeout))
 		if want := fmt.Sprintln(tt.timeout, tt.perTry, tt.retries, tt.on, tt.expectedMs); got != want {
 			t.Errorf("%s: %swant %s", tt.name, got, want)
 		}

@@ -39,13 +39,15 @@ type Router struct {
 	suppress   bool
 
 	// Owned by the loop.
-	free    *request // ended requests, linked
-	freeLen int
-	input   route.Input
-	pick    upstream.Pick
-	scratch []byte
-	target  pool.TCPTarget
-	preface []byte
+	free     *request // ended requests, linked
+	freeLen  int
+	spare    *hedge // attempts for requests that hedge, linked
+	spareLen int
+	input    route.Input
+	pick     upstream.Pick
+	scratch  []byte
+	target   pool.TCPTarget
+	preface  []byte
 
 	attempted []accesslog.Attempt // of the stream that is being described
 
@@ -108,6 +110,10 @@ func (rq *request) pick(a *attempt) filters.Verdict {
 		a.host = rq.balance(a)
 	}
 	if a.host == nil {
+		if rq.hopes(a) {
+			rq.forget(a)
+			return filters.Replied
+		}
 		rq.cluster.Stats.CountCode(503, s.Info.Internal)
 		if full {
 			return s.ReplyWith(destinationsFullReply)
@@ -131,7 +137,12 @@ func (rq *request) balance(a *attempt) *upstream.Host {
 	if a.again {
 		p.Attempt--
 	}
-	return rq.cluster.Pick(p)
+	p.Reselect = 0
+	h := rq.cluster.Pick(p)
+	if rq.attempts > 0 && !a.again && rq.limits.policy != nil {
+		return rq.reselect(h, p)
+	}
+	return h
 }
 
 // answer replies to a request whose route is a redirect or a direct response.

@@ -228,6 +228,9 @@ func (x *Exchange) PauseRead() {
 	}
 }
 
+// Paused reports whether the response is stopped by PauseRead.
+func (x *Exchange) Paused() bool { return x.pauses > 0 }
+
 // SetReadMax bounds what one read of the response brings, in bytes, until the exchange ends; 0 is no limit. On a
 // connection that others share it does nothing: there the window of the stream is the bound.
 func (x *Exchange) SetReadMax(n int) {

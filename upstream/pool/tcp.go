@@ -233,7 +233,7 @@ func (t *TCP) ConnectTimedOut() (text string) {
 	text = timeoutText(t.ec)
 	t.cluster.Stats.CxConnectTimeout.Inc()
 	t.countConnectFail()
-	t.cluster.shared.Outlier.TimedOut(t.host)
+	t.cluster.shared.Outlier.TimedOut(t.host, 504)
 	t.ec.Close()
 	t.end()
 	return text

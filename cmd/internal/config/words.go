@@ -12,9 +12,9 @@ import (
 // the nearest word that it does know.
 var later = map[string]string{
 	// Fields.
-	"cors_policy":       "a CORS policy outside the cors filter",
-	"dynamic_resources": "xDS",
-	"hedge_policy":      "hedging", "hot_restart": "hot restart",
+	"cors_policy":            "a CORS policy outside the cors filter",
+	"dynamic_resources":      "xDS",
+	"hot_restart":            "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"metadata_key":         "destinations from metadata",
 	"parent_shutdown_time": "hot restart",

@@ -1,0 +1,145 @@
+package router_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"millrace/filters/httpconn"
+	"millrace/filters/route"
+	"millrace/upstream"
+)
+
+// hedgePerTry is the per_try_timeout of the tests of hedging.
+const hedgePerTry = 40 * time.Millisecond
+
+// script answers the nth request by its nth step, the last one from then on: words for a wait, a reset, or a status.
+func script(t *testing.T, steps []string, asked *atomic.Int32) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := int(asked.Add(1))
+		body, err := io.ReadAll(r.Body)
+		if r.Method == "POST" && (err != nil || string(body) != "hello") {
+			t.Errorf("attempt %d: body %q, %v", n, body, err)
+		}
+		for word := range strings.FieldsSeq(steps[min(n, len(steps))-1]) {
+			if d, err := time.ParseDuration(word); err == nil {
+				select {
+				case <-time.After(d):
+				case <-r.Context().Done():
+					return
+				}
+			} else if code, err := strconv.Atoi(word); err == nil {
+				w.Header().Set("Trailer", "X-Attempt")
+				w.WriteHeader(code)
+				fmt.Fprintf(w, "attempt %d", n)
+				_ = http.NewResponseController(w).Flush() // else there is a length in place of trailers
+				w.Header().Set("X-Attempt", strconv.Itoa(n))
+				return
+			}
+			switch word {
+			case "hang":
+				<-r.Context().Done()
+				return
+			case "reset":
+				panic(http.ErrAbortHandler)
+			}
+		}
+	})
+}
+
+// TestHedging: which of several attempts a client gets, and what is counted.
+func TestHedging(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		steps   []string
+		retries uint32
+		status  int
+		body    string // "" for one of our own
+		asked   int32
+		retried int64 // upstream_rq_retry
+	}{
+		{"no need", []string{"200"}, 1, 200, "attempt 1", 1, 0},
+		{"the second is faster", []string{"hang", "200"}, 1, 200, "attempt 2", 2, 1},
+		{"the first is faster after all", []string{"120ms 200", "hang"}, 1, 200, "attempt 1", 2, 1},
+		{"the first has a bad answer", []string{"120ms 503", "220ms 200"}, 1, 200, "attempt 2", 2, 1},
+		{"the second has a bad answer", []string{"220ms 200", "503"}, 1, 200, "attempt 1", 2, 1},
+		{"both have, the second last", []string{"120ms 503", "220ms 503"}, 1, 503, "attempt 2", 2, 1},
+		{"both have, the first last", []string{"220ms 503", "503"}, 1, 503, "attempt 1", 2, 1},
+		{"what is not retried is an answer", []string{"hang", "404"}, 1, 404, "attempt 2", 2, 1},
+		{"the first breaks", []string{"120ms reset", "220ms 200"}, 1, 200, "attempt 2", 2, 1},
+		{"the second breaks", []string{"220ms 200", "reset"}, 1, 200, "attempt 1", 2, 1},
+		{"both break", []string{"120ms reset", "reset"}, 1, 503, "", 2, 1},
+		{"none answers", []string{"hang"}, 1, 504, "", 2, 1},
+		{"the third is faster", []string{"hang", "hang", "200"}, 2, 200, "attempt 3", 3, 2},
+		{"the first of three is", []string{"220ms 200", "hang", "hang"}, 2, 200, "attempt 1", 3, 2},
+		{"a hedge is retried", []string{"hang", "503", "200"}, 2, 200, "attempt 3", 3, 2},
+		{"a hedge that breaks is retried", []string{"hang", "reset", "200"}, 2, 200, "attempt 3", 3, 2},
+		{"no retry is left", []string{"200ms 200"}, 0, 200, "attempt 1", 1, 0},
+		{"no retry is left at all", []string{"hang"}, 0, 504, "", 1, 0},
+		{"a retry of a response is hedged", []string{"503", "hang", "200"}, 2, 200, "attempt 3", 3, 2},
+	} {
+		for _, up := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, h%d", tt.name, 1+btoi(up)), func(t *testing.T) {
+				t.Parallel()
+				m := newMix(t, up, func(_ *httpconn.Config, f *route.ForwardConfig, c *upstream.Config) {
+					f.Timeout = 900 * time.Millisecond
+					f.HedgePolicy = &route.HedgePolicyConfig{HedgeOnPerTryTimeout: true}
+					f.RetryPolicy = &route.RetryPolicyConfig{RetryOn: "5xx", NumRetries: tt.retries, PerTryTimeout: hedgePerTry}
+					f.RetryPolicy.RetryBackOff.BaseInterval = time.Millisecond
+					c.OutlierDetection = &upstream.OutlierConfig{}
+				})
+				var asked atomic.Int32
+				origin := &http.Server{Handler: script(t, tt.steps, &asked), Protocols: protocols(up)}
+				go func() { _ = origin.Serve(m.origins) }()
+				t.Cleanup(func() { _ = origin.Close() })
+				rq, err := http.NewRequest([]string{"GET", "POST"}[btoi(up)], "http://"+m.addr+"/", strings.NewReader("hello"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				rq.Header.Set("TE", "trailers")
+				transport := &http.Transport{}
+				defer transport.CloseIdleConnections()
+				rs, err := transport.RoundTrip(rq)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(rs.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if rs.StatusCode != tt.status || tt.body != "" && string(body) != tt.body {
+					t.Errorf("status %d, body %q; want %d, %q", rs.StatusCode, body, tt.status, tt.body)
+				}
+				if tt.body != "" && rs.Trailer.Get("X-Attempt") != strings.TrimPrefix(tt.body, "attempt ") {
+					t.Errorf("trailers %v, want those of %s", rs.Trailer, tt.body)
+				}
+				if n := asked.Load(); n != tt.asked {
+					t.Errorf("%d attempts, want %d", n, tt.asked)
+				}
+				m.wantQuiet()
+				m.on(func() {
+					st := &m.cluster.Stats
+					if n := int64(st.RqRetry.Load()); n != tt.retried {
+						t.Errorf("upstream_rq_retry is %d, want %d", n, tt.retried)
+					}
+					if n := st.RqPerTryTimeout.Load(); n != 0 {
+						t.Errorf("upstream_rq_per_try_timeout is %d, want 0", n)
+					}
+					b := m.cluster.Shared().Budgets[0]
+					if n, k := b.Active(upstream.Retries), b.Active(upstream.Requests); n != 0 || k != 0 {
+						t.Errorf("%d retries and %d requests are left in the budget", n, k)
+					}
+					if h := m.cluster.Shared().Hosts()[0]; h.RqActive.Load() != 0 {
+						t.Errorf("%d requests are left of the host", h.RqActive.Load())
+					}
+				})
+			})
+		}
+	}
+}
