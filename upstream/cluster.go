@@ -52,11 +52,12 @@ type Cluster struct {
 	// Local is what zone-aware routing reckons with, nil without a local cluster. Set before the loops see the cluster.
 	Local *Local
 
-	members    []member // kept by control
-	version    uint64   // of set; kept by control
-	membership uint64   // of members; kept by control
-	seen       uint64   // version of Destinations that members are; kept by control
-	ramping    bool     // slow start goes on; kept by control
+	members    []member     // kept by control
+	version    uint64       // of set; kept by control
+	membership uint64       // of members; kept by control
+	seen       uint64       // version of Destinations that members are; kept by control
+	moved      *engine.Addr // where the only host of "logical_dns" is to be from Apply on, nil for where it is; kept by control
+	ramping    bool         // slow start goes on; kept by control
 
 	set atomic.Pointer[HostSet] // written by control
 }
@@ -130,6 +131,7 @@ func (c *Cluster) SetHosts(list []HostConfig) (changed bool, err error) {
 		c.members = old
 		return false, err
 	}
+	c.move()
 	if slices.EqualFunc(old, c.members, sameMember) {
 		return false, nil
 	}
@@ -138,13 +140,43 @@ func (c *Cluster) SetHosts(list []HostConfig) (changed bool, err error) {
 	return true, nil
 }
 
+// Propose is SetHosts for a cluster that is not in force yet: nothing changes that it shares with the one that is.
+func (c *Cluster) Propose(list []HostConfig) error {
+	old, moved := c.members, c.moved
+	if err := c.setMembers(list, old); err != nil {
+		c.members, c.moved = old, moved
+		return err
+	}
+	c.Rebuild()
+	return nil
+}
+
+// Follow brings a cluster that has waited since New up to date with prev, whose place it takes now.
+func (c *Cluster) Follow(prev *Cluster) {
+	c.version, c.membership = max(c.version, prev.version), max(c.membership, prev.membership)
+	if c.Config.Discovered() && c.Config.SameDiscovery(prev.Config) {
+		c.members = prev.members
+	}
+	c.membership++
+	c.move()
+	c.Rebuild()
+}
+
+// move lets the host of a name go where its name leads now.
+func (c *Cluster) move() {
+	if c.moved != nil {
+		c.members[0].host.target.Store(c.moved)
+		c.moved = nil
+	}
+}
+
 // setMembers makes the members of list, with the hosts of old where the address is the same.
 func (c *Cluster) setMembers(list []HostConfig, old []member) error {
 	known := make(map[engine.Addr]*Host, len(old))
 	for i := range old {
 		known[old[i].host.Addr] = old[i].host
 	}
-	c.members = make([]member, 0, len(list))
+	c.members, c.moved = make([]member, 0, len(list)), nil
 	seen := make(map[engine.Addr]bool, len(list))
 	for i := range list {
 		hc := &list[i]
@@ -176,7 +208,7 @@ func (c *Cluster) sameHost(known *Host, hc *HostConfig, a engine.Addr, old []mem
 	if c.Config.Type == LogicalDNS && hc.Hostname != "" && len(old) == 1 && old[0].host.Hostname == hc.Hostname {
 		h := old[0].host
 		if *h.Target() != a {
-			h.target.Store(&a)
+			c.moved = &a
 		}
 		return h
 	}

@@ -171,3 +171,58 @@ func TestSetHosts(t *testing.T) {
 		t.Errorf("SetHosts of nothing = %t, %v", changed, err)
 	}
 }
+
+// TestPropose: what a cluster finds while it waits concerns nobody else, until it follows the one whose place it takes.
+func TestPropose(t *testing.T) {
+	t.Parallel()
+	named := func(prev *Cluster, server string) *Cluster {
+		t.Helper()
+		cfg := DefaultConfig("c")
+		cfg.Type, cfg.Hosts, cfg.DNSResolvers = LogicalDNS, []HostConfig{{Address: "app.test:80"}}, []string{server}
+		cfg.CircuitBreakers.MaxConnections = uint32(len(server))
+		c, err := New(1, &cfg, prev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	at := func(ip string) []HostConfig { return []HostConfig{{Address: ip + ":80", Hostname: "app.test"}} }
+	a := named(nil, "10.0.0.2")
+	a.Apply()
+	if _, err := a.SetHosts(at("10.1.0.1")); err != nil {
+		t.Fatal(err)
+	}
+	h := a.Hosts()[0]
+	b := named(a, "10.0.0.33")
+	for _, ip := range []string{"10.1.0.9", "10.1.0.2"} {
+		if err := b.Propose(at(ip)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.Propose([]HostConfig{{Address: "app.test:80"}}) == nil {
+		t.Error("a name is taken for an address")
+	}
+	if got := h.Target().String(); got != "10.1.0.1:80" || b.Hosts()[0] != h || a.Budgets[Default].Remaining(Connections) != int64(len("10.0.0.2")) {
+		t.Errorf("while the new cluster waits, the host of the one in force is at %s", got)
+	}
+	for range 3 { // meanwhile
+		a.Rebuild()
+	}
+	version, membership := a.HostSet().Version, a.HostSet().Membership
+	b.Follow(a)
+	if got := h.Target().String(); got != "10.1.0.2:80" {
+		t.Errorf("the host is at %s", got)
+	}
+	if hs := b.HostSet(); hs.Version <= version || hs.Membership <= membership {
+		t.Errorf("version %d and membership %d, after %d and %d", hs.Version, hs.Membership, version, membership)
+	}
+
+	// One that finds its hosts in the same way takes those that the other has found meanwhile.
+	c := named(b, "10.0.0.33")
+	if _, err := b.SetHosts([]HostConfig{{Address: "10.1.0.3:80", Hostname: "other.test"}}); err != nil {
+		t.Fatal(err)
+	}
+	if c.Follow(b); c.Hosts()[0] != b.Hosts()[0] {
+		t.Errorf("hosts %v, want %v", c.Hosts(), b.Hosts())
+	}
+}

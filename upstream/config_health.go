@@ -21,8 +21,8 @@ type HealthConfig struct {
 	// IgnoreNewHostsUntilFirstHC leaves new hosts out of the share of hosts that are well, until their first check: they
 	// cause no panic and no spill to other priorities. Default false.
 	IgnoreNewHostsUntilFirstHC bool `json:"ignore_new_hosts_until_first_hc" default:"false" v3:"common_lb_config.ignore_new_hosts_until_first_hc"`
-	// WaitForWarmOnInit makes the listeners wait at the start until each host has been checked once, 15s at most.
-	// Default true.
+	// WaitForWarmOnInit makes the listeners wait at the start, and a reload that brings the cluster or changes where its
+	// hosts come from, until its hosts are found and each new one has been checked once, 15s at most. Default true.
 	WaitForWarmOnInit bool `json:"wait_for_warm_on_init" default:"true"`
 }
 

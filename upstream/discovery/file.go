@@ -43,6 +43,7 @@ func (f *file) Run(ctx context.Context, put Put) {
 	state := health{log: f.env.Log, attrs: []any{"cluster", f.cluster, "file", f.path}}
 	at := stampOf(f.path)
 	state.note(f.read(put))
+	f.env.answered()
 	for {
 		select {
 		case <-ctx.Done():

@@ -74,6 +74,7 @@ func (d *names) Run(ctx context.Context, put Put) {
 	d.put = put
 	if len(d.cfg.Hosts) == 0 {
 		put(nil, nil)
+		d.env.answered()
 		<-ctx.Done()
 		return
 	}
@@ -225,6 +226,9 @@ func (d *names) note(i int, hosts []upstream.HostConfig, err error, first bool) 
 		return // hosts of the names that have not answered are still in use
 	}
 	d.publish(err)
+	if first && d.waiting == 0 {
+		d.env.answered()
+	}
 }
 
 // publish puts the union of what was found, if it is news.

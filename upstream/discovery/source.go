@@ -16,7 +16,7 @@ type Source interface {
 }
 
 // Put takes what a source has found: all hosts of now, or why there are none to tell of. After an error those of before
-// stay. The first call says that the source has answered, one way or the other.
+// stay.
 type Put func(hosts []upstream.HostConfig, err error)
 
 // Stats counts what one source does, under cluster.<name>.
@@ -38,8 +38,18 @@ type Env struct {
 	Known []upstream.HostConfig
 	// Decode reads the text of a hosts file.
 	Decode func(file string, text []byte) ([]upstream.HostConfig, error)
+	// Answered is called once, when each name has been resolved, or the file read, with success or without; the hosts found by
+	// then have been put. May be nil.
+	Answered func()
 	// Log hears of a source that begins to fail, and of one that works again.
 	Log *slog.Logger
+}
+
+// answered calls Answered.
+func (e *Env) answered() {
+	if e.Answered != nil {
+		e.Answered()
+	}
 }
 
 // New returns the source of a cluster, nil for one whose hosts are listed.

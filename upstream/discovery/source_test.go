@@ -42,6 +42,12 @@ func (w *watched) Write(p []byte) (int, error) {
 
 func watch(t *testing.T, cfg *upstream.Config, known ...upstream.HostConfig) *watched {
 	t.Helper()
+	return watchWith(t, cfg, func(*watched) {}, known...)
+}
+
+// watchWith is watch with an edited Env.
+func watchWith(t *testing.T, cfg *upstream.Config, edit func(*watched), known ...upstream.HostConfig) *watched {
+	t.Helper()
 	cfg.Validate(func(path, problem, _ string) { t.Fatalf("%s: %s", path, problem) })
 	w := &watched{t: t, puts: make(chan string, 1000)}
 	w.env = &Env{
@@ -50,6 +56,7 @@ func watch(t *testing.T, cfg *upstream.Config, known ...upstream.HostConfig) *wa
 			return hosts, json.Unmarshal(text, &hosts)
 		},
 	}
+	edit(w)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -157,6 +164,36 @@ func TestKnown(t *testing.T) {
 	w := watch(t, dnsConfig("strict_dns", f.addr, "old.test:80", "new.test:80"), upstream.HostConfig{Address: "10.0.0.1:80", Hostname: "old.test", Weight: 1},
 		upstream.HostConfig{Address: "10.0.0.5:80", Hostname: "gone.test", Weight: 1})
 	w.want("10.0.0.1:80=old.test 10.0.0.2:80=new.test")
+}
+
+// TestAnswered: a source has answered when each of its names has, with hosts or without; they have been put by then.
+func TestAnswered(t *testing.T) {
+	t.Parallel()
+	f := newFakeDNS(t, "a.test. 1 IN A 10.0.0.1")
+	f.fail("b.test.", dns.RcodeServerFailure)
+	for _, tt := range []struct {
+		name  string
+		hosts []string
+		known []upstream.HostConfig
+		want  string
+	}{
+		{"all names", []string{"a.test:80"}, nil, "10.0.0.1:80=a.test"},
+		{"one fails", []string{"b.test:80", "a.test:80"}, nil, "10.0.0.1:80=a.test"},
+		{"all fail", []string{"b.test:80"}, nil, "error: b.test: …"},
+		{"one is known", []string{"b.test:80", "a.test:80"}, []upstream.HostConfig{{Address: "10.0.0.7:80", Hostname: "b.test", Weight: 1}},
+			"10.0.0.7:80=b.test 10.0.0.1:80=a.test"},
+		{"none", nil, nil, ""},
+	} {
+		answered := make(chan int, 2)
+		w := watchWith(t, dnsConfig("strict_dns", f.addr, tt.hosts...), func(w *watched) { w.env.Answered = func() { answered <- len(w.puts) } }, tt.known...)
+		if n := <-answered; n == 0 {
+			t.Errorf("%s: answered before anything was put", tt.name)
+		}
+		w.want(tt.want)
+		if w.end(); len(answered) > 0 {
+			t.Errorf("%s: answered twice", tt.name)
+		}
+	}
 }
 
 func TestEmptyIsEmpty(t *testing.T) {

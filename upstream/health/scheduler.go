@@ -44,6 +44,7 @@ type Scheduler struct {
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
+	warm     map[string]*cluster // that are not in force yet: see Warm
 	due      queue
 	active   int
 	full     bool      // something is due that has to wait for the end of another check
@@ -61,7 +62,7 @@ type complaint struct {
 func NewScheduler(changed func(cluster string)) *Scheduler {
 	s := &Scheduler{
 		changed: changed, wake: make(chan struct{}, 1), failures: make(chan complaint, failuresMax),
-		clusters: map[string]*cluster{},
+		clusters: map[string]*cluster{}, warm: map[string]*cluster{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.logs.lost, s.logs.failed = &s.Stats.EventsLost, &s.Stats.EventsFailed
@@ -74,6 +75,9 @@ func (s *Scheduler) Close() {
 	s.mu.Lock()
 	s.cancel()
 	for _, c := range s.clusters {
+		s.end(c)
+	}
+	for _, c := range s.warm {
 		s.end(c)
 	}
 	s.mu.Unlock()

@@ -149,6 +149,14 @@ func (s *Server) configStatus(w http.ResponseWriter, r *http.Request) {
 		j.report(&st.Last)
 		j.end()
 	}
+	if w := st.Warming; w != nil {
+		j.object("warming")
+		j.str("hash", w.Hash)
+		j.time("since", w.Since)
+		j.strings("clusters", w.Clusters)
+		j.strings("listeners", w.Listeners)
+		j.end()
+	}
 	j.end()
 }
 
@@ -195,6 +203,10 @@ func (j *jsonPage) report(rep *Report) {
 	}
 	j.end()
 	j.int("unchanged", int64(rep.Unchanged))
+	if rep.Warmed > 0 {
+		j.int("warmed_clusters", int64(rep.Warmed))
+		j.float("warmed_ms", float64(rep.WarmedFor.Microseconds())/1000)
+	}
 }
 
 // marks stand for the actions of a change, as in a diff.
@@ -206,7 +218,11 @@ func (p *page) report(rep *Report) {
 		for _, e := range rep.Errors {
 			p.line(e)
 		}
-		p.line("refused; the running configuration is unchanged")
+		if rep.Dropped {
+			p.line("dropped; the configuration was not in force yet")
+		} else {
+			p.line("refused; the running configuration is unchanged")
+		}
 		return
 	}
 	count := map[string]int{}
@@ -215,6 +231,9 @@ func (p *page) report(rep *Report) {
 	}
 	p.line(fmt.Sprintf("reloaded in %v: %d added, %d changed, %d removed, %d unchanged", rep.Took.Round(100*time.Microsecond),
 		count["added"], count["changed"], count["removed"], rep.Unchanged))
+	if rep.Warmed > 0 {
+		p.line(fmt.Sprintf("%d clusters were warmed in %v of that", rep.Warmed, rep.WarmedFor.Round(100*time.Microsecond)))
+	}
 	for _, c := range rep.Changes {
 		detail := ""
 		if c.Detail != "" {

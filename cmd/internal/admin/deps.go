@@ -198,19 +198,33 @@ type ConfigStatus struct {
 	// LastAttempt is when Last happened; zero when only the first load has.
 	LastAttempt time.Time
 	Last        Report
+	// Warming is the configuration that waits for its clusters, nil if there is none.
+	Warming *Warming
+}
+
+// Warming is a configuration that is not in force yet.
+type Warming struct {
+	Hash  string
+	Since time.Time
+	// Clusters are those that are waited for, Listeners those that will be new or other ones. Sorted neither way.
+	Clusters, Listeners []string
 }
 
 // Report is the outcome of a reload.
 type Report struct {
-	// Applied is false if the file was refused; then Errors says why and nothing has changed.
-	Applied bool
-	Hash    string
-	Took    time.Duration
+	// Applied is false if the file was refused; then Errors says why and nothing has changed. Dropped says that nothing is
+	// wrong with it, but another one, or the end of the process, came before it was in force.
+	Applied, Dropped bool
+	Hash             string
+	Took             time.Duration
 	// Errors and Warnings are whole lines, "edge.json:41:9: clusters[2].lb_policy: …".
 	Errors, Warnings []string
 	Changes          []Change
 	// Unchanged counts the parts that were left alone.
 	Unchanged int
+	// Warmed counts the clusters that had to be warmed, which is a part of Took.
+	Warmed    int
+	WarmedFor time.Duration
 }
 
 // Change is one part of the configuration that a reload touched.

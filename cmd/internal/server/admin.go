@@ -220,7 +220,11 @@ func hashText(h uint64) string { return fmt.Sprintf("%016x", h) }
 func (s *Server) configStatus() admin.ConfigStatus {
 	s.statusMu.Lock()
 	defer s.statusMu.Unlock()
-	return s.status
+	st := s.status
+	if s.warming != nil {
+		st.Warming = s.warming.status()
+	}
+	return st
 }
 
 // drainListeners is /drain_listeners: the listeners stop, the process stays.

@@ -20,28 +20,43 @@ var errDraining = errors.New("the process is draining: it takes no new configura
 
 // apply puts a loaded configuration into force: on all loops, or not at all.
 //
-//	build ─▶ bind ─▶ prepare on each loop ─▶ commit: clusters, snapshot, listeners, removed clusters
-//	  └────────┴──────────────┴─▶ refused: everything made so far is given back
+//	build ─▶ warm ─▶ bind ─▶ prepare on each loop ─▶ commit: clusters, snapshot, listeners, removed clusters
+//	  └───────┴────────┴──────────────┴─▶ refused: everything made so far is given back
 //
 // Whatever can fail, sockets and epoll included, has been done on every loop before the first one
-// commits.
+// commits. done is told what has come of it, on the control goroutine: before apply returns unless clusters have to be warmed.
 //
 // Precondition: called on the control goroutine.
-func (s *Server) apply(cfg *config.Config) (admin.Report, error) {
+func (s *Server) apply(cfg *config.Config, done func(admin.Report, error)) {
 	begun := time.Now()
 	if s.stopped {
-		return admin.Report{}, errDraining
+		done(admin.Report{}, errDraining)
+		return
 	}
 	b, err := s.build(cfg)
 	if err != nil {
 		s.counts.listeners.Failed.Inc()
-		return admin.Report{}, err
+		done(admin.Report{}, err)
+		return
 	}
+	s.dropWarming(errSuperseded) // not before: a file that is refused changes nothing
 	diff := control.Compare(b.prev, b.next)
+	if !s.warm(b, diff, begun, done) {
+		done(s.install(b, diff, begun))
+	}
+}
+
+// install puts a configuration that has been built into force.
+func (s *Server) install(b *building, diff *control.Diff, begun time.Time) (admin.Report, error) {
 	if err := s.prepare(b.prev, b.next, diff); err != nil {
 		b.discard()
 		s.counts.listeners.Failed.Inc()
 		return admin.Report{}, err
+	}
+	for i := range diff.Clusters {
+		if c := &diff.Clusters[i]; c.Action == control.Changed {
+			c.New.Follow(c.Old.Cluster)
+		}
 	}
 	s.commit(b.prev, b.next, diff)
 	for _, start := range b.starts {

@@ -59,16 +59,15 @@ func (s *Server) setSources(changes []control.ClusterChange) {
 
 // startSource begins to find the hosts of a cluster, after the source before it has ended.
 func (s *Server) startSource(c *upstream.Cluster, before chan struct{}) {
+	answered := s.waitForHosts(c)
 	src := discovery.New(c.Config, &discovery.Env{
 		Resolvers: s.discovery.resolvers, Stats: &s.clusterSets[c.Name].found, Known: c.Members(),
-		Decode: decodeHosts, Log: s.log,
+		Decode: decodeHosts, Log: s.log, Answered: answered,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &runningSource{config: c.Config, cancel: cancel, done: make(chan struct{})}
 	s.discovery.running[c.Name] = r
-	answered := s.waitForHosts(c.Name)
 	put := func(hosts []upstream.HostConfig, err error) {
-		defer answered()
 		if err == nil {
 			s.foundHosts(ctx, c.Name, r, hosts)
 		}
@@ -83,9 +82,12 @@ func (s *Server) startSource(c *upstream.Cluster, before chan struct{}) {
 	})
 }
 
-// waitForHosts counts a cluster as one that warms up, until the function it returns is called.
-func (s *Server) waitForHosts(cluster string) (answered func()) {
-	initial := s.initial.waitFor("hosts of cluster " + cluster)
+// waitForHosts makes the listeners wait, at the start, until the function it returns is called.
+func (s *Server) waitForHosts(c *upstream.Cluster) (answered func()) {
+	if !c.Config.WaitForWarmOnInit || s.initial.isOver() {
+		return func() {}
+	}
+	initial := s.initial.waitFor("hosts of cluster " + c.Name)
 	s.discovery.warming.Add(1)
 	var once atomic.Bool
 	return func() {

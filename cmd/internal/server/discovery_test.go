@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -13,7 +14,8 @@ import (
 
 // dnsServer answers each question for an A record with addresses that a test changes; without any it fails.
 type dnsServer struct {
-	mu    sync.Mutex
+	asked atomic.Int64
+	mu    sync.Mutex // held by a test that lets questions wait
 	addrs []string
 }
 
@@ -24,6 +26,7 @@ func (d *dnsServer) set(addrs ...string) {
 }
 
 func (d *dnsServer) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	d.asked.Add(1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	m := new(dns.Msg).SetReply(q)

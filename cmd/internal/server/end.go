@@ -96,6 +96,9 @@ func (s *Server) stopListening(inboundOnly bool) error {
 	if s.stopped || inboundOnly && s.inboundStopped {
 		return nil
 	}
+	if !inboundOnly {
+		s.dropWarming(errDraining)
+	}
 	snap := s.snapshot.Load()
 	for _, l := range snap.Listeners {
 		if !s.isStopped(l) && (l.Inbound || !inboundOnly) {

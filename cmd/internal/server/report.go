@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +18,9 @@ func (s *Server) noteLoad(r admin.Report) {
 	defer s.statusMu.Unlock()
 	st := &s.status
 	st.Path = s.opt.ConfigPath
-	st.Loads++
+	if st.Loads++; r.Dropped {
+		return // what came instead says how it went
+	}
 	if st.Loads > 1 {
 		st.LastAttempt = time.Now()
 	}
@@ -30,38 +34,53 @@ func (s *Server) noteLoad(r admin.Report) {
 	st.Hash, st.LoadedAt = r.Hash, s.snapshot.Load().LoadedAt
 }
 
-// Reload loads the file again, and reads the files of certificates again. A file that is refused changes nothing.
+// Reload loads the file again, and reads the files of certificates again. A file that is refused changes nothing. It returns
+// when the file is in force, that is after new clusters have been warmed, or when it has been refused.
 func (s *Server) Reload(ctx context.Context) admin.Report {
-	var report admin.Report
-	err := s.control.Do(ctx, func() error {
-		report = s.reload()
-		s.noteLoad(report)
-		return nil
-	})
-	if err != nil {
-		return admin.Report{Errors: []string{err.Error()}}
+	reports := make(chan admin.Report, 1)
+	err := s.control.Do(ctx, func() error { s.reload(reports); return nil })
+	if err == nil {
+		select {
+		case r := <-reports:
+			return r
+		case <-ctx.Done():
+			err = fmt.Errorf("the new configuration waits for its clusters: %w", ctx.Err())
+		}
 	}
-	return report
+	return admin.Report{Errors: []string{err.Error()}}
 }
 
-func (s *Server) reload() admin.Report {
+// reload loads the file again. What has come of it goes to reports.
+func (s *Server) reload(reports chan<- admin.Report) {
 	cfg, warnings, err := s.load()
-	unusable := s.reloadCertificates() // also if the file is refused: they are swapped by themselves as well
-	var report admin.Report
-	if err == nil {
-		report, err = s.apply(cfg)
+	warnings = append(warnings, s.reloadCertificates()...) // also if the file is refused: they are swapped by themselves as well
+	done := func(report admin.Report, err error) {
+		if err != nil {
+			report.Errors = problems(err)
+			s.logRefused(&report)
+		} else {
+			report.Warnings = slices.Concat(warnings, report.Warnings, s.restartNeeded(cfg))
+			s.logReport(&report)
+		}
+		s.noteLoad(report)
+		reports <- report
 	}
 	if err != nil {
-		report = admin.Report{Errors: problems(err)}
-		for _, line := range report.Errors {
-			s.log.Error("reload", "error", line)
-		}
-		s.log.Error("reload refused, nothing changed", "errors", len(report.Errors))
-		return report
+		done(admin.Report{}, err)
+		return
 	}
-	report.Warnings = append(append(warnings, unusable...), s.restartNeeded(cfg)...)
-	s.logReport(&report)
-	return report
+	s.apply(cfg, done)
+}
+
+func (s *Server) logRefused(r *admin.Report) {
+	if r.Dropped {
+		s.log.Info("reload dropped", "why", r.Errors[0])
+		return
+	}
+	for _, line := range r.Errors {
+		s.log.Error("reload", "error", line)
+	}
+	s.log.Error("reload refused, nothing changed", "errors", len(r.Errors))
 }
 
 // problems returns the lines of an error.
@@ -119,7 +138,7 @@ func listenerChanges(c *control.ListenerChange) (list []admin.Change) {
 }
 
 func (s *Server) logReport(r *admin.Report) {
-	s.log.Info("reloaded", "changes", len(r.Changes), "unchanged", r.Unchanged, "took", r.Took.String(), "hash", r.Hash)
+	s.log.Info("reloaded", "changes", len(r.Changes), "unchanged", r.Unchanged, "took", r.Took.String(), "warmed", r.Warmed, "warmed_for", r.WarmedFor.Round(time.Microsecond).String(), "hash", r.Hash)
 	for _, w := range r.Warnings {
 		s.log.Warn("reload", "warning", w)
 	}

@@ -82,6 +82,7 @@ type Server struct {
 	// Guarded by statusMu.
 	statusMu sync.Mutex
 	status   admin.ConfigStatus
+	warming  *warming       // written by the control goroutine, which reads it without; nil: none
 	drainers [2]*time.Timer // of a graceful /drain_listeners: of all listeners, and of inbound ones
 
 	// Atomic.
@@ -159,14 +160,15 @@ func (s *Server) start() error {
 	s.closers.Go(func() { s.giveBackMemory(ctx) })
 	s.sweeper = s.newSweeper()
 	err = s.control.Do(ctx, func() error {
-		report, err := s.apply(cfg)
-		if err != nil {
-			return err
-		}
-		report.Warnings = warnings
-		s.noteLoad(report)
-		s.registerStats()
-		return nil
+		var failed error
+		s.apply(cfg, func(report admin.Report, err error) {
+			if failed = err; err == nil {
+				report.Warnings = warnings
+				s.noteLoad(report)
+				s.registerStats()
+			}
+		})
+		return failed
 	})
 	if err != nil {
 		return err
@@ -291,6 +293,7 @@ func (s *Server) Close() {
 	if s.control != nil {
 		s.stop()
 		s.control.Wait()
+		s.dropWarming(control.ErrStopped)
 		s.endSources()
 		s.endAutoscalers()
 		s.live.Store(false)

@@ -10,12 +10,19 @@ import (
 	"millrace/upstream/health"
 )
 
-// warming returns how many listeners do not accept yet.
-func (s *Server) warming() int64 {
-	if s.initial.isOver() {
-		return 0
+// listenersWarming returns how many listeners do not accept yet, or not in their new form.
+func (s *Server) listenersWarming() int64 {
+	if !s.initial.isOver() {
+		return int64(len(s.snapshot.Load().Listeners))
 	}
-	return int64(len(s.snapshot.Load().Listeners))
+	_, n := s.warmingNow()
+	return n
+}
+
+// clustersWarming returns how many clusters are waited for.
+func (s *Server) clustersWarming() int64 {
+	n, _ := s.warmingNow()
+	return n + s.discovery.warming.Load()
 }
 
 // registerStats registers what the control side knows: "server.", "listener_manager.", "cluster_manager.".
@@ -27,11 +34,11 @@ func (s *Server) registerStats() {
 	gauge("server.total_connections", s.openConnections, "downstream connections now open")
 	gauge("listener_manager.total_listeners_active", func() int64 { return int64(len(s.snapshot.Load().Listeners)) }, "listeners")
 	gauge("listener_manager.total_listeners_draining", func() int64 { return int64(len(s.retiring())) }, "replaced or removed listeners that still have connections")
-	gauge("listener_manager.total_listeners_warming", s.warming, "listeners that wait for something before they accept, as all do at the start for a first round of health checks")
+	gauge("listener_manager.total_listeners_warming", s.listenersWarming, "new or changed listeners that wait for clusters before they accept, as all do at the start")
 	gauge("listener_manager.total_filter_chains_draining", s.chainsDraining.Load, "replaced or removed filter chains of listeners that stay, that still have connections")
 	gauge("listener_manager.workers_started", func() int64 { return b2i(s.live.Load()) }, "1 once the loops accept")
 	gauge("cluster_manager.active_clusters", func() int64 { return int64(len(s.snapshot.Load().Clusters)) }, "clusters")
-	gauge("cluster_manager.warming_clusters", s.discovery.warming.Load, "clusters whose hosts have to be found, and without a first answer")
+	gauge("cluster_manager.warming_clusters", s.clustersWarming, "new or changed clusters that are waited for: their hosts have to be found, or to be checked for the first time")
 	r.Func("server.memory_given_back", stats.KindCounter, s.memoryGivenBack.Load, "times garbage was collected and memory returned to the kernel since the process was quiet")
 	s.registerTLS()
 	r.Add(stats.Root("listener_manager"), &s.counts.listeners)
