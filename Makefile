@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZ    ?= 30s
 
-.PHONY: build run test test-tls tls-scan browser peers race fuzz lint bench attack conformance docs check scale
+.PHONY: build run test test-tls test-ktls tls-scan browser peers race fuzz lint bench attack conformance docs check scale
 
 build: ## bin/millrace
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/millrace ./cmd/millrace
@@ -20,6 +20,9 @@ test: peers build ## everything but the race detector's long run and the benchma
 
 test-tls: peers build ## the end-to-end tests of HTTP, TCP and WebSocket once more, their clients coming by TLS
 	MILLRACE_E2E_TLS=1 $(GO) test -count=1 -timeout 12m ./cmd/millrace
+
+test-ktls: ## the tests of kernel TLS, with Debian's kernel under qemu; a few minutes
+	$(GO) run ./bench/ktls
 
 tls-scan: peers build ## every check of testssl.sh, and sslscan; two minutes
 	MILLRACE_TLS_SCAN=full $(GO) test -count=1 -v -run '^TestTLSScan' ./cmd/millrace

@@ -78,6 +78,7 @@ const (
 	flagUpgrade                      // SetTransport was called inside OnData: what that leaves goes to the wire
 	flagPeerPath                     // Loop.peerPaths has the address of the peer
 	flagLocalSet                     // SetLocalAddr was called
+	flagLast                         // the last record of Wire.WriteLast is due
 )
 
 // cannotRead is what keeps a readable conn from being read.
@@ -196,7 +197,7 @@ func (c *Conn) onEvent(bits uint32) {
 		c.onHup(bits)
 	}
 	if bits&sys.Out != 0 { // reported with each event while it holds
-		if c.flags&(flagConnecting|flagFed) == 0 && c.out == nil {
+		if c.flags&(flagConnecting|flagFed|flagLast) == 0 && c.out == nil {
 			c.flags |= flagWritable
 		} else {
 			c.onWritable()
@@ -230,6 +231,8 @@ func (c *Conn) onWritable() {
 	c.flags |= flagWritable
 	if c.out != nil {
 		c.flushQueue()
+	} else if c.flags&flagLast != 0 && c.sendLast() && c.flags&(flagShut|flagLinger) != 0 {
+		c.flushed()
 	}
 	if c.feeder != nil && c.out == nil {
 		c.feeder.pump()
@@ -259,7 +262,7 @@ func (c *Conn) runReady() {
 	if c.flags&(flagEOFDue|flagOffer|flagPaused) == flagEOFDue {
 		c.tellEOF()
 	}
-	if c.flags&flagWritable != 0 && (c.out != nil || c.feeder != nil) {
+	if c.flags&flagWritable != 0 && (c.out != nil || c.feeder != nil || c.flags&flagLast != 0) {
 		c.onWritable()
 	}
 	if c.flags&(flagReadable|flagSplice) != 0 || c.wire != nil && c.wire.more {

@@ -28,6 +28,9 @@ func (c *Conn) CloseWrite() {
 
 // flushed goes on with what waited for an empty queue: shutdown or the end of lingering.
 func (c *Conn) flushed() {
+	if c.flags&flagLast != 0 && !c.sendLast() || c.flags&flagClosed != 0 {
+		return
+	}
 	if c.flags&flagLinger != 0 {
 		c.lingerFlushed()
 		return
@@ -41,6 +44,9 @@ func (c *Conn) shutWrite() {
 		return
 	}
 	c.flags |= flagShutDone
+	if c.holds() {
+		return // close_notify is among it: the peer sees the end, and the FIN comes with the close
+	}
 	// An error means that the peer is gone, which reading will tell.
 	_ = sys.Shutdown(int(c.fd), unix.SHUT_WR)
 }
@@ -87,6 +93,9 @@ func (c *Conn) CloseLinger(timeout time.Duration) {
 		}
 	}
 	c.endSplice()
+	if c.wire != nil && c.feeder != nil {
+		c.feeder.breakSplice() // close_notify comes now, or a reset if the pipe is not empty
+	}
 	c.handler = nil
 	c.dropKept()
 	c.flags &^= flagPaused | flagStuck | flagOffer | flagBatch | flagLowDue | flagEOFDue
@@ -111,7 +120,7 @@ func (c *Conn) CloseLinger(timeout time.Duration) {
 // armLinger sets the deadline of a lingering conn. high keeps how much the socket had taken by now.
 func (c *Conn) armLinger() {
 	wait := lingerFlushMax
-	if c.out == nil {
+	if c.out == nil && c.flags&flagLast == 0 {
 		wait = time.Duration(c.low) * time.Millisecond
 	}
 	c.high = int32(c.outSum) // cut off: it is only compared
@@ -121,7 +130,7 @@ func (c *Conn) armLinger() {
 // lingerTimeout ends a lingering conn, unless its queue has moved since the deadline was set. A peer that has
 // not got all of it must not take what it has for the whole.
 func (c *Conn) lingerTimeout() {
-	if c.out != nil {
+	if c.out != nil || c.flags&flagLast != 0 {
 		if c.high != int32(c.outSum) {
 			c.armLinger()
 			return
@@ -188,7 +197,10 @@ func (c *Conn) drainLinger() {
 // of the turn: pointers to c in this batch stay valid, and see flagClosed.
 func (c *Conn) closeNow() {
 	l := c.loop
-	c.release()
+	if c.release(); l.leave(c) {
+		c.fd = -1
+		return
+	}
 	if c.flags&flagReset != 0 {
 		_ = sys.SetLingerZero(int(c.fd)) // else it closes in order, which is all we can do
 	}

@@ -142,6 +142,7 @@ func (c *Conn) sent(n, size int, errno syscall.Errno) (int, bool) {
 // resets us while its answer waits to be read, so reading goes on to its end first.
 func (c *Conn) breakWrite(errno syscall.Errno) {
 	c.errno = uint16(errno)
+	c.flags &^= flagLast
 	c.dropQueue()
 	if c.feeder != nil {
 		c.feeder.breakSplice()

@@ -29,6 +29,7 @@ type splicer struct {
 	errno    syscall.Errno // src failed; what is in the pipe goes first
 	large    bool          // the pieces are large: through a pipe
 	plain    bool          // the kernel cannot splice these sockets
+	shown    bool          // the transport of dst seals what comes: the kernel would not
 	held     bool          // dst takes less than there is, as far as src's handler knows
 	smalls   uint8         // small pieces in a row
 	next     *splicer      // free list
@@ -39,8 +40,8 @@ const spliceSmallsMax = 3
 
 // Splice moves the next n bytes of c to dst, or with n negative all until EOF, without showing
 // them to a handler: large pieces socket to socket, small ones (LoopConfig.SpliceBytesMin) by reading and
-// writing, which is cheaper for them. It reports false when that cannot be done now: a conn is not plain
-// and open, the end of c was seen, or c or dst is spliced already.
+// writing, which is cheaper for them. It reports false when that cannot be done now: c is not plain, dst is neither plain nor an
+// Offloader that may, one is not open, the end of c was seen, or c or dst is spliced already.
 //
 // It begins later in the turn, behind what is written to dst in this event. While it goes on, OnData
 // of c is not called, OnSplice reports progress, and nothing may be written to dst. PauseRead stops it
@@ -56,7 +57,7 @@ func (c *Conn) Splice(dst *Conn, n int64) bool {
 	const unfit = flagClosed | flagFailed | flagBroken | flagLinger | flagConnecting
 	if n == 0 || c.loop != dst.loop || c == dst ||
 		(c.flags|dst.flags)&unfit != 0 || c.flags&flagEOF != 0 || dst.flags&flagShut != 0 ||
-		c.wire != nil || dst.wire != nil || c.splice != nil || dst.feeder != nil {
+		c.wire != nil || c.splice != nil || dst.feeder != nil || dst.wire != nil && !dst.wire.mayOffload() {
 		return false
 	}
 	s := l.newSplicer()
@@ -172,6 +173,9 @@ func (c *Conn) endSplice() {
 	s.dst.flags &^= flagFed
 	if s.pipe.size > 0 {
 		if s.inPipe > 0 {
+			if w := s.dst.wire; w != nil {
+				w.seal.cut = true
+			}
 			l.closePipe(s.pipe)
 		} else {
 			l.returnPipe(s.pipe)
@@ -214,6 +218,9 @@ func (c *Conn) pump() {
 	if c.splice != s || s.dst.out != nil {
 		return
 	}
+	if w := s.dst.wire; w != nil && s.inPipe == 0 {
+		s.shown = !w.offload()
+	}
 	for share := l.readShare; ; {
 		took, gave, ok := s.move()
 		if !ok {
@@ -237,7 +244,7 @@ func (c *Conn) pump() {
 
 // move moves one piece. It reports false when dst broke.
 func (s *splicer) move() (took, gave int, ok bool) {
-	if s.inPipe == 0 && (!s.canTake() || !s.large || s.plain || !s.leasePipe()) {
+	if s.inPipe == 0 && (!s.canTake() || !s.large || s.plain || s.shown || !s.leasePipe()) {
 		return s.copy()
 	}
 	took = s.fill()
@@ -283,7 +290,11 @@ func (s *splicer) copy() (took, gave int, ok bool) {
 		s.left -= int64(n)
 	}
 	s.size(n)
-	gave, ok = d.send(l.scratch[:n])
+	if s.shown {
+		gave, ok = d.sendWire(l.scratch[:n])
+	} else {
+		gave, ok = d.send(l.scratch[:n])
+	}
 	if !ok {
 		return n, 0, false
 	}
@@ -294,6 +305,21 @@ func (s *splicer) copy() (took, gave int, ok bool) {
 	s.moved += int64(n)
 	l.stats.SpliceCopied.Add(uint64(n))
 	return n, n, true
+}
+
+// sendWire is send through the transport.
+func (c *Conn) sendWire(b []byte) (n int, ok bool) {
+	v := c.loop.stage.parts[:1]
+	v[0] = b
+	err := c.wire.t.Write(c.wire, v)
+	v[0] = nil
+	if err != nil {
+		c.wire.Fail(err)
+		if c.feeder != nil {
+			c.feeder.breakSplice()
+		}
+	}
+	return len(b), c.feeder != nil // a write that failed has taken the splice down
 }
 
 // spliceRoomMin is the least that is taken at a time on behalf of a dst with a low watermark.

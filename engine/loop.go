@@ -69,6 +69,7 @@ type Loop struct {
 	splicers      *splicer
 	splicersFree  int
 	pipes         []pipe
+	leftovers     map[*leftover]struct{} // nil before the first
 	pipeCount     int
 	pipeRetry     int64 // when to ask the kernel for a pipe again, after it refused
 
@@ -206,6 +207,9 @@ func (l *Loop) end() {
 	l.mail.refuse()
 	l.slab.each(func(c *Conn) { c.closeNow() }) // opened by the handlers just now
 	l.reap()
+	for o := range l.leftovers {
+		o.close()
+	}
 	for len(l.pipes) > 0 {
 		n := len(l.pipes) - 1
 		l.closePipe(l.pipes[n])

@@ -16,6 +16,7 @@ type LoopStats struct {
 	TurnLongest    stats.Gauge   `stat:"loop_turn_longest_ns" help:"longest turn so far, nanoseconds"`
 	BusyNs         stats.Counter `stat:"loop_busy_ns" help:"time spent in turns, nanoseconds; the rest was spent asleep"`
 	ConnsOpen      stats.Gauge   `stat:"loop_conns_open" help:"connections now open"`
+	Leftovers      stats.Gauge   `stat:"loop_conns_leftover" help:"closed connections of which the kernel holds TLS records that TCP has no room for yet"`
 	Accepted       stats.Counter `stat:"loop_accepted" help:"connections accepted"`
 	AcceptErrors   stats.Counter `stat:"loop_accept_errors" help:"accepts that failed and were skipped"`
 	AcceptsPaused  stats.Counter `stat:"loop_accepts_paused" help:"times accepting paused for want of file descriptors or memory"`

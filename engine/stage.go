@@ -116,7 +116,7 @@ func (l *Loop) unstage(c *Conn) {
 	case c.flags&(flagClosed|flagFailed|flagBroken|flagShut) != 0 || s.size() == 0:
 		// A broken conn swallows writes, OnClose is on its way; so does one that was
 		// told CloseWrite.
-	case c.wire != nil:
+	case c.wire != nil && !c.wire.direct():
 		c.stageToWire(s)
 	case c.out != nil || c.flags&flagWritable == 0:
 		c.queueStage(0)

@@ -50,10 +50,12 @@ type Wire struct {
 	more  bool      // reading stopped before the transport would block
 	dials bool      // OnConnect is due when the handshake is complete
 	shut  bool      // CloseWrite was called
-	err   error
-	due   error // of the transport, for a handler that has paused
 
-	linger time.Duration // see Linger
+	lingerMs int32 // see Linger
+
+	err  error
+	due  error   // of the transport, for a handler that has paused
+	seal *sealed // the kernel seals what is written; nil while the transport does
 }
 
 // SetTransport puts t between c and its socket, in OnAccept, after Dial, or later: what is kept of
@@ -236,6 +238,9 @@ func (w *Wire) Fail(err error) {
 	if c.out != nil && c.flags&flagWritable != 0 {
 		c.flushQueue()
 	}
+	if c.flags&flagLast != 0 {
+		c.sendLast()
+	}
 	c.fail(CloseTransport, 0)
 }
 
@@ -243,18 +248,18 @@ func (w *Wire) Fail(err error) {
 // hears OnClose as ever, but the socket is then flushed and shut, and its input discarded until the peer has
 // closed too or timeout is over. It is for the last word of a transport, an alert: closing a socket with
 // unread input would reset it, and the reset can overtake what was sent. Called on the loop.
-func (w *Wire) Linger(timeout time.Duration) { w.linger = timeout }
+func (w *Wire) Linger(timeout time.Duration) { w.lingerMs = int32(timeout / time.Millisecond) }
 
 // lingers makes a conn that has failed, and whose transport wants it, a lingering one. It reports whether it has.
 func (c *Conn) lingers() bool {
 	w := c.wire
-	if w == nil || w.linger <= 0 || w.err == nil || c.flags&(flagBroken|flagClosed) != 0 || CloseReason(c.pauses) != CloseTransport {
+	if w == nil || w.lingerMs <= 0 || w.err == nil || c.flags&(flagBroken|flagClosed|flagReset) != 0 || CloseReason(c.pauses) != CloseTransport {
 		return false
 	}
 	c.flags &^= flagFailed | flagShut
 	c.flags |= flagReadable | flagHup // fail has taken the edge away
 	c.pauses = 0
-	c.CloseLinger(w.linger)
+	c.CloseLinger(time.Duration(w.lingerMs) * time.Millisecond)
 	return true
 }
 
@@ -380,6 +385,9 @@ func (c *Conn) stageToWire(s *stage) {
 // leave: then flushed is called again.
 func (c *Conn) shutWire() (wait bool) {
 	w := c.wire
+	if c.flags&flagLast != 0 {
+		return true // sendLast comes back
+	}
 	if w == nil || w.shut {
 		return false
 	}
@@ -392,7 +400,7 @@ func (c *Conn) shutWire() (wait bool) {
 	}
 	w.t.CloseWrite(w)
 	if c.out == nil {
-		return false
+		return c.flags&flagLast != 0
 	}
 	if c.flags&flagWritable != 0 {
 		c.flushQueue()

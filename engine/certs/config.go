@@ -74,7 +74,13 @@ type DownstreamConfig struct {
 	KeyLog *KeyLogConfig `json:"key_log" v3:"common_tls_context.key_log"`
 	// HandshakeTimeout bounds a handshake. 1ms to 10m. Default 15s.
 	HandshakeTimeout time.Duration `json:"handshake_timeout" default:"15s" min:"1ms" max:"10m" v3:"transport_socket_connect_timeout"`
+	// KernelTLS "auto" lets the kernel encrypt what is sent on a connection from its first large body on, where the kernel can, so
+	// that such bodies are spliced. Where it cannot nothing changes. A client that asks for a new key is then cut off. Default "off".
+	KernelTLS string `json:"kernel_tls" default:"off" enum:"off,auto"`
 }
+
+// KernelTLSAuto is the KernelTLS that lets the kernel encrypt.
+const KernelTLSAuto = "auto"
 
 // UpstreamConfig is "tls" of a cluster: how its hosts are spoken to.
 //

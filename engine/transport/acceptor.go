@@ -40,7 +40,12 @@ type Acceptor struct {
 
 // NewAcceptor makes the Acceptor of l. stats is that of the listener on this loop.
 func NewAcceptor(l *engine.Loop, h *Handshakes, ctx *certs.Server, stats *Stats, opt AcceptorOptions) *Acceptor {
+	var kernel *Kernel
+	if ctx.Config().KernelTLS == certs.KernelTLSAuto && opt.Established != EstablishedCryptoTLS {
+		kernel = ProbeKernel()
+	}
 	return &Acceptor{ctx: ctx, side: side{
+		kernel:      kernel,
 		certificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return ctx.TLS().GetCertificate(hello) },
 		loop:        l, hs: h, stats: stats, buf: h.buffersOf(l), timeout: ctx.Config().HandshakeTimeout,
 		own: opt.Established != EstablishedCryptoTLS, awaits: opt.Established == EstablishedOwn, plain: opt.PlainReply, verified: ctx.Verified,

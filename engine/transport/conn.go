@@ -29,6 +29,7 @@ type side struct {
 	awaits  bool          // and the client's Finished awaited without a goroutine
 	plain   []byte        // answers who does not speak TLS
 	client  bool
+	kernel  *Kernel // nil unless it may seal
 
 	verified    func(*tls.ConnectionState) bool                      // whether the chain of the peer was
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // of a server
@@ -50,6 +51,7 @@ type conn struct {
 	plain   held         // data for which a read had no room
 	eof     bool         // the socket has ended
 	shut    bool         // Close was called
+	refused bool         // by the kernel
 
 	newer, older *conn // in awake
 	usedAt       int64 // when it came there, 0 if it is not in

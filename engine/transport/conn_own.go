@@ -137,6 +137,10 @@ func (c *conn) replyNow(w *engine.Wire) {
 
 // reply writes what the record layer has to say: alerts, KeyUpdates.
 func (c *conn) reply(w *engine.Wire) {
+	if c.rec.Given() {
+		c.lastWord(w)
+		return
+	}
 	for c.rec.HasReplies() {
 		b, err := c.rec.AppendReplies(c.side.buf.out[:0])
 		_, _ = w.Write(b)
@@ -150,6 +154,9 @@ func (c *conn) reply(w *engine.Wire) {
 //
 // Hot path: BenchmarkRecords.
 func (c *conn) writeRecords(w *engine.Wire, v [][]byte) error {
+	if c.rec.Given() {
+		return record.ErrKeyUsedUp
+	}
 	if c.rec.HasReplies() {
 		c.reply(w)
 	}
@@ -189,6 +196,10 @@ func (c *conn) writeRecords(w *engine.Wire, v [][]byte) error {
 
 // closeRecords writes close_notify.
 func (c *conn) closeRecords(w *engine.Wire) {
+	if c.rec.Given() {
+		c.lastWord(w)
+		return
+	}
 	b, err := c.rec.AppendClose(c.side.buf.out[:0])
 	if err == nil && len(b) > 0 {
 		_, _ = w.Write(b)

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"millrace/engine/certs"
+	"millrace/engine/internal/record"
 	"millrace/engine/stats"
 )
 
@@ -34,6 +35,9 @@ type Stats struct {
 	Truncated         stats.Counter   `stat:"truncated" help:"TLS connections that the peer closed without close_notify"`
 	EstablishedOwn    stats.Counter   `stat:"established_own" help:"TLS connections on the own record layer"`
 	EstablishedCrypto stats.Counter   `stat:"established_crypto_tls" help:"TLS connections on crypto/tls"`
+	Kernel            stats.Counter   `stat:"kernel_tls" help:"TLS connections whose sending has gone over to the kernel"`
+	KernelRefused     stats.Counter   `stat:"kernel_tls_refused" help:"TLS connections whose sending the kernel has not taken over, although it should"`
+	KernelKeyUpdate   stats.Counter   `stat:"kernel_tls_key_update" help:"TLS connections that ended because the client asked for a KeyUpdate and the kernel was sending"`
 }
 
 // numbers counts by a number of a protocol's registry that has a name. There are few of them, so a linear search does.
@@ -121,6 +125,9 @@ func (s *Stats) failed(err error) {
 		s.Truncated.Inc()
 	case errors.Is(err, ErrPlain):
 		s.PlainRequests.Inc()
+	case errors.Is(err, record.ErrKeyUpdate):
+		s.KernelKeyUpdate.Inc()
+		s.ConnectionError.Inc()
 	default:
 		s.refused(certs.FailureOf(err))
 	}

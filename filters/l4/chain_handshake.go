@@ -47,6 +47,18 @@ func (h *handshake) Read(w *engine.Wire, dst []byte) (int, error) {
 	return h.Transport.Read(w, dst)
 }
 
+// MayOffload implements engine.Offloader, for a transport that does.
+func (h *handshake) MayOffload() bool {
+	o, ok := h.Transport.(engine.Offloader)
+	return ok && o.MayOffload()
+}
+
+// Offload implements engine.Offloader.
+func (h *handshake) Offload(w *engine.Wire) bool {
+	o, ok := h.Transport.(engine.Offloader)
+	return ok && o.Offload(w)
+}
+
 // established goes on with a connection whose transport is ready.
 func (c *conn) established() {
 	if c.phase != phaseHandshake {

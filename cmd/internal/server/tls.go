@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"millrace/cmd/internal/acme"
 	"millrace/cmd/internal/config"
@@ -25,6 +26,9 @@ type tlsSide struct {
 	acme       *acme.Manager
 	handshakes *transport.Handshakes // nil before start
 	limits     transport.Limits
+
+	kernelSuites atomic.Int64 // of kernel TLS, when it is asked for
+	kernelOnce   sync.Once
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -55,6 +59,19 @@ func (t *tlsSide) close() {
 	t.handshakes.Close()
 }
 
+// probeKernel finds out what the TLS of the kernel can do, once.
+func (t *tlsSide) probeKernel(log *slog.Logger) {
+	t.kernelOnce.Do(func() {
+		k := transport.ProbeKernel()
+		t.kernelSuites.Store(int64(k.Suites()))
+		if err := k.Err(); err != nil {
+			log.Info("no kernel TLS: connections stay with the own record layer", "error", err)
+			return
+		}
+		log.Info("kernel TLS", "suites", k.Suites())
+	})
+}
+
 // handshakeLimits returns the bounds of a configuration. The loops have started: GOMAXPROCS is set.
 func (s *Server) handshakeLimits(cfg *config.Config) transport.Limits {
 	limits, c := transport.DefaultLimits(len(s.workers)), &cfg.Overload.TLSHandshakes
@@ -76,6 +93,9 @@ func (s *Server) serveTLS(l *control.Listener, cfg *certs.DownstreamConfig, held
 	}
 	held.Close = append(held.Close, x.Close)
 	x.UsedBy("listener " + l.Name)
+	if cfg.KernelTLS == certs.KernelTLSAuto {
+		s.tls.probeKernel(s.log)
+	}
 	s.registerCertificates(stats.ListenerScope(l.StatName), cfg.Certificates, held)
 	s.registerExpiry(stats.ListenerScope(l.StatName), x.ManagedPaths(), held)
 	s.registerStaples(l.StatName, x, held)

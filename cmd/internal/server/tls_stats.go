@@ -25,6 +25,8 @@ func (s *Server) registerTLS() {
 	counter("certs.swapped", func() int64 { return int64(t.read().Swapped) }, "changed files that were taken into use")
 	counter("certs.refused", func() int64 { return int64(t.read().Failed) }, "changed files, and contexts made of them, that could not be used")
 	counter("tls.connections_rested", func() int64 { return int64(t.handshakes.Rested()) }, "times a connection that did nothing has let go of the memory of its ciphers")
+	gauge("tls.kernel_tls_suites", t.kernelSuites.Load,
+		"versions with a cipher that the kernel can encrypt, 0 if it cannot or no kernel_tls asks for it")
 	s.registerACME()
 	s.registry.Add(stats.Root("tls"), t.handshakes.StatsSet())
 }

@@ -89,8 +89,12 @@ const (
 	endKeyUpdate
 	endKeyUpdateValue
 	endKeyUpdateBoundary
+	endKeyUpdateGiven
 	endKeys
 )
+
+// ErrKeyUpdate ends a connection whose peer asks for a KeyUpdate when another one seals: see Conn.Give.
+var ErrKeyUpdate = &Error{InternalError, "KeyUpdate asked for, and no next key to seal with"}
 
 // failures are the errors of the endings that are our own.
 var failures = [...]*Error{
@@ -112,6 +116,7 @@ var failures = [...]*Error{
 	endKeyUpdate:         {DecodeError, "malformed KeyUpdate"},
 	endKeyUpdateValue:    {DecodeError, "KeyUpdate with an unknown request"},
 	endKeyUpdateBoundary: {UnexpectedMessage, "KeyUpdate that does not end its record"},
+	endKeyUpdateGiven:    ErrKeyUpdate,
 	endKeys:              {InternalError, "no key for the next generation"},
 }
 

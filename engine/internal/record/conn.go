@@ -36,6 +36,7 @@ const (
 	flagAsked     // we asked the peer for one, since its last
 	flagAlert     // an alert is to be sent: that of end
 	flagShut      // the last record was sealed
+	flagGiven     // another one seals: see Give
 )
 
 // New returns the connection that goes on from p. It keeps nothing of p.
@@ -89,9 +90,9 @@ func (c *Conn) Shut() bool { return c.flags&flagShut != 0 }
 var errNoParams = errors.New("record: this connection cannot be handed over")
 
 // Params returns from what another Conn goes on where c is. It is an error with TLS 1.2, whose secrets are not
-// kept, after an end, and while a message or a reply is under way.
+// kept, after an end, after Give, and while a message or a reply is under way.
 func (c *Conn) Params() (*Params, error) {
-	if !c.in.tls13 || c.end != endNone || c.flags&flagShut != 0 || c.midMessage() || c.HasReplies() {
+	if !c.in.tls13 || c.end != endNone || c.flags&(flagShut|flagGiven) != 0 || c.midMessage() || c.HasReplies() {
 		return nil, errNoParams
 	}
 	s := &suites[c.in.suite]

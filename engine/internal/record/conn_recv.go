@@ -211,6 +211,10 @@ func (c *Conn) handleKeyUpdate(more int) {
 		// "Handshake messages MUST NOT span key changes." RFC 8446 section 5.1
 		c.fail(endKeyUpdateBoundary)
 		return
+	case request == keyUpdateRequested && c.flags&flagGiven != 0:
+		// "the receiver MUST send a KeyUpdate of its own", for which who seals now has no key. RFC 8446 section 4.6.3
+		c.fail(endKeyUpdateGiven)
+		return
 	case request == keyUpdateRequested:
 		c.flags |= flagKeyUpdate
 	}

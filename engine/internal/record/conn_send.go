@@ -3,7 +3,7 @@ package record
 import "errors"
 
 var (
-	// ErrShut tells that nothing more can be sealed: a close_notify or an alert was, or the peer ended the connection.
+	// ErrShut tells that nothing more can be sealed: a close_notify or an alert was, the peer ended the connection, or another one seals.
 	ErrShut = errors.New("record: the connection is shut")
 	// ErrReplyDue tells that AppendReplies comes first.
 	ErrReplyDue = errors.New("record: a reply is due before more data")
@@ -22,7 +22,7 @@ func (c *Conn) AlertDue() bool { return c.flags&(flagAlert|flagShut) == flagAler
 
 // rekeyDue reports whether a key has seen RekeyRecords: our own, or the peer's, which we can ask to be changed.
 func (c *Conn) rekeyDue() bool {
-	return c.in.tls13 && (c.out.seq >= RekeyRecords || c.in.seq >= RekeyRecords && c.flags&flagAsked == 0)
+	return c.in.tls13 && c.flags&flagGiven == 0 && (c.out.seq >= RekeyRecords || c.in.seq >= RekeyRecords && c.flags&flagAsked == 0)
 }
 
 // AppendReplies appends to dst what HasReplies tells of: an alert, after which nothing more is sealed, or one
@@ -44,7 +44,7 @@ func (c *Conn) AppendReplies(dst []byte) ([]byte, error) {
 //
 // Precondition: the version is TLS 1.3.
 func (c *Conn) AppendKeyUpdate(dst []byte, request bool) ([]byte, error) {
-	if c.flags&flagShut != 0 {
+	if c.flags&(flagShut|flagGiven) != 0 {
 		return dst, ErrShut
 	}
 	msg := [...]byte{msgKeyUpdate, 0, 0, 1, keyUpdateNotRequested}
@@ -70,7 +70,7 @@ func (c *Conn) AppendKeyUpdate(dst []byte, request bool) ([]byte, error) {
 func (c *Conn) AppendData(dst, data []byte) ([]byte, error) {
 	dst, err := c.AppendReplies(dst)
 	for err == nil && len(data) > 0 {
-		if c.flags&flagShut != 0 {
+		if c.flags&(flagShut|flagGiven) != 0 {
 			return dst, ErrShut
 		}
 		n := min(len(data), MaxPlaintext)
@@ -86,7 +86,7 @@ func (c *Conn) AppendData(dst, data []byte) ([]byte, error) {
 // "update_not_requested" prior to sending its next Application Data record". RFC 8446 section 4.6.3
 func (c *Conn) SealData(buf []byte, n int) (size int, err error) {
 	switch {
-	case c.flags&flagShut != 0:
+	case c.flags&(flagShut|flagGiven) != 0:
 		return 0, ErrShut
 	case c.flags&(flagAlert|flagKeyUpdate) != 0:
 		return 0, ErrReplyDue
@@ -114,11 +114,19 @@ func (c *Conn) AppendAlert(dst []byte, code Alert) ([]byte, error) {
 }
 
 func (c *Conn) appendAlert(dst []byte, code Alert) ([]byte, error) {
-	msg := [...]byte{levelFatal, byte(code)}
-	if code == CloseNotify || code == NoRenegotiation || code == UserCanceled {
-		msg[0] = levelWarning
+	if c.flags&flagGiven != 0 {
+		return dst, ErrShut
 	}
+	msg := alertMessage(code)
 	c.flags |= flagShut
 	c.flags &^= flagAlert | flagKeyUpdate
 	return c.out.Seal(dst, TypeAlert, msg[:])
+}
+
+// alertMessage is what an alert looks like. RFC 8446 section 6
+func alertMessage(code Alert) [2]byte {
+	if code == CloseNotify || code == NoRenegotiation || code == UserCanceled {
+		return [2]byte{levelWarning, byte(code)}
+	}
+	return [2]byte{levelFatal, byte(code)}
 }

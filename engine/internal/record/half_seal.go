@@ -82,10 +82,13 @@ func (h *Half) spend(n int) error {
 	if h.tls13 || suites[h.suite].chacha {
 		return nil
 	}
-	sealed := binary.LittleEndian.Uint64(h.keep[sealedAt:]) + uint64(n)
+	sealed := h.sealedBytes() + uint64(n)
 	if sealed > SealedBytesMax {
 		return ErrKeyUsedUp
 	}
 	binary.LittleEndian.PutUint64(h.keep[sealedAt:], sealed)
 	return nil
 }
+
+// sealedBytes returns how much data a key of TLS 1.2 has sealed.
+func (h *Half) sealedBytes() uint64 { return binary.LittleEndian.Uint64(h.keep[sealedAt:]) }

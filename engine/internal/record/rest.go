@@ -5,7 +5,7 @@ package record
 func (c *Conn) Rest() { c.in.aead, c.out.aead = nil, nil }
 
 // Rests reports whether a half has let go and not been used since.
-func (c *Conn) Rests() bool { return c.in.aead == nil || c.out.aead == nil }
+func (c *Conn) Rests() bool { return c.in.aead == nil || c.out.aead == nil && c.flags&flagGiven == 0 }
 
 // wake makes the AEAD of a half that rests.
 func (h *Half) wake() {
