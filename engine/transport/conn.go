@@ -258,10 +258,11 @@ func (c *conn) CloseWrite(w *engine.Wire) {
 // Close implements engine.Transport.
 func (c *conn) Close() {
 	c.closeOpening()
-	l := c.side.loop
-	c.in.drop(l)
-	c.plain.drop(l)
-	c.side.buf.awake.forget(c)
+	if s := c.side; s != nil { // else it is on no loop, and holds nothing of one
+		c.in.drop(s.loop)
+		c.plain.drop(s.loop)
+		s.buf.awake.forget(c)
+	}
 	if c.rec != nil {
 		c.rec.Wipe()
 	}
