@@ -79,15 +79,16 @@ func (c *Conn) Detach() *Detached {
 // handler, reading is not paused, and its transport is at rest too.
 func (c *Conn) Quiet() bool {
 	const busy = flagClosed | flagFailed | flagBroken | flagLinger | flagConnecting | flagConnectDue | flagInData |
-		flagShut | flagEOF | flagEOFDue | flagPaused | flagStuck | flagLowDue | flagUpgrade
+		flagShut | flagEOF | flagEOFDue | flagPaused | flagStuck | flagLowDue | flagUpgrade | flagLast
 	return c.flags&busy == 0 && c.out == nil && c.splice == nil && c.feeder == nil && c.loop.stage.owner != c &&
 		(c.wire == nil || c.wire.quiet())
 }
 
-// quiet reports whether nothing of the wire or its transport is under way.
+// quiet reports whether nothing of the wire or its transport is under way, and the kernel seals nothing: a close of such a socket
+// is not over when it is closed.
 func (w *Wire) quiet() bool {
 	m, moves := w.t.(Mover)
-	return moves && w.ready && !w.more && !w.shut && w.head == nil && w.err == nil && w.due == nil && w.conn.kept == nil && m.Movable()
+	return moves && w.ready && !w.more && !w.shut && w.head == nil && w.seal == nil && w.err == nil && w.due == nil && w.conn.kept == nil && m.Movable()
 }
 
 // Join makes a conn of one that was detached. Bytes it came with are shown to h in the next turn at the latest. On error d is as before:

@@ -52,6 +52,9 @@ type Config struct {
 	// MaxConnectionDurationJitter lengthens the max_connection_duration of each connection by a random share of it, up to
 	// so many percent, so that connections opened together do not end together. Default 0.
 	MaxConnectionDurationJitter float64 `json:"max_connection_duration_jitter" default:"0" unit:"percent" v3:"common_http_protocol_options.max_connection_duration_jitter"`
+	// ShareIdleConnections lets a loop that has no idle connection to a host take one that another loop has left idle for 100 ms,
+	// before it opens one. HTTP/1.1 only: a connection of HTTP/2 serves many requests at once. Default true.
+	ShareIdleConnections bool `json:"share_idle_connections" default:"true"`
 	// PerConnectionBufferLimitBytes bounds what waits for a connection to take it: above it the
 	// reading side is paused. A size. Default 1MiB.
 	PerConnectionBufferLimitBytes int `json:"per_connection_buffer_limit_bytes" default:"1MiB" min:"4KiB" max:"1GiB" unit:"bytes"`
@@ -235,6 +238,7 @@ func DefaultConfig(name string) Config {
 			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests},
 		HealthConfig:                  HealthConfig{WaitForWarmOnInit: true},
 		IdleTimeout:                   time.Hour,
+		ShareIdleConnections:          true,
 		PerConnectionBufferLimitBytes: 1 << 20,
 		MaxResponseHeadersKb:          60,
 		MaxHeadersCount:               100,

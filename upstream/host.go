@@ -74,6 +74,8 @@ type Host struct {
 	use   hostUse       // only in clusters of type "original_dst"
 	// Room is who waits for a connection to the host, which has as many as it may: see [PerHostThresholds].
 	Room Waiters
+	// Idle says which loops have connections to spare.
+	Idle IdleShares
 
 	_ [64]byte
 	// Atomic: written by the loops, read by balancers and admin.

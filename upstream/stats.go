@@ -31,6 +31,10 @@ type ClusterStats struct {
 	// Broken says which rule it was, by the name of the access log's detail.
 	Broken        stats.Enum[codec.Reason] `stat:"upstream_cx_protocol_error." help:"connections closed because the host broke this rule"`
 	CxMaxRequests stats.Counter            `stat:"upstream_cx_max_requests" help:"connections closed at max_requests_per_connection"`
+	CxTaken       stats.Counter            `stat:"upstream_cx_taken" help:"idle connections of another loop that were taken over instead of opening one"`
+	CxGiven       stats.Counter            `stat:"upstream_cx_given" help:"idle connections given to another loop"`
+	CxTakeRefused stats.Counter            `stat:"upstream_cx_take_refused" help:"times another loop was asked for an idle connection and had none to spare, or did not answer in time"`
+	CxTakeLost    stats.Counter            `stat:"upstream_cx_take_lost" help:"connections of another loop closed on the way, since the config had changed or the loop was full"`
 	// CxAttemptsExceeded is kept by tcp_proxy.
 	CxAttemptsExceeded stats.Counter `stat:"upstream_cx_connect_attempts_exceeded" help:"connections given up after max_connect_attempts"`
 	CxPoolOverflow     stats.Counter `stat:"upstream_cx_pool_overflow" help:"requests refused since their host has connections for too many names (auto_sni)"`

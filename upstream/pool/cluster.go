@@ -53,6 +53,7 @@ type settings struct {
 	heldMax        int                 // bytes of paused responses beside the window of their connection
 	tls            *security           // nil: plain
 	keepalive      keepalive
+	shares         bool // idle connections go to the loop that needs one
 }
 
 func newSettings(cfg *upstream.Config) *settings {
@@ -242,6 +243,7 @@ func (c *Cluster) set(next *upstream.Cluster) {
 		c.leaveBudgets()
 	}
 	c.settings = newSettings(next.Config)
+	c.settings.shares = next.Config.ShareIdleConnections && c.table.siblings
 	c.secure(next)
 	switch {
 	case next.Destinations != nil:

@@ -28,6 +28,7 @@ type Pool struct {
 	finished     bool // drained and empty; only valid if draining
 	failing      bool // RunTask will fail what waits
 	dialErr      string
+	shared       *sharing // with the pools of other loops; nil until there is something to share
 
 	sni                  string // the name that its connections ask for, "" for that of the config
 	names                names  // pools of the same host for connections that ask for other names
@@ -82,9 +83,12 @@ func (p *Pool) full() bool {
 	return p.breaker.budget.Open(upstream.Connections) || most > 0 && p.host.CxActive.Load() >= most
 }
 
-// grow opens connections until those that are opening have room for what waits.
+// grow opens connections until those that are opening, and those that siblings are asked for, have room for what waits.
 func (p *Pool) grow() {
 	for p.wantsMore() && !p.failing && !p.cluster.table.ended {
+		if p.ask() {
+			continue
+		}
 		if !p.admit() {
 			return
 		}
@@ -231,6 +235,9 @@ func (p *Pool) park(c *conn) {
 	p.idle = c
 	p.noteIdle()
 	c.armIdle()
+	if p.oldest == c {
+		p.publish()
+	}
 }
 
 // unpark takes c out of the idle ones.
@@ -244,6 +251,7 @@ func (p *Pool) unpark(c *conn) {
 		c.older.newer = c.newer
 	} else {
 		p.oldest = c.newer
+		p.publish()
 	}
 	c.older, c.newer = nil, nil
 	p.noteBusy()
@@ -252,6 +260,7 @@ func (p *Pool) unpark(c *conn) {
 // drain closes idle connections now and the others when their exchange ends. What waits is still served.
 func (p *Pool) drain() {
 	p.draining = true
+	p.unshare()
 	p.names.each((*Pool).drain)
 	p.names = names{}
 	p.closeIdle()

@@ -20,10 +20,15 @@ func (p *Pool) leaseStream(x *Exchange, fresh bool) LeaseResult {
 	return LeaseReady
 }
 
+// speaksHTTP1 reports whether connections are of HTTP/1.1, as far as that is known.
+func (p *Pool) speaksHTTP1() bool {
+	return p.settings.h2 == nil || p.settings.auto && p.host.Spoke() == codec.Version11
+}
+
 // wantsMore reports whether more waits than the connections that are opening have room for.
 func (p *Pool) wantsMore() bool {
-	if p.settings.h2 == nil || p.settings.auto && p.host.Spoke() == codec.Version11 {
-		return p.connecting < p.pending.count
+	if p.speaksHTTP1() {
+		return p.connecting+p.asked() < p.pending.count
 	}
 	if p.streamsMax == 0 && p.conns > 0 {
 		return false // the host allows no streams for the moment, and would not on another connection

@@ -5,6 +5,7 @@ package pool
 type queue struct {
 	head, tail *Exchange
 	count      int
+	fresh      int    // of them, those that want a fresh connection
 	epoch      uint32 // stamped on what is pushed; see Pool.failPending
 }
 
@@ -19,6 +20,9 @@ func (q *queue) push(x *Exchange) {
 	}
 	q.tail = x
 	q.count++
+	if x.fresh {
+		q.fresh++
+	}
 }
 
 // remove takes x out. Precondition: x is in q.
@@ -35,4 +39,7 @@ func (q *queue) remove(x *Exchange) {
 	}
 	x.prev, x.next = nil, nil
 	q.count--
+	if x.fresh {
+		q.fresh--
+	}
 }

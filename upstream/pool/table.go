@@ -15,6 +15,7 @@ type Table struct {
 	clusters    []*Cluster
 	draining    bool
 	ended       bool   // the loop ends: nothing more is opened
+	siblings    bool   // there are other loops
 	conns       uint32 // begun so far, which numbers them
 
 	// event is lent to each Feed: one does for all connections, since the loop never calls a
@@ -41,6 +42,10 @@ func NewTable(l *engine.Loop, newBalancer func(*upstream.Cluster) upstream.Balan
 // SetHandshakes gives the bounds of the TLS handshakes of the process. It is called before a cluster with TLS is set;
 // without it the table has bounds of its own.
 func (t *Table) SetHandshakes(h *transport.Handshakes) { t.handshakes = h }
+
+// SetSiblings says that other loops have tables of the same clusters: they may share idle connections. It is called before the
+// first cluster is set.
+func (t *Table) SetSiblings() { t.siblings = true }
 
 // nextConn returns the number of a connection that begins.
 func (t *Table) nextConn() uint32 {

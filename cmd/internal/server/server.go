@@ -203,6 +203,9 @@ func (s *Server) startLoops(n int) error {
 			return fmt.Errorf("loop %d: %w", i, err)
 		}
 		w := newWorker(s, loop)
+		if n > 1 {
+			w.clusters.SetSiblings()
+		}
 		s.workers = append(s.workers, w)
 		go func() {
 			defer close(w.done)
