@@ -1,6 +1,7 @@
 package route
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -139,5 +140,73 @@ func TestZeroConfig(t *testing.T) {
 	}
 	if r := table.Route(1); r.Status != 301 {
 		t.Errorf("redirect with %d; want 301", r.Status)
+	}
+}
+
+// TestResetWait: what responses ask to be waited for, with max_interval 300s.
+func TestResetWait(t *testing.T) {
+	t.Parallel()
+	p := retryPolicy(t, `{"rate_limited_retry_back_off": {"reset_headers": [
+		{"name": "Retry-After"}, {"name": "X-RateLimit-Reset", "format": "unix_timestamp"}]}}`)
+	const now = 1_700_000_000*time.Second + 900*time.Millisecond
+	for _, tt := range []struct {
+		fields string
+		want   time.Duration // 0: none
+	}{
+		{"", 0},
+		{"retry-after: 1", time.Second},
+		{"retry-after: 300", 300 * time.Second},
+		{"retry-after: 301", 0},
+		{"retry-after: 0", 0},
+		{"retry-after: -1", 0},
+		{"retry-after: 1.5", 0},
+		{"retry-after: Fri, 31 Dec 1999 23:59:59 GMT", 0},
+		{"retry-after: 99999999999999999999", 0},
+		{"x-ratelimit-reset: 1700000005", 5 * time.Second},
+		{"x-ratelimit-reset: 1700000000", 0},
+		{"x-ratelimit-reset: 1699999999", 0},
+		{"x-ratelimit-reset: 1700000300", 300 * time.Second},
+		{"x-ratelimit-reset: 1700000301", 0},
+		{"x-ratelimit-reset: 5", 0},
+		{"retry-after: 2\nx-ratelimit-reset: 1700000005", 2 * time.Second},
+		{"retry-after: 999\nx-ratelimit-reset: 1700000005", 5 * time.Second}, // the first is out of bounds
+		{"retry-after: 3\nretry-after: 4", 3 * time.Second},
+	} {
+		var h codec.ResponseHead
+		h.Reset()
+		for f := range strings.SplitSeq(tt.fields, "\n") {
+			if name, value, ok := strings.Cut(f, ": "); ok {
+				h.AddString(name, value)
+			}
+		}
+		if got, ok := p.ResetWait(&h, now); got != tt.want || ok != (tt.want > 0) {
+			t.Errorf("ResetWait(%q) = %v, %v; want %v", tt.fields, got, ok, tt.want)
+		}
+	}
+	var h codec.ResponseHead
+	h.Reset()
+	h.AddString("retry-after", "1")
+	if got, ok := retryPolicy(t, `{}`).ResetWait(&h, now); ok {
+		t.Errorf("without reset_headers it waits %v", got)
+	}
+	short := retryPolicy(t, `{"rate_limited_retry_back_off": {"reset_headers": [{"name": "retry-after"}], "max_interval": "1500ms"}}`)
+	if got, ok := short.ResetWait(&h, now); !ok || got != time.Second {
+		t.Errorf("ResetWait = %v, %v; want 1s", got, ok)
+	}
+}
+
+// TestHedgePolicy: that of a route takes the place of its virtual host's.
+func TestHedgePolicy(t *testing.T) {
+	t.Parallel()
+	const hedge, none = `"hedge_policy": {"hedge_on_per_try_timeout": true}`, `"hedge_policy": {}`
+	table := compile(t, `{"virtual_hosts": [
+		{"name": "a", "domains": ["a"], `+hedge+`, "routes": [
+			{"match": {"path": "/1"}, "route": {"cluster": "c1"}}, {"match": {"path": "/2"}, "route": {"cluster": "c1", `+none+`}}]},
+		{"name": "b", "domains": ["b"], "routes": [
+			{"match": {"path": "/1"}, "route": {"cluster": "c1"}}, {"match": {"path": "/2"}, "route": {"cluster": "c1", `+hedge+`}}]}]}`)
+	for i, want := range []bool{true, false, false, true} {
+		if got := table.Route(i).HedgeOnPerTryTimeout; got != want {
+			t.Errorf("route %d hedges: %v, want %v", i, got, want)
+		}
 	}
 }

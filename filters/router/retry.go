@@ -38,7 +38,7 @@ func (rq *request) retryReset(a *attempt, why pool.ResetReason) bool {
 	}
 	a.judgeReset(why)
 	rq.releaseRetry(&a.counted)
-	if a.late || !a.resetCounts(why) || !rq.mayRetry() {
+	if a.late || !coversReset(rq.limits.on, why, a.x.Written()) || !rq.mayRetry() {
 		return false
 	}
 	a.host.RqError.Add(1)
@@ -81,21 +81,21 @@ func (a *attempt) isStale(why pool.ResetReason) bool {
 	return !a.x.Written() || a.rq.stream.Request.Method().Idempotent()
 }
 
-// resetCounts reports whether the policy covers a reset.
-func (a *attempt) resetCounts(why pool.ResetReason) bool {
-	on := a.rq.limits.on
+// coversReset reports whether the conditions on ask for a retry after a reset. written says that something of the request may have
+// reached the host.
+func coversReset(on route.RetryOn, why pool.ResetReason, written bool) bool {
+	const any = route.Retry5xx | route.RetryGatewayError | route.RetryReset
 	switch why {
-	case pool.ConnectFailure, pool.ConnectTimeout:
-		return on&(route.RetryConnectFailure|route.Retry5xx|route.RetryGatewayError|route.RetryReset|route.RetryResetBeforeRequest) != 0
-	case pool.Overflow, pool.PendingTimeout:
+	case pool.Overflow:
 		return false
+	case pool.ConnectFailure, pool.ConnectTimeout:
+		return on&(any|route.RetryConnectFailure|route.RetryResetBeforeRequest) != 0
 	case pool.RefusedStream:
 		// "Requests that have not been processed have not failed; clients MAY automatically retry them, even those with
 		// non-idempotent methods." RFC 9113 section 8.7
-		return on&(route.RetryRefusedStream|route.Retry5xx|route.RetryGatewayError|route.RetryReset|route.RetryResetBeforeRequest) != 0
+		return on&(any|route.RetryRefusedStream|route.RetryResetBeforeRequest) != 0
 	default:
-		return on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 ||
-			on&route.RetryResetBeforeRequest != 0 && !a.x.Written()
+		return on&any != 0 || on&route.RetryResetBeforeRequest != 0 && !written
 	}
 }
 

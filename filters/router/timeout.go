@@ -3,7 +3,7 @@ package router
 import (
 	"millrace/filters"
 	"millrace/filters/accesslog"
-	"millrace/filters/route"
+	"millrace/upstream/pool"
 )
 
 // armResponse sets the deadline of the whole response, once: it includes all attempts.
@@ -113,7 +113,7 @@ func (rq *request) tryTimeOut(a *attempt, now int64) {
 	counter.Inc()
 	a.outOfTime(now)
 	rq.releaseRetry(&a.counted)
-	if rq.limits.on&(route.Retry5xx|route.RetryGatewayError|route.RetryReset) != 0 && rq.mayRetry() {
+	if coversReset(rq.limits.on, pool.LocalClose, true) && rq.mayRetry() {
 		rq.forget(a)
 		rq.backOff(0, true)
 		return
