@@ -308,6 +308,12 @@ func (f *Fields) take(from *Fields) {
 	from.buf, from.store = nil, own.store
 }
 
+// copyFrom makes f a copy of from, in its own memory.
+func (f *Fields) copyFrom(from *Fields) {
+	f.list, f.known, f.buf, f.owned = append(f.list[:0], from.list...), from.known, from.buf, false
+	f.reserve(0)
+}
+
 // forget is Reset that keeps no more than a usual head needs.
 func (f *Fields) forget() {
 	f.Reset()

@@ -198,3 +198,41 @@ func TestEventKindString(t *testing.T) {
 		t.Errorf("%q, %q", EventGoAway, EventKind(99))
 	}
 }
+
+// TestCopyFrom: a copy outlives what it was made of, and takes no memory the second time.
+func TestCopyFrom(t *testing.T) {
+	var from, to RequestHead
+	fill := func() []byte {
+		from.Reset()
+		buf := []byte("/path?q x-name value")
+		from.SetBuffer(buf)
+		from.SetTarget(Span{Off: 0, Len: 7}, Span{}, Span{})
+		from.AppendSpan(FieldOther, Span{Off: 8, Len: 6}, Span{Off: 15, Len: 5})
+		from.SetMethod(MethodPOST)
+		from.ContentLength, from.Version = 12, Version20
+		from.SetAuthority([]byte("host:1"))
+		return buf
+	}
+	buf := fill()
+	to.Reset()
+	to.CopyFrom(&from)
+	clear(buf)
+	from.SetAuthority([]byte("another"))
+	from.Reset()
+	if string(to.Path()) != "/path?q" || string(to.Lookup("X-Name")) != "value" || string(to.Authority()) != "host:1" ||
+		to.Method() != MethodPOST || to.ContentLength != 12 || to.Version != Version20 {
+		t.Errorf("the copy is %s %s %s, %d bytes, x-name %s", to.MethodBytes(), to.Authority(), to.Path(), to.ContentLength, to.Lookup("x-name"))
+	}
+	to.SetAuthority([]byte("changed")) // of the copy alone
+	fill()
+	if n := testing.AllocsPerRun(100, func() {
+		to.Reset()
+		to.CopyFrom(&from)
+		to.SetAuthority([]byte("host-shadow:1"))
+	}); n != 0 && !raceEnabled {
+		t.Errorf("%v allocations for a copy", n)
+	}
+	if string(from.Authority()) != "host:1" {
+		t.Errorf("the original's host is %s", from.Authority())
+	}
+}

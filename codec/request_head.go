@@ -57,6 +57,14 @@ func (h *RequestHead) Take(from *RequestHead) {
 	h.Fields = fields
 }
 
+// CopyFrom makes h a copy of from, in memory of its own that later copies use again.
+func (h *RequestHead) CopyFrom(from *RequestHead) {
+	fields := h.Fields
+	*h = *from
+	h.Fields = fields
+	h.Fields.copyFrom(&from.Fields)
+}
+
 // Forget lets go of the fields, the target and the buffer, when the request is under way and nobody will ask for them. What is
 // no text stays: the method, the version, the framing.
 func (h *RequestHead) Forget() {

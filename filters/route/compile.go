@@ -69,6 +69,8 @@ type compiler struct {
 
 	newOverride NewOverride
 
+	outerMirrors *[]Mirror // of the table
+
 	table    *Table // not a part of the compiler, which would live as long
 	problems []Problem
 	arena    arena
@@ -117,6 +119,7 @@ func (c *compiler) compile() {
 		t.internalOnly = append(t.internalOnly, c.arena.str(strings.ToLower(name)))
 	}
 	t.mutations = c.level(&c.cfg.HeaderMutations, "")
+	c.outerMirrors = c.mirrors(&c.cfg.RequestMirrorPolicies, nil, "")
 
 	routes := 0
 	for i := range hosts {
@@ -169,7 +172,7 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 	}
 	outer := outerPolicies{
 		retry: c.retry(cfg.RetryPolicy), hedge: cfg.HedgePolicy != nil && cfg.HedgePolicy.HedgeOnPerTryTimeout,
-		overrides: c.overrides(0, cfg.PerFilterConfig, path),
+		mirrors: c.mirrors(cfg.RequestMirrorPolicies, c.outerMirrors, path), overrides: c.overrides(0, cfg.PerFilterConfig, path),
 	}
 	for i := range cfg.Routes {
 		c.route(&cfg.Routes[i], vh, &outer, fmt.Sprintf("%sroutes[%d]", path, i))
@@ -182,6 +185,7 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 type outerPolicies struct {
 	retry     *RetryPolicy
 	hedge     bool
+	mirrors   *[]Mirror
 	overrides uint32
 }
 
@@ -201,7 +205,7 @@ func (c *compiler) route(cfg *RouteConfig, vh *VirtualHost, outer *outerPolicies
 	switch {
 	case cfg.Route != nil:
 		r.Retry, r.HedgeOnPerTryTimeout = outer.retry, outer.hedge
-		c.forward(cfg.Route, &r, path+".route")
+		c.forward(cfg.Route, &r, c.mirrors(cfg.Route.RequestMirrorPolicies, outer.mirrors, path+".route."), path+".route")
 	case cfg.Redirect != nil:
 		r.Action = ActionRedirect
 		r.Status, r.redirect = cmp.Or(cfg.Redirect.ResponseCode, 301), c.redirect(cfg.Redirect)

@@ -8,7 +8,7 @@ import (
 )
 
 // forward compiles where a route forwards to.
-func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
+func (c *compiler) forward(cfg *ForwardConfig, r *Route, mirrors *[]Mirror, path string) {
 	f := forward{
 		clusterHeader: c.arena.str(strings.ToLower(cfg.ClusterHeader)),
 		hostLiteral:   c.arena.str(cfg.HostRewriteLiteral),
@@ -18,6 +18,7 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, path string) {
 		upgradesSet:   cfg.Upgrades != nil,
 		connect:       newConnect(cfg.ConnectConfig),
 		cluster:       ClusterByHeader,
+		mirrors:       mirrors,
 	}
 	if cfg.Cluster != "" {
 		f.cluster = c.cluster(cfg.Cluster, path+".cluster")
@@ -58,7 +59,7 @@ type forwardKey struct {
 
 // share returns one forward for all routes that forward alike, as most routes of a big table do.
 func (c *compiler) share(f forward) *forward {
-	if f.weights != nil || f.hashes != nil || f.upgradesSet || f.duration != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
+	if f.weights != nil || f.hashes != nil || f.mirrors != nil || f.upgradesSet || f.duration != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
 		return &f
 	}
 	key := forwardKey{f.clusterHeader, f.hostLiteral, f.hostHeader, f.rewrite.text, f.rewrite.kind, f.cluster}

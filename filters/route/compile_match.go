@@ -37,7 +37,7 @@ func (c *compiler) match(cfg *MatchConfig, r *Route) {
 	if f := cfg.RuntimeFraction; f != nil {
 		c.table.conds = append(c.table.conds, condition{
 			from: fromRandom, test: testFraction, name: c.arena.str(f.RuntimeKey),
-			lo: int64(f.Value*(fractionUnit/100) + 0.5),
+			lo: int64(f.millionths()),
 		})
 	}
 }

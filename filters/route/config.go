@@ -24,6 +24,8 @@ type Config struct {
 	IgnorePathParametersInPathMatching bool `json:"ignore_path_parameters_in_path_matching"`
 	// MaxDirectResponseBodySizeBytes limits the body of a direct_response. Default 4096.
 	MaxDirectResponseBodySizeBytes uint32 `json:"max_direct_response_body_size_bytes" default:"4096" max:"1048576" unit:"bytes"`
+	// RequestMirrorPolicies send copies of the requests elsewhere, for virtual hosts and routes that say nothing of it. Default: none.
+	RequestMirrorPolicies []MirrorConfig `json:"request_mirror_policies" max:"8"`
 	// ValidateClusters refuses a table that names an unknown cluster. Default true.
 	// If false, such a route answers with cluster_not_found_response_code.
 	ValidateClusters bool `json:"validate_clusters" default:"true"`
@@ -50,6 +52,9 @@ type VirtualHostConfig struct {
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
 	// HedgePolicy is that of the routes which have none of their own. Absent: no hedging.
 	HedgePolicy *HedgePolicyConfig `json:"hedge_policy"`
+	// RequestMirrorPolicies send copies of the requests elsewhere, for routes that say nothing of it, in place of those of the
+	// table. An empty list sends none. Default: those of the table.
+	RequestMirrorPolicies *[]MirrorConfig `json:"request_mirror_policies" max:"8"`
 	// PerFilterConfig is what the routes of this virtual host say to HTTP filters, by name: a config in place of the filter's own, or
 	// {"disabled": true} to leave it out. An entry of a route takes the place of the one here.
 	PerFilterConfig map[string]any `json:"per_filter_config" filter:"http_route" v3:"typed_per_filter_config"`

@@ -46,6 +46,9 @@ type ForwardConfig struct {
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
 	// HedgePolicy of this route, in place of the virtual host's.
 	HedgePolicy *HedgePolicyConfig `json:"hedge_policy"`
+	// RequestMirrorPolicies send copies of the requests elsewhere, in place of those of the virtual host. An empty list sends none.
+	// Default: those of the virtual host.
+	RequestMirrorPolicies *[]MirrorConfig `json:"request_mirror_policies" max:"8"`
 	// HashPolicy is what requests are hashed by, for clusters with lb_policy "ring_hash" or "maglev": the hashes of all
 	// entries that a request has something for are combined. A request without any goes to a random host. Default:
 	// nothing.

@@ -41,6 +41,9 @@ type FractionConfig struct {
 	RuntimeKey string `json:"runtime_key"`
 }
 
+// millionths returns the share.
+func (f *FractionConfig) millionths() uint32 { return uint32(f.Value*(fractionUnit/100) + 0.5) }
+
 // StringMatchConfig compares a value: at most one of the kinds; none means that the value need only
 // be present.
 type StringMatchConfig struct {

@@ -224,7 +224,9 @@ func (tr *Trail) String() string {
 	for i, s := range tr.Routes {
 		reason := s.Reason
 		if i == tr.Chosen {
-			reason = "TAKEN: " + s.Route.Action.String()
+			if reason = "TAKEN: " + s.Route.Action.String(); s.Route.Mirrors() != nil {
+				reason += ", mirrored"
+			}
 		}
 		fmt.Fprintf(&b, "  route %d %s: %s\n", i, strings.TrimSpace(s.Route.Name+" "+s.Match), reason)
 	}

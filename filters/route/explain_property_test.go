@@ -11,7 +11,7 @@ import (
 // Sizes are promises: see BenchmarkCompile for what they add up to.
 var (
 	_ [160 - unsafe.Sizeof(Route{})]byte
-	_ [168 - unsafe.Sizeof(forward{})]byte
+	_ [176 - unsafe.Sizeof(forward{})]byte
 	_ [28 - unsafe.Sizeof(trieNode{})]byte
 )
 

@@ -81,6 +81,7 @@ type forward struct {
 	upgradesSet   bool
 	connect       connect
 	hashes        *[]hashPolicy // nil unless there is a hash_policy
+	mirrors       *[]Mirror     // nil if there are none
 }
 
 // weight is one cluster of a weighted route.

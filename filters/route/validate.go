@@ -34,6 +34,7 @@ func (cfg *Config) validateAll(report reporter) {
 		cfg.Routes[i].validateAll(within(report, fmt.Sprintf("routes[%d]", i)))
 	}
 	validateValues(&cfg.HeaderMutations, report)
+	validateMirrors(&cfg.RequestMirrorPolicies, report)
 	for i := range cfg.VirtualHosts {
 		vh, report := &cfg.VirtualHosts[i], within(report, fmt.Sprintf("virtual_hosts[%d]", i))
 		vh.validateOwn(report)
@@ -41,6 +42,7 @@ func (cfg *Config) validateAll(report reporter) {
 		if vh.RetryPolicy != nil {
 			vh.RetryPolicy.validateAll(within(report, "retry_policy"))
 		}
+		validateMirrors(vh.RequestMirrorPolicies, report)
 		for j := range vh.Routes {
 			vh.Routes[j].validateAll(within(report, fmt.Sprintf("routes[%d]", j)))
 		}
@@ -81,6 +83,7 @@ func (cfg *ForwardConfig) validateAll(report reporter) {
 	if cfg.RetryPolicy != nil {
 		cfg.RetryPolicy.validateAll(within(report, "retry_policy"))
 	}
+	validateMirrors(cfg.RequestMirrorPolicies, report)
 	for i := range cfg.WeightedClusters {
 		w, report := &cfg.WeightedClusters[i], within(report, fmt.Sprintf("weighted_clusters[%d]", i))
 		w.Validate(report)
@@ -122,7 +125,9 @@ func (cfg *Config) References(report func(path, kind, name string)) {
 		return
 	}
 	hosts := cfg.virtualHosts()
+	mirrorReferences(&cfg.RequestMirrorPolicies, "", report)
 	for i := range hosts {
+		mirrorReferences(hosts[i].RequestMirrorPolicies, cfg.hostPath(i), report)
 		for j := range hosts[i].Routes {
 			f := hosts[i].Routes[j].Route
 			if f == nil {
@@ -132,6 +137,7 @@ func (cfg *Config) References(report func(path, kind, name string)) {
 			if f.Cluster != "" {
 				report(path+"cluster", "cluster", f.Cluster)
 			}
+			mirrorReferences(f.RequestMirrorPolicies, path, report)
 			for k := range f.WeightedClusters {
 				report(fmt.Sprintf("%sweighted_clusters[%d].name", path, k), "cluster", f.WeightedClusters[k].Name)
 			}

@@ -99,7 +99,7 @@ func newMix(t *testing.T, http2 bool, edit func(*httpconn.Config, *route.Forward
 	if routes == nil {
 		t.Fatal(problems)
 	}
-	chain := filters.NewChain(router.New(&router.Config{}, router.Deps{Loop: m.loop, Clusters: table}))
+	chain := filters.NewChain(router.New(&router.Config{}, router.Deps{Loop: m.loop, Clusters: table, Stats: register, Scope: stats.HTTPScope("in")}))
 	manager, err := httpconn.NewManager(cfg, httpconn.Deps{
 		Loop: m.loop, Chain: chain, Routes: routes, Stats: register, Scope: stats.HTTPScope("in"), ListenerScope: stats.ListenerScope("l"),
 	})

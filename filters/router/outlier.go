@@ -4,6 +4,7 @@ import (
 	"millrace/codec"
 	"millrace/codec/ascii"
 	"millrace/filters"
+	"millrace/upstream"
 	"millrace/upstream/pool"
 )
 
@@ -37,14 +38,16 @@ func httpOfGRPC(status []byte) int {
 }
 
 // judgeReset tells of a try that was reset, unless it was by us.
-func (a *attempt) judgeReset(why pool.ResetReason) {
-	o := a.rq.cluster.Shared().Outlier
+func (a *attempt) judgeReset(why pool.ResetReason) { judgeReset(a.rq.cluster, a.host, why) }
+
+func judgeReset(c *pool.Cluster, h *upstream.Host, why pool.ResetReason) {
+	o := c.Shared().Outlier
 	switch why {
 	case pool.Overflow, pool.PendingTimeout, pool.LocalClose:
 	case pool.ConnectTimeout:
-		o.TimedOut(a.host, 504)
+		o.TimedOut(h, 504)
 	default:
-		o.ConnectFailed(a.host)
+		o.ConnectFailed(h)
 	}
 }
 

@@ -26,6 +26,7 @@ type request struct {
 	cur     *attempt // the one that began last, or whose response is passed on
 	first   attempt
 	beside  *hedge  // further attempts under way, linked
+	mirrors *mirror // copies that the rest of the request goes to, too; linked
 	tunnel  *tunnel // in place of an exchange, where the route terminates the request; else nil
 
 	deadline int64 // of the whole response, 0 none; runs from the end of the request
@@ -141,6 +142,9 @@ func (rq *request) sendData(b []byte, end bool) {
 		rq.tunnel.send(b, end)
 		return
 	}
+	if rq.mirrors != nil {
+		rq.mirrorData(b, end)
+	}
 	if rq.keepBody && !rq.keep(b) {
 		return
 	}
@@ -161,6 +165,9 @@ func (rq *request) sendTrailers(t *codec.Fields) {
 	if rq.tunnel != nil {
 		rq.tunnel.send(nil, true)
 		return
+	}
+	if rq.mirrors != nil {
+		rq.mirrorTrailers(t)
 	}
 	if rq.keepBody {
 		rq.trailers = t
@@ -424,6 +431,7 @@ func (rq *request) end() {
 	for rq.beside != nil {
 		rq.forget(&rq.beside.attempt)
 	}
+	rq.detachMirrors()
 	rq.body.Free(r.loop.Arena())
 	rq.respTrailers.Reset()
 	if cap(rq.trailerBytes) > trailerBytesMax {

@@ -48,6 +48,10 @@ type Router struct {
 	scratch  []byte
 	target   pool.TCPTarget
 	preface  []byte
+	mirrors  int // copies under way
+
+	freeMirrors    *mirror // ended copies, linked
+	freeMirrorsLen int
 
 	attempted []accesslog.Attempt // of the stream that is being described
 
@@ -61,6 +65,9 @@ type routerStats struct {
 	Redirect       stats.Counter `stat:"rq_redirect" help:"requests answered with a redirect"`
 	DirectResponse stats.Counter `stat:"rq_direct_response" help:"requests answered with a direct response"`
 	Total          stats.Counter `stat:"rq_total" help:"requests forwarded"`
+	Mirrored       stats.Counter `stat:"rq_mirrored" help:"copies of requests sent to another cluster"`
+	MirrorOverflow stats.Counter `stat:"rq_mirror_overflow" help:"copies of requests not made because too many were under way"`
+	MirrorTooLong  stats.Counter `stat:"rq_mirror_response_too_large" help:"copies of requests given up because too much was answered"`
 	ResetAfter     stats.Counter `stat:"rq_reset_after_downstream_response_started" help:"responses the upstream broke off"`
 }
 
@@ -123,6 +130,9 @@ func (rq *request) pick(a *attempt) filters.Verdict {
 		})
 	}
 	s.Info.UpstreamHost = a.host.Name
+	if s.Route.Mirrors() != nil && rq.attempts == 0 {
+		rq.mirror()
+	}
 	if s.Route.AutoHostRewrite && a.host.Hostname != "" {
 		rq.takeHostname(a.host.Hostname)
 	}
@@ -160,16 +170,25 @@ func (r *Router) answer(s *filters.Stream) filters.Verdict {
 func (r *Router) cluster(s *filters.Stream) *pool.Cluster {
 	id := s.Route.Cluster(r.inputOf(s))
 	if id == route.ClusterByHeader {
-		name := s.Route.ClusterHeaderValue(&s.Request)
-		if r.byName == nil || len(name) == 0 {
-			return nil
-		}
-		found, ok := r.byName(name)
-		if !ok {
-			return nil
-		}
-		return r.clusters.Cluster(found)
+		return r.clusterNamed(s.Route.ClusterHeaderValue(&s.Request))
 	}
+	return r.clusterWithID(id)
+}
+
+// clusterNamed returns the cluster that a request names, nil if it does not exist.
+func (r *Router) clusterNamed(name []byte) *pool.Cluster {
+	if r.byName == nil || len(name) == 0 {
+		return nil
+	}
+	found, ok := r.byName(name)
+	if !ok {
+		return nil
+	}
+	return r.clusters.Cluster(found)
+}
+
+// clusterWithID returns the cluster that a route names, nil if it does not exist.
+func (r *Router) clusterWithID(id uint32) *pool.Cluster {
 	if id == route.ClusterNone {
 		return nil
 	}

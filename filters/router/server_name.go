@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"millrace/codec/ascii"
+	"millrace/upstream/pool"
 )
 
 // serverNameMax is the longest host name (RFC 1035 section 2.3.4).
@@ -12,12 +13,15 @@ const serverNameMax = 253
 // serverName returns the name that TLS to the host asks for, in lower case, if the cluster wants that of the request: its
 // host without the port. It is nil where the config of the cluster has the say. It is valid until the next call.
 func (rq *request) serverName() []byte {
-	wants, addresses := rq.cluster.WantsServerName()
+	return rq.router.serverName(rq.cluster, rq.stream.Request.Authority())
+}
+
+func (r *Router) serverName(c *pool.Cluster, authority []byte) []byte {
+	wants, addresses := c.WantsServerName()
 	if !wants {
 		return nil
 	}
-	r := rq.router
-	r.scratch = appendServerName(r.scratch[:0], rq.stream.Request.Authority(), addresses)
+	r.scratch = appendServerName(r.scratch[:0], authority, addresses)
 	return r.scratch
 }
 

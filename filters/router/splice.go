@@ -19,7 +19,7 @@ func (r *Router) SpliceRequest(s *filters.Stream, n int64) bool {
 	if rq != nil && rq.tunnel != nil {
 		return !rq.paused && rq.tunnel.splice(s.Conn(), n)
 	}
-	if rq == nil || rq.keepBody || rq.paused || !rq.cur.takes() {
+	if rq == nil || rq.keepBody || rq.mirrors != nil || rq.paused || !rq.cur.takes() {
 		return false
 	}
 	x := &rq.cur.x

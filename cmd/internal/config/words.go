@@ -18,7 +18,7 @@ var later = map[string]string{
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"metadata_key":         "destinations from metadata",
 	"parent_shutdown_time": "hot restart",
-	"rate_limits":          "rate limits", "rds": "xDS", "request_mirror_policies": "mirroring", "runtime": "runtime values",
+	"rate_limits":          "rate limits", "rds": "xDS", "runtime": "runtime values",
 	"stats_sinks": "stats sinks",
 	"tracing":     "tracing", "transport_socket_matches": "a TLS context for each host",
 	// Values.
