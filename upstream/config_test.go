@@ -55,6 +55,11 @@ func TestValidate(t *testing.T) {
 		{"twice", func(c *Config) {
 			c.Hosts = []HostConfig{{Address: "127.0.0.1:80"}, {Address: "127.0.0.1:81"}, {Address: "127.0.0.1:80"}}
 		}, []string{"hosts[2].address"}},
+		{"zones", func(c *Config) { z := DefaultZoneAwareConfig(); c.ZoneAware = &z }, nil},
+		{"zones and weights of localities", func(c *Config) {
+			c.ZoneAware, c.LocalityWeightedLbConfig = &ZoneAwareConfig{}, &LocalityWeightedConfig{}
+		}, []string{"zone_aware_lb_config"}},
+		{"zones and a hash", func(c *Config) { c.ZoneAware, c.LbPolicy = &ZoneAwareConfig{}, "maglev" }, []string{"zone_aware_lb_config"}},
 		{"thresholds in two places", func(c *Config) {
 			c.CircuitBreakers.MaxRequests = 5
 			c.CircuitBreakers.Default = &Thresholds{}

@@ -138,6 +138,14 @@ var examples = map[string]struct {
 			{url: "http://any.example/", status: 200, from: "web", path: "/"},
 		}, nil, 0,
 	},
+	"zone-aware.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "near1", "127.0.0.1:9002": "near2", "127.0.0.1:9003": "far1", "127.0.0.1:9004": "far2"},
+		[]exampleRequest{
+			{url: "http://any.example/", status: 200, from: "near1 near2", path: "/"},
+			{url: "http://any.example/a", status: 200, from: "near1 near2", path: "/a"},
+			{url: "http://any.example/b", status: 200, from: "near1 near2", path: "/b"},
+		}, func(_ *testing.T, p *proxy) { p.wantStat("cluster.web.lb_zone_routing_all_directly", 3) }, 0,
+	},
 	"tls-edge.json": {
 		":8443 :8080", map[string]string{"127.0.0.1:9001": "shop", "127.0.0.1:9002": "blog"},
 		[]exampleRequest{

@@ -33,6 +33,8 @@ func TestLoadErrors(t *testing.T) {
 		{"clusters defined twice", `{"clusters": [{"name": "web"}, {"name": "api"},
  {"name": "web"}]}`,
 			`edge.json:2:11: clusters[2].name: cluster "web" is defined twice (clusters[0].name at edge.json:1:24)`},
+		{"zones without proxies", `{"clusters": [{"name": "web", "zone_aware_lb_config": {}}]}`,
+			`edge.json:1:55: warning: clusters[0].zone_aware_lb_config: has no effect: nothing says which proxies there are; set "cluster_manager": {"local_cluster_name": ...} and "node": {"locality": ...}`},
 		{"one address twice", `{"listeners": [{"address": "127.0.0.1:80", ` + hcmFilters + `},
  {"address": "127.0.0.1:80", ` + hcmFilters + `}]}`,
 			`edge.json:2:14: listeners[1].address: address "127.0.0.1:80" is taken (listeners[0].address at edge.json:1:28)`},
