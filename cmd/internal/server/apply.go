@@ -87,6 +87,9 @@ func (s *Server) prepare(prev, next *control.Snapshot, diff *control.Diff) error
 func (s *Server) commit(prev, next *control.Snapshot, diff *control.Diff) {
 	set, removed := splitClusters(diff.Clusters)
 	zoned := s.followLocal(next)
+	for _, c := range set {
+		c.New.Rezone() // it may have waited
+	}
 	s.eachClusters(set, (*worker).setCluster)
 	s.snapshot.Store(next)
 	s.refreshHosts(zoned)
