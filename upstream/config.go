@@ -41,6 +41,8 @@ type Config struct {
 	OutlierDetection *OutlierConfig `json:"outlier_detection"`
 	// CircuitBreakers bound what the cluster may cost, for all loops together.
 	CircuitBreakers CircuitBreakers `json:"circuit_breakers"`
+	// PreconnectPolicy opens connections before there are requests for them. Default: none.
+	PreconnectPolicy PreconnectConfig `json:"preconnect_policy"`
 	// MaxRequestsPerConnection closes a connection after so many requests. 0 is no limit, 1
 	// turns keep-alive off. Default 0.
 	MaxRequestsPerConnection uint32 `json:"max_requests_per_connection" default:"0" v3:"common_http_protocol_options.max_requests_per_connection"`
@@ -236,6 +238,7 @@ func DefaultConfig(name string) Config {
 		DiscoveryConfig: DefaultDiscoveryConfig(),
 		CircuitBreakers: CircuitBreakers{MaxConnections: t.MaxConnections,
 			MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests},
+		PreconnectPolicy:              DefaultPreconnectConfig(),
 		HealthConfig:                  HealthConfig{WaitForWarmOnInit: true},
 		IdleTimeout:                   time.Hour,
 		ShareIdleConnections:          true,
@@ -253,6 +256,7 @@ func (c *Config) Validate(report func(path, problem, hint string)) {
 	c.checkProtocol(report)
 	c.checkBalance(report)
 	c.checkHealth(report)
+	c.checkPreconnect(report)
 	b := &c.CircuitBreakers
 	direct := b.direct()
 	direct.check("circuit_breakers", report)

@@ -48,10 +48,10 @@ type cycle struct {
 	answer []byte
 }
 
-func newCycle(t testing.TB, head *codec.RequestHead, body, answer string) *cycle {
+func newCycle(t testing.TB, edit func(*upstream.Config), head *codec.RequestHead, body, answer string) *cycle {
 	w := newWorld(t)
 	o := newOrigin(w)
-	c := w.set(config(nil, o.addr), nil)
+	c := w.set(config(edit, o.addr), nil)
 	p := w.exchange(c, o, nil)
 	file, err := p.c.(syscall.Conn).SyscallConn()
 	if err != nil {
@@ -108,7 +108,7 @@ func TestExchangeAllocs(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	for _, tt := range cycles {
-		y := newCycle(t, tt.head(), tt.body, tt.answer)
+		y := newCycle(t, nil, tt.head(), tt.body, tt.answer)
 		for range 100 {
 			y.run()
 		}
@@ -119,11 +119,54 @@ func TestExchangeAllocs(t *testing.T) {
 	}
 }
 
+// TestLimitsAllocs: limits of a host and connections that are opened ahead cost a request nothing on the heap.
+func TestLimitsAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	y := newCycle(t, preconnects(3, 3, thresholds(func(b *upstream.CircuitBreakers) {
+		b.MaxConnections, b.PerHostThresholds.MaxConnections, b.MaxPendingDuration = 1, 1, time.Minute
+	})), get("/"), "", ok)
+	for range 100 {
+		y.run()
+	}
+	if n := testing.AllocsPerRun(500, y.run); n != 0 {
+		t.Errorf("an exchange under limits allocates %v times, want 0", n)
+	}
+}
+
+// TestPendingAllocs: waiting for a connection with a deadline costs nothing on the heap.
+func TestPendingAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	y := newCycle(t, thresholds(func(b *upstream.CircuitBreakers) {
+		b.PerHostThresholds.MaxConnections, b.MaxPendingDuration = 1, time.Minute
+	}), get("/"), "", ok)
+	var second quietOwner
+	second.x.Owner = &second
+	h := y.c.Shared().Hosts()[0]
+	wait := func() {
+		y.c.Lease(h, upstream.Default, &y.o.x, false)
+		if y.c.Lease(h, upstream.Default, &second.x, false) != LeasePending {
+			panic("not pending")
+		}
+		y.o.x.Cancel() // the second gets the connection
+		second.x.Cancel()
+	}
+	for range 100 {
+		wait()
+	}
+	if n := testing.AllocsPerRun(500, wait); n != 0 {
+		t.Errorf("a wait allocates %v times, want 0", n)
+	}
+}
+
 // BenchmarkExchange includes the system calls of both ends.
 func BenchmarkExchange(b *testing.B) {
 	for _, tt := range cycles {
 		b.Run(tt.name, func(b *testing.B) {
-			y := newCycle(b, tt.head(), tt.body, tt.answer)
+			y := newCycle(b, nil, tt.head(), tt.body, tt.answer)
 			y.run()
 			b.ReportAllocs()
 			for b.Loop() {
@@ -134,7 +177,7 @@ func BenchmarkExchange(b *testing.B) {
 }
 
 // BenchmarkLease is the pool's own share: lease, give back, without a system call.
-func BenchmarkLease(b *testing.B) { newCycle(b, get("/"), "", ok).lease(b) }
+func BenchmarkLease(b *testing.B) { newCycle(b, nil, get("/"), "", ok).lease(b) }
 
 func (y *cycle) lease(b *testing.B) {
 	h := y.c.Shared().Hosts()[0]

@@ -220,6 +220,8 @@ func (ch *chaos) reload() {
 	cfg.CircuitBreakers.MaxPendingRequests = uint32(4 + ch.rng.IntN(20))
 	cfg.CircuitBreakers.MaxRequests = uint32(4 + ch.rng.IntN(20))
 	cfg.CircuitBreakers.PerHostThresholds.MaxConnections = uint32(ch.rng.IntN(4))
+	cfg.PreconnectPolicy.PerUpstreamPreconnectRatio = 1 + float64(ch.rng.IntN(3))
+	cfg.PreconnectPolicy.PredictivePreconnectRatio = 1 + float64(ch.rng.IntN(3))
 	cfg.CircuitBreakers.MaxPendingDuration = time.Duration(ch.rng.IntN(3)) * 20 * time.Second
 	prev := (*upstream.Cluster)(nil)
 	if ch.c != nil {
@@ -309,6 +311,9 @@ func (ch *chaos) run() {
 	})
 	for _, c := range seen {
 		ch.w.wantIdle(c, 0)
+		if c.idle != 0 || c.connecting != 0 || c.muxSpare != 0 {
+			ch.t.Errorf("%d idle, %d connecting, room for %d; want none", c.idle, c.connecting, c.muxSpare)
+		}
 		for _, b := range c.Shared().Budgets {
 			if b.Members() != 0 || b.Waiting() || b.Active(upstream.Connections) != 0 {
 				ch.t.Errorf("%d members left, waiting %t, %d connections; want none", b.Members(), b.Waiting(), b.Active(upstream.Connections))

@@ -28,6 +28,12 @@ type Cluster struct {
 	tcp      *TCP        // connections that have one owner, linked
 	removed  bool
 
+	// For predict.
+	ahead      picks
+	idle       int // HTTP/1.1 connections that carry nothing
+	connecting int
+	muxSpare   int // exchanges that HTTP/2 connections still take; see mux.noteRoom
+
 	dialFrom engine.DialOptions // scratch of dialOptions
 
 	destinations destinations
@@ -54,6 +60,8 @@ type settings struct {
 	tls            *security           // nil: plain
 	keepalive      keepalive
 	shares         bool // idle connections go to the loop that needs one
+	// How many requests connections are to be enough for, of a host and of the cluster; 0 as many as there are.
+	perHostRatio, predictiveRatio float64
 }
 
 func newSettings(cfg *upstream.Config) *settings {
@@ -71,6 +79,12 @@ func newSettings(cfg *upstream.Config) *settings {
 		pendingMax:     int64(cfg.CircuitBreakers.MaxPendingDuration),
 		hostConnsMax:   int64(cfg.CircuitBreakers.PerHostThresholds.MaxConnections),
 		keepsHost:      cfg.LbPolicy == "ring_hash" || cfg.LbPolicy == "maglev",
+	}
+	if pc := &cfg.PreconnectPolicy; pc.PerUpstreamPreconnectRatio > 1 {
+		s.perHostRatio = pc.PerUpstreamPreconnectRatio
+	}
+	if pc := &cfg.PreconnectPolicy; pc.PredictivePreconnectRatio > 1 {
+		s.predictiveRatio = pc.PredictivePreconnectRatio
 	}
 	if cfg.IsHTTP2() {
 		s.auto = cfg.IsAuto()
@@ -102,7 +116,13 @@ func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
 	if how != upstream.ChoseShare {
 		c.Stats.CountChoice(how)
 	}
-	h := c.balancer.Pick(bucket, p)
+	h := (*upstream.Host)(nil)
+	if c.ahead.count > 0 && p.Reselect == 0 {
+		h = c.ahead.take(bucket)
+	}
+	if h == nil {
+		h = c.balancer.Pick(bucket, p)
+	}
 	if c.settings.hostConnsMax > 0 && h != nil && !c.settings.keepsHost {
 		h = c.withRoom(bucket, p, h)
 	}
@@ -116,15 +136,21 @@ func (c *Cluster) Pick(p *upstream.Pick) *upstream.Host {
 const fullHostsPassed = 8
 
 // withRoom returns h, or if that has all the connections it may, each with a request, another host that has not. If none of
-// a few has room, the request waits for h.
+// a few has room, the request waits for the least busy.
 func (c *Cluster) withRoom(b *upstream.Bucket, p *upstream.Pick, h *upstream.Host) *upstream.Host {
-	for at, i := h, 0; i < fullHostsPassed && i < len(b.Hosts); i++ {
-		if at.CxActive.Load() < c.settings.hostConnsMax || !p.Tunnel && c.hasFree(at) {
-			return at
+	best := h
+	for i := 0; ; i++ {
+		if h.CxActive.Load() < c.settings.hostConnsMax || !p.Tunnel && c.hasFree(h) {
+			return h
 		}
-		at = c.balancer.Pick(b, p)
+		if h.RqActive.Load() < best.RqActive.Load() {
+			best = h
+		}
+		if i+1 >= fullHostsPassed || i+1 >= len(b.Hosts) {
+			return best
+		}
+		h = c.balancer.Pick(b, p)
 	}
-	return h
 }
 
 // hasFree reports whether this loop has a connection to h that takes a request now.
@@ -168,10 +194,7 @@ const (
 //
 // Hot path: TestExchangeAllocs, BenchmarkExchange.
 func (c *Cluster) Lease(h *upstream.Host, prio upstream.Priority, x *Exchange, fresh bool) LeaseResult {
-	if x.state != exchangeFree {
-		panic("BUG: pool: lease of an exchange that is not free")
-	}
-	return c.pool(h, prio).Lease(x, fresh)
+	return c.LeaseNamed(nil, h, prio, x, fresh)
 }
 
 // pool returns the pool of a host, which it makes on first use.

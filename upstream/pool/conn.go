@@ -75,7 +75,7 @@ func (c *conn) OnSession(s *transport.Session) { c.session = s }
 // OnConnect implements [engine.Handler].
 func (c *conn) OnConnect() {
 	p := c.pool
-	p.connecting--
+	p.opened()
 	c.ec.SetDeadline(0)
 	p.cluster.Stats.CxConnectMs.Record(p.cluster.sinceUs(c.createdAt))
 	c.state = connReturning
@@ -96,6 +96,7 @@ func (c *conn) attach(x *Exchange) {
 	x.headSent, x.written, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = c.ec.BytesOut(), c.ec.BytesIn()
 	c.requests++
+	c.pool.active++
 	c.pool.host.RqTotal.Add(1)
 	st := &c.pool.cluster.Stats
 	st.RqTotal.Inc()
@@ -117,6 +118,7 @@ func (c *conn) detach() {
 	x.free()
 	c.x, c.state, c.backedUp, c.splices = nil, connReturning, false, false
 	c.countBytes()
+	p.active--
 	p.cluster.Stats.RqActive.Dec()
 	p.breaker.budget.ReleaseRequest()
 	p.host.RqActive.Add(-1)

@@ -57,7 +57,7 @@ func (c *conn) failWith(by closer, why ResetReason, text string) {
 func (c *conn) forget() {
 	p := c.pool
 	if c.state == connConnecting {
-		p.connecting--
+		p.opened()
 	}
 	c.state = connClosed
 	if c.meant != nil {
@@ -70,6 +70,7 @@ func (c *conn) forget() {
 func (p *Pool) countConn() {
 	p.conns++
 	p.connecting++
+	p.cluster.connecting++
 	if p.root != nil {
 		p.root.inNames++
 	}

@@ -81,7 +81,7 @@ func (s *seat) wait() bool {
 // othersWait reports whether a loop waits for a connection that this one could give up. Pools whose
 // requests got other connections in the meantime no longer count.
 func (g *gate) othersWait() bool {
-	if !g.waiters.Waiting() {
+	if g.member == nil || !g.waiters.Waiting() { // nil: what was posted to it came after it had left
 		return false
 	}
 	g.waiting = slices.DeleteFunc(g.waiting, func(s *seat) bool {

@@ -47,6 +47,7 @@ type mux struct {
 	requests uint32
 	held     int    // bytes of paused responses for which the window of the connection was opened again
 	reserved int    // exchanges whose head has not been sent
+	noted    int    // part in Cluster.muxSpare
 	id       uint32 // number of the connection on this loop
 
 	createdAt int64 // loop clock, ns
@@ -108,7 +109,7 @@ func (m *mux) settled() {
 		m.connectFailed(closeRemote, ConnectFailure, closedBeforeSettings)
 		return
 	}
-	p.connecting--
+	p.opened()
 	m.state = muxOpen
 	p.cluster.Stats.CxConnectMs.Record(p.cluster.sinceUs(m.createdAt))
 	m.pingAt = p.cluster.loop.Now()
@@ -144,6 +145,8 @@ func (m *mux) attach(x *Exchange) {
 	x.bytesOut, x.bytesIn = 0, 0
 	m.requests++
 	m.reserved++
+	p.active++
+	m.noteRoom()
 	p.host.RqTotal.Add(1)
 	stats := &p.cluster.Stats
 	stats.RqTotal.Inc()
@@ -171,6 +174,8 @@ func (m *mux) detach(st *stream) {
 	x.free()
 	st.clear()
 	p.cluster.table.freeStream(st)
+	p.active--
+	m.noteRoom()
 	p.cluster.Stats.RqActive.Dec()
 	p.breaker.budget.ReleaseRequest()
 	p.host.RqActive.Add(-1)
@@ -184,6 +189,7 @@ func (m *mux) settle() {
 	}
 	p := m.pool
 	p.streamsMax = m.client.StreamsMax()
+	m.noteRoom()
 	p.serveMux(m)
 	switch {
 	case m.state == muxClosed:
@@ -225,6 +231,7 @@ func (m *mux) drain() {
 	if m.state == muxOpen {
 		m.state = muxDraining
 	}
+	m.noteRoom()
 	m.pool.unlist(m)
 	m.pool.grow()
 }

@@ -70,9 +70,11 @@ func (m *mux) shut(by closer) {
 func (m *mux) forget() {
 	p := m.pool
 	if m.state == muxConnecting {
-		p.connecting--
+		p.opened()
 	}
 	m.state = muxClosed
+	p.cluster.muxSpare -= m.noted
+	m.noted = 0
 	p.uncountConn()
 }
 

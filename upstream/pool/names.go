@@ -20,14 +20,26 @@ type names struct {
 // LeaseNamed is Lease on a connection whose TLS asks for a name, in lower case, in place of that of the config. The name is
 // not looked at unless WantsServerName; nil is none.
 func (c *Cluster) LeaseNamed(name []byte, h *upstream.Host, prio upstream.Priority, x *Exchange, fresh bool) LeaseResult {
-	if s := c.settings.tls; s == nil || !s.auto || len(name) == 0 {
-		return c.Lease(h, prio, x, fresh)
+	if x.state != exchangeFree {
+		panic("BUG: pool: lease of an exchange that is not free")
 	}
-	p := c.pool(h, prio).named(name)
+	if c.settings.predictiveRatio > 0 {
+		c.predict(name, prio)
+	}
+	p := c.namedPool(name, h, prio)
 	if p == nil {
 		return LeaseOverflow
 	}
 	return p.Lease(x, fresh)
+}
+
+// namedPool returns the pool of a host for connections that ask for name, nil if there are too many.
+func (c *Cluster) namedPool(name []byte, h *upstream.Host, prio upstream.Priority) *Pool {
+	p := c.pool(h, prio)
+	if s := c.settings.tls; s != nil && s.auto && len(name) > 0 {
+		p = p.named(name)
+	}
+	return p
 }
 
 // named returns the pool of connections that ask for name, nil if there are too many.
@@ -95,9 +107,7 @@ func (p *Pool) busy() bool { return p.pending.count > 0 || p.conns > p.resting()
 
 // resting counts the connections that carry nothing.
 func (p *Pool) resting() (n int) {
-	for c := p.idle; c != nil; c = c.older {
-		n++
-	}
+	n = p.idleCount
 	for m := p.ready; m != nil; m = m.older {
 		if m.resting {
 			n++

@@ -22,6 +22,8 @@ type Pool struct {
 	clock        *queueClock // nil before it was needed
 	conns        int         // open or opening
 	connecting   int
+	active       int  // exchanges on connections
+	idleCount    int  // connections in idle
 	streamsMax   int  // exchanges of one connection, as the host said last; -1 before it did
 	hostFailed   bool // the host was ill when that was looked at last
 	draining     bool // connections close instead of becoming idle
@@ -53,6 +55,9 @@ func (p *Pool) Lease(x *Exchange, fresh bool) LeaseResult {
 	p.unpark(c)
 	p.host.RqActive.Add(1)
 	c.attach(x)
+	if p.settings.perHostRatio > 0 {
+		p.preconnect()
+	}
 	return LeaseReady
 }
 
@@ -74,6 +79,9 @@ func (p *Pool) enqueue(x *Exchange, fresh bool) LeaseResult {
 	p.pending.push(x)
 	p.watchQueue()
 	p.grow()
+	if p.settings.perHostRatio > 0 {
+		p.preconnect()
+	}
 	return LeasePending
 }
 
@@ -233,6 +241,8 @@ func (p *Pool) park(c *conn) {
 		p.oldest = c
 	}
 	p.idle = c
+	p.idleCount++
+	p.cluster.idle++
 	p.noteIdle()
 	c.armIdle()
 	if p.oldest == c {
@@ -254,6 +264,8 @@ func (p *Pool) unpark(c *conn) {
 		p.publish()
 	}
 	c.older, c.newer = nil, nil
+	p.idleCount--
+	p.cluster.idle--
 	p.noteBusy()
 }
 

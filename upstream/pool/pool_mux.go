@@ -17,6 +17,9 @@ func (p *Pool) leaseStream(x *Exchange, fresh bool) LeaseResult {
 	}
 	p.host.RqActive.Add(1)
 	m.attach(x)
+	if p.settings.perHostRatio > 0 {
+		p.preconnect()
+	}
 	return LeaseReady
 }
 
@@ -39,11 +42,23 @@ func (p *Pool) wantsMore() bool {
 // perConn is how many exchanges a connection that is opening will take at once. Of protocol "auto", before a host has spoken,
 // that is hoped for: then one connection finds it out for all that wait.
 func (p *Pool) perConn() int {
-	n := int(p.settings.h2.ConcurrentStreams)
+	if p.speaksHTTP1() {
+		return 1
+	}
+	n := p.settings.perConn()
 	if p.streamsMax > 0 {
 		n = min(n, p.streamsMax)
 	}
-	if limit := int(p.settings.maxRequests); limit > 0 {
+	return n
+}
+
+// perConn is how many exchanges a connection takes at once, as long as its host does not say otherwise.
+func (s *settings) perConn() int {
+	if s.h2 == nil {
+		return 1
+	}
+	n := int(s.h2.ConcurrentStreams)
+	if limit := int(s.maxRequests); limit > 0 {
 		n = min(n, limit)
 	}
 	return n

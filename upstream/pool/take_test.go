@@ -534,7 +534,7 @@ func TestShareAllocs(t *testing.T) {
 
 // newShared is a warm pool whose siblings may take from it.
 func newShared(t testing.TB) *cycle {
-	y := newCycle(t, get("/"), "", ok)
+	y := newCycle(t, nil, get("/"), "", ok)
 	y.c.settings.shares = true
 	y.run()
 	if len(y.c.Shared().Hosts()[0].Idle.List()) != 1 {

@@ -195,7 +195,7 @@ func (o *opening) fail(why ResetReason, text string) {
 // forget takes the connection out of every count.
 func (o *opening) forget() {
 	o.over = true
-	o.pool.connecting--
+	o.pool.opened()
 	o.pool.uncountConn()
 }
 
