@@ -7,10 +7,9 @@ const zoneUnit = 10_000
 
 // zoneTable is the healthy hosts of the first priority by their locality.
 type zoneTable struct {
-	zones      []zone // that of this proxy first, if it has any host
-	localities int    // those without a healthy host too
-	sum        zoneSize
-	note       zoneNote
+	zones []zone // that of this proxy first, if it has any host
+	sum   zoneSize
+	note  zoneNote
 }
 
 // zone is the healthy hosts of one locality.
@@ -42,39 +41,55 @@ type zonePlan struct {
 
 // zoneTable sorts the hosts of the first priority. It is nil if they are in one zone.
 func (hs *HostSet) zoneTable(members []member, o *setOptions) *zoneTable {
-	t, by := &zoneTable{}, map[Locality][]member{}
-	var order []Locality
-	for _, m := range members {
-		at := m.place().Locality
-		list, known := by[at]
-		if !known {
-			order = append(order, at)
-		}
-		if m.host.Health().Class() == Healthy {
-			list = append(list, m)
-		}
-		by[at] = list
-	}
-	if t.localities = len(order); t.localities < 2 {
+	groups := groupByLocality(members)
+	if len(groups) < 2 {
 		return nil
 	}
-	here := o.zones.local.here
-	if i := slices.Index(order, here); i > 0 {
-		order = slices.Insert(slices.Delete(order, i, i+1), 0, here)
+	here := slices.IndexFunc(groups, func(g localityGroup) bool { return g.at == o.zones.local.here })
+	if here > 0 {
+		own := groups[here]
+		groups = slices.Insert(slices.Delete(groups, here, here+1), 0, own)
 	}
-	for _, at := range order {
-		list := by[at]
-		if len(list) == 0 {
+	t := &zoneTable{}
+	for _, g := range groups {
+		if len(g.healthy) == 0 {
 			continue
 		}
-		z := zone{bucket: hs.bucket(list, o), at: at}
-		for i := range list {
-			z.size.add(&list[i])
-			t.sum.add(&list[i])
+		z := zone{bucket: hs.bucket(g.healthy, o), at: g.at}
+		for i := range g.healthy {
+			z.size.add(&g.healthy[i])
+			t.sum.add(&g.healthy[i])
 		}
 		t.zones = append(t.zones, z)
 	}
 	return t
+}
+
+// localityGroup is the healthy ones of the hosts in one locality.
+type localityGroup struct {
+	at      Locality
+	healthy []member
+}
+
+// groupByLocality returns the groups in the order of their first host.
+func groupByLocality(members []member) (groups []localityGroup) {
+	known, last := map[Locality]int{}, 0
+	for _, m := range members {
+		at := m.place().Locality
+		if len(groups) == 0 || groups[last].at != at { // else without asking the map: hosts of a locality often stand together
+			i, ok := known[at]
+			if !ok {
+				i = len(groups)
+				known[at] = i
+				groups = append(groups, localityGroup{at: at})
+			}
+			last = i
+		}
+		if m.host.Health().Class() == Healthy {
+			groups[last].healthy = append(groups[last].healthy, m)
+		}
+	}
+	return groups
 }
 
 // planZones decides which zone gets what. A zone sends its proxies' share of all requests, and can take its hosts' share:
