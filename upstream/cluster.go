@@ -59,7 +59,8 @@ type Cluster struct {
 	moved      *engine.Addr // where the only host of "logical_dns" is to be from Apply on, nil for where it is; kept by control
 	ramping    bool         // slow start goes on; kept by control
 
-	set atomic.Pointer[HostSet] // written by control
+	set        atomic.Pointer[HostSet] // written by control
+	unresolved atomic.Bool             // see Unresolved; written by control
 }
 
 // member is a host as a cluster has it.
@@ -113,10 +114,11 @@ func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
 	}
 	if cfg.Discovered() { // what was found so far does until there is something newer
 		c.members = old
+		c.unresolved.Store(prev != nil && prev.unresolved.Load() && cfg.SameDiscovery(prev.Config))
 		c.Rebuild()
 		return c, nil
 	}
-	if err := c.setMembers(cfg.Hosts, old); err != nil {
+	if err := c.setMembers(cfg.Hosts, old, false); err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", cfg.Name, err)
 	}
 	c.Rebuild()
@@ -127,7 +129,7 @@ func New(id ClusterID, cfg *Config, prev *Cluster) (*Cluster, error) {
 // went, or differs; if so the loops have to be told, as after Rebuild. Called on the control goroutine.
 func (c *Cluster) SetHosts(list []HostConfig) (changed bool, err error) {
 	old := c.members
-	if err := c.setMembers(list, old); err != nil {
+	if err := c.setMembers(list, old, c.Config.keepsWell()); err != nil {
 		c.members = old
 		return false, err
 	}
@@ -143,7 +145,7 @@ func (c *Cluster) SetHosts(list []HostConfig) (changed bool, err error) {
 // Propose is SetHosts for a cluster that is not in force yet: nothing changes that it shares with the one that is.
 func (c *Cluster) Propose(list []HostConfig) error {
 	old, moved := c.members, c.moved
-	if err := c.setMembers(list, old); err != nil {
+	if err := c.setMembers(list, old, false); err != nil {
 		c.members, c.moved = old, moved
 		return err
 	}
@@ -162,6 +164,14 @@ func (c *Cluster) Follow(prev *Cluster) {
 	c.Rebuild()
 }
 
+// Unresolved reports whether there are no hosts because no name of the cluster could be resolved so far.
+func (c *Cluster) Unresolved() bool { return c.unresolved.Load() }
+
+// SetResolved takes in whether hosts could be found. Called on the control goroutine.
+func (c *Cluster) SetResolved(found bool) {
+	c.unresolved.Store(!found && c.Config.Resolves() && len(c.members) == 0)
+}
+
 // move lets the host of a name go where its name leads now.
 func (c *Cluster) move() {
 	if c.moved != nil {
@@ -170,8 +180,9 @@ func (c *Cluster) move() {
 	}
 }
 
-// setMembers makes the members of list, with the hosts of old where the address is the same.
-func (c *Cluster) setMembers(list []HostConfig, old []member) error {
+// setMembers makes the members of list, with the hosts of old where the address is the same. keep adds those of old that are
+// gone and well.
+func (c *Cluster) setMembers(list []HostConfig, old []member, keep bool) error {
 	known := make(map[engine.Addr]*Host, len(old))
 	for i := range old {
 		known[old[i].host.Addr] = old[i].host
@@ -194,6 +205,9 @@ func (c *Cluster) setMembers(list []HostConfig, old []member) error {
 			m.host.Hostname = hc.Hostname
 		}
 		c.members = append(c.members, m)
+	}
+	if keep {
+		c.keep(old, seen)
 	}
 	if !slices.EqualFunc(old, c.members, func(a, b member) bool { return a.host == b.host }) {
 		c.membership++
@@ -257,10 +271,12 @@ func (c *Cluster) HostSet() *HostSet { return c.set.Load() }
 // Hosts returns the hosts of now, in the order of their source.
 func (c *Cluster) Hosts() []*Host { return c.HostSet().Hosts }
 
-// Rebuild sorts the hosts by their health now, and takes up those that Destinations have. The loops take the new set up when they are told: see pool.Table.Refresh.
+// Rebuild sorts the hosts by their health now, takes up those that Destinations have, and lets go of those that were only
+// kept while they were well. The loops take the new set up when they are told: see pool.Table.Refresh.
 // Called on the control goroutine.
 func (c *Cluster) Rebuild() {
 	c.version++
+	c.dropKept()
 	if d := c.Destinations; d != nil {
 		if list, version := d.members(c.seen); version != c.seen {
 			c.members, c.seen = list, version

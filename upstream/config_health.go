@@ -24,6 +24,9 @@ type HealthConfig struct {
 	// WaitForWarmOnInit makes the listeners wait at the start, and a reload that brings the cluster or changes where its
 	// hosts come from, until its hosts are found and each new one has been checked once, 15s at most. Default true.
 	WaitForWarmOnInit bool `json:"wait_for_warm_on_init" default:"true"`
+	// IgnoreHealthOnHostRemoval lets hosts go as soon as they are gone from where they came from: DNS, or a file. Without it
+	// those whose health checks pass stay until they fail. Default false.
+	IgnoreHealthOnHostRemoval bool `json:"ignore_health_on_host_removal" default:"false"`
 }
 
 // HealthCheckConfig is one way of asking hosts whether they are well.

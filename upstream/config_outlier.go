@@ -60,6 +60,10 @@ type OutlierConfig struct {
 	// FailurePercentageRequestVolume is how many results a host needs in an interval for that. Default 50.
 	FailurePercentageRequestVolume uint32 `json:"failure_percentage_request_volume" default:"50"`
 
+	// DetectDegradedHosts makes a host whose response says x-envoy-degraded one that is used when the others are too few, for
+	// as long as an ejection would last. Default false.
+	DetectDegradedHosts bool `json:"detect_degraded_hosts" default:"false"`
+
 	// SuccessfulActiveHealthCheckUnejectHost ends the ejection of a host when a health check of it passes. Default true.
 	SuccessfulActiveHealthCheckUnejectHost bool `json:"successful_active_health_check_uneject_host" default:"true"`
 	// EventLogPath is a file for one JSON line for each host that is ejected or comes back. Default: none.

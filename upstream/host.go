@@ -19,11 +19,12 @@ const (
 	ExcludedImmediate                          // has said x-envoy-immediate-health-check-fail
 	ActiveCheckTimeout                         // FailedActiveCheck is because of a timeout
 	PendingRemoval                             // gone from where it came from, kept while its checks pass
+	DegradedOutlier                            // a response has said x-envoy-degraded (detect_degraded_hosts)
 )
 
 const (
 	unhealthyFlags = FailedActiveCheck | FailedOutlier | FailedDiscovery
-	degradedFlags  = DegradedActiveCheck | DegradedDiscovery
+	degradedFlags  = DegradedActiveCheck | DegradedDiscovery | DegradedOutlier
 	excludedFlags  = PendingActiveCheck | ExcludedImmediate
 )
 

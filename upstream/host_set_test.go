@@ -213,6 +213,7 @@ func TestHealthClass(t *testing.T) {
 		{FailedActiveCheck | PendingActiveCheck, Unhealthy, true},
 		{ExcludedImmediate | FailedActiveCheck, Unhealthy, true},
 		{PendingRemoval, Healthy, false},
+		{DegradedOutlier, Degraded, false},
 	} {
 		if c := tt.flags.Class(); c != tt.class || tt.flags.Excluded() != tt.excluded {
 			t.Errorf("flags %b: class %d, excluded %t; want %d, %t", tt.flags, c, tt.flags.Excluded(), tt.class, tt.excluded)

@@ -20,6 +20,9 @@ const (
 	ConsecutiveGateway                         // of them, 502, 503 and 504
 	ConsecutiveLocalFailure                    // connections that failed, and timeouts, where they are judged apart
 	consecutiveCount
+
+	// SaidDegraded is no row: one response has said x-envoy-degraded.
+	SaidDegraded = consecutiveCount
 )
 
 // Take returns the results since the last call, and how many of them were good.
@@ -42,9 +45,10 @@ func index(b bool) int {
 
 // Outlier takes in what requests to the hosts of a cluster bring. The loops call it; nil does nothing.
 type Outlier struct {
-	limits [consecutiveCount]uint32
-	split  bool
-	// reached is told that a row is long enough. It does not wait.
+	limits   [consecutiveCount]uint32
+	split    bool
+	degrades bool
+	// reached is told that a row is long enough, or of SaidDegraded. It does not wait.
 	reached func(h *Host, what Consecutive)
 }
 
@@ -54,11 +58,17 @@ func NewOutlier(cfg *OutlierConfig, reached func(h *Host, what Consecutive)) *Ou
 		return nil
 	}
 	return &Outlier{
-		limits:  [...]uint32{cfg.Consecutive5xx, cfg.ConsecutiveGatewayFailure, cfg.ConsecutiveLocalOriginFailure},
-		split:   cfg.SplitExternalLocalOriginErrors,
+		limits: [...]uint32{cfg.Consecutive5xx, cfg.ConsecutiveGatewayFailure, cfg.ConsecutiveLocalOriginFailure},
+		split:  cfg.SplitExternalLocalOriginErrors, degrades: cfg.DetectDegradedHosts,
 		reached: reached,
 	}
 }
+
+// Degrades reports whether responses that say x-envoy-degraded count.
+func (o *Outlier) Degrades() bool { return o != nil && o.degrades }
+
+// Degraded takes in a response that says x-envoy-degraded.
+func (o *Outlier) Degraded(h *Host) { o.reached(h, SaidDegraded) }
 
 // Status takes in a response.
 func (o *Outlier) Status(h *Host, status int) {

@@ -156,3 +156,34 @@ func TestPeakEWMA(t *testing.T) {
 		t.Errorf("the slow host got %d requests, the fast ones %d", slow, fast)
 	}
 }
+
+// TestDegradedHosts: a host that says x-envoy-degraded in a response gets no more requests while enough others do not say so,
+// and is asked again when its time is over.
+func TestDegradedHosts(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	degraded := origin(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set("x-envoy-degraded", "")
+		fmt.Fprint(w, "page")
+	})
+	page := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") }
+	p := startProxy(t, `{"concurrency": 1, "listeners": [{"address": "127.0.0.1:0", "filters": [{"name": "http_connection_manager", "config": {
+		"route_config": {"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c"}}]}}}]}],
+		"clusters": [{"name": "c", "hosts": ["`+origin(t, page)+`", "`+origin(t, page)+`", "`+origin(t, page)+`", "`+degraded+`"],
+		"outlier_detection": {"detect_degraded_hosts": true, "interval": "50ms", "base_ejection_time": "1s"}}]}`)
+	stop := traffic(t, p.url("/"))
+	p.wantFlags(degraded, "/degraded_outlier_detection")
+	p.wantStat("cluster.c.membership_degraded", 1)
+	first := asked.Load()
+	p.wantFlags(degraded, "healthy")
+	if !eventually(func() bool { return asked.Load() > first }) {
+		t.Error("the host gets no requests after its time")
+	}
+	if n, failed := stop(); failed != "" || n == 0 {
+		t.Errorf("of %d requests one was answered %q", n, failed)
+	}
+	if n := p.stat("cluster.c.outlier_detection.detected_degradation"); n == 0 {
+		t.Error("nothing is counted")
+	}
+}

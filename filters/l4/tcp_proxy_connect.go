@@ -103,6 +103,9 @@ func (t *tcpTunnel) pickHost(c *pool.Cluster) *upstream.Host {
 	h := c.Pick(&p.pick)
 	if h == nil {
 		t.flags |= accesslog.FlagNoHealthyUpstream
+		if c.Shared().Unresolved() {
+			t.flags |= accesslog.FlagDNSResolutionFailed
+		}
 	}
 	return h
 }

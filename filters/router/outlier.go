@@ -14,6 +14,9 @@ func (a *attempt) judgeHead(h *codec.ResponseHead) {
 	if o == nil {
 		return
 	}
+	if o.Degrades() && h.Lookup("x-envoy-degraded") != nil {
+		o.Degraded(a.host)
+	}
 	if a.rq.grpc && h.Status == 200 {
 		if v := h.Lookup("grpc-status"); v != nil {
 			o.Status(a.host, httpOfGRPC(v))

@@ -122,12 +122,13 @@ func (rq *request) pick(a *attempt) filters.Verdict {
 			return filters.Replied
 		}
 		rq.cluster.Stats.CountCode(503, s.Info.Internal)
-		if full {
+		switch {
+		case full:
 			return s.ReplyWith(destinationsFullReply)
+		case rq.cluster.Shared().Unresolved():
+			return s.ReplyWith(unresolvedReply)
 		}
-		return s.ReplyWith(filters.LocalReply{
-			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: accesslog.FlagNoHealthyUpstream,
-		})
+		return s.ReplyWith(noHostReply)
 	}
 	s.Info.UpstreamHost = a.host.Name
 	if s.Route.Mirrors() != nil && rq.attempts == 0 {
@@ -154,6 +155,18 @@ func (rq *request) balance(a *attempt) *upstream.Host {
 	}
 	return h
 }
+
+// noHostReply answers a request for which there is no host, unresolvedReply one of a cluster of whose names none could be
+// resolved so far.
+var (
+	noHostReply = filters.LocalReply{
+		Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: accesslog.FlagNoHealthyUpstream,
+	}
+	unresolvedReply = filters.LocalReply{
+		Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream{dns_resolution_failure}",
+		Flags: accesslog.FlagNoHealthyUpstream | accesslog.FlagDNSResolutionFailed,
+	}
+)
 
 // answer replies to a request whose route is a redirect or a direct response.
 func (r *Router) answer(s *filters.Stream) filters.Verdict {

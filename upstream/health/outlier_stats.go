@@ -9,6 +9,8 @@ type OutlierStats struct {
 	Active   stats.Gauge   `stat:"ejections_active" help:"hosts that are ejected"`
 	Overflow stats.Counter `stat:"ejections_overflow" help:"ejections that max_ejection_percent did not allow"`
 
+	DetectedDegradation stats.Counter `stat:"detected_degradation" help:"hosts found by x-envoy-degraded in a response"`
+
 	Enforced5xx              stats.Counter `stat:"ejections_enforced_consecutive_5xx" help:"ejections for 5xx in a row"`
 	EnforcedGateway          stats.Counter `stat:"ejections_enforced_consecutive_gateway_failure" help:"ejections for 502, 503 and 504 in a row"`
 	EnforcedLocal            stats.Counter `stat:"ejections_enforced_consecutive_local_origin_failure" help:"ejections for failed connections and timeouts in a row"`

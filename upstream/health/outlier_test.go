@@ -148,6 +148,40 @@ func (j *judged) ejectedHosts() (list string) {
 	return list
 }
 
+// TestDegradedHosts: one response with x-envoy-degraded is enough; each time lasts longer than the one before, and nothing is
+// ejected for it.
+func TestDegradedHosts(t *testing.T) {
+	t.Parallel()
+	j := newJudged(t, 3, upstream.OutlierConfig{DetectDegradedHosts: true, MaxEjectionPercent: 0})
+	h := j.c.Hosts()[0]
+	said := func() { j.o.Degraded(h) }
+	if !j.o.Degrades() || (*upstream.Outlier)(nil).Degrades() || upstream.NewOutlier(&upstream.OutlierConfig{}, nil).Degrades() {
+		t.Error("Degrades does not say what the config does")
+	}
+	said()
+	said()
+	if h.Health() != upstream.DegradedOutlier || h.Health().Class() != upstream.Degraded || j.stats.DetectedDegradation.Load() != 1 || j.stats.Detected5xx.Load() != 0 {
+		t.Errorf("flags %b, detected %d times", h.Health(), j.stats.DetectedDegradation.Load())
+	}
+	if j.look(29 * time.Second); h.Health() == 0 {
+		t.Error("it is not degraded any more too early")
+	}
+	if j.look(time.Second); h.Health() != 0 {
+		t.Error("it is degraded after base_ejection_time")
+	}
+	said()
+	if j.look(59 * time.Second); h.Health() == 0 {
+		t.Error("the second time is not longer")
+	}
+	if j.look(time.Second); h.Health() != 0 || j.stats.DetectedDegradation.Load() != 2 {
+		t.Errorf("flags %b, detected %d times", h.Health(), j.stats.DetectedDegradation.Load())
+	}
+	said()
+	if j.Remove("c"); h.Health() != 0 {
+		t.Error("it is degraded without outlier detection")
+	}
+}
+
 func TestOutlierRowEjects(t *testing.T) {
 	t.Parallel()
 	log := filepath.Join(t.TempDir(), "events")

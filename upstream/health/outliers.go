@@ -52,6 +52,7 @@ type outlierCluster struct {
 type outlierHost struct {
 	host *upstream.Host
 	ejection
+	degraded ejection // likewise, from the hosts that are preferred
 }
 
 // NewOutliers returns one without clusters. changed is called, on any goroutine, when balancing in a cluster has to hear of
@@ -87,8 +88,12 @@ func (o *Outliers) Reopen() { o.logs.reopen() }
 // Reached returns what the loops call when a row in a cluster is long enough. It does not wait.
 func (o *Outliers) Reached(cluster string) func(*upstream.Host, upstream.Consecutive) {
 	return func(h *upstream.Host, what upstream.Consecutive) {
-		if h.Health()&upstream.FailedOutlier != 0 {
-			return // known
+		known := upstream.FailedOutlier
+		if what == upstream.SaidDegraded {
+			known = upstream.DegradedOutlier
+		}
+		if h.Health()&known != 0 {
+			return
 		}
 		select {
 		case o.rows <- row{cluster, h, what}:
@@ -164,7 +169,7 @@ func (o *Outliers) Remove(cluster string) {
 	changed := false
 	if c := o.clusters[cluster]; c != nil {
 		for _, h := range c.hosts {
-			changed = h.host.SetHealth(upstream.FailedOutlier, false) || changed
+			changed = h.host.ReplaceHealth(upstream.FailedOutlier|upstream.DegradedOutlier, 0) || changed
 		}
 		c.stats.Active.Set(0)
 		o.logs.leave(c.log)
@@ -246,12 +251,28 @@ func (o *Outliers) sweepDue(now time.Time) time.Duration {
 // consecutive judges a row of failures.
 func (o *Outliers) consecutive(c *outlierCluster, r row, now time.Time) (changed bool) {
 	h := c.hosts[r.host]
-	if h == nil || h.ejected {
+	switch {
+	case h == nil:
+		return false
+	case r.what == upstream.SaidDegraded:
+		return c.degrade(h, now)
+	case h.ejected:
 		return false
 	}
 	changed = o.found(c, h, outlierKind(r.what), now, nil)
 	h.host.Outlier.Reset(r.what)
 	return changed
+}
+
+// degrade makes a host one that is used when the others are too few. max_ejection_percent does not bound that: nothing is
+// taken away.
+func (c *outlierCluster) degrade(h *outlierHost, now time.Time) (changed bool) {
+	if !c.cfg.DetectDegradedHosts || h.degraded.ejected {
+		return false
+	}
+	c.stats.DetectedDegradation.Inc()
+	h.degraded.eject(c.cfg, now, 0)
+	return h.host.SetHealth(upstream.DegradedOutlier, true)
 }
 
 // sweep brings hosts back whose time is over, and compares the others.
@@ -260,6 +281,10 @@ func (o *Outliers) sweep(c *outlierCluster, now time.Time) (changed bool) {
 	for _, h := range c.hosts {
 		if h.sweep(now) {
 			changed = o.uneject(c, h, now) || changed
+		}
+		if over := h.degraded.sweep(now); over || h.degraded.ejected && !c.cfg.DetectDegradedHosts {
+			h.degraded.ejected = false
+			changed = h.host.SetHealth(upstream.DegradedOutlier, false) || changed
 		}
 		for i := range rates {
 			total, good := h.host.Outlier.Take(i == 1)

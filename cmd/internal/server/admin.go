@@ -195,6 +195,7 @@ func healthFlags(f upstream.HealthFlag) (list []string) {
 		{upstream.FailedDiscovery, "/failed_eds_health"},
 		{upstream.DegradedActiveCheck, "/degraded_active_hc"},
 		{upstream.DegradedDiscovery, "/degraded_eds_health"},
+		{upstream.DegradedOutlier, "/degraded_outlier_detection"},
 		{upstream.PendingRemoval, "/pending_dynamic_removal"},
 		{upstream.PendingActiveCheck, "/pending_active_hc"},
 		{upstream.ExcludedImmediate, "/excluded_via_immediate_hc_fail"},

@@ -67,11 +67,7 @@ func (s *Server) startSource(c *upstream.Cluster, before chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &runningSource{config: c.Config, cancel: cancel, done: make(chan struct{})}
 	s.discovery.running[c.Name] = r
-	put := func(hosts []upstream.HostConfig, err error) {
-		if err == nil {
-			s.foundHosts(ctx, c.Name, r, hosts)
-		}
-	}
+	put := func(hosts []upstream.HostConfig, err error) { s.foundHosts(ctx, c.Name, r, hosts, err) }
 	s.closers.Go(func() {
 		defer close(r.done)
 		defer answered()
@@ -98,10 +94,17 @@ func (s *Server) waitForHosts(c *upstream.Cluster) (answered func()) {
 	}
 }
 
-// foundHosts has the control goroutine take what a source has found, unless another one has taken its place.
-func (s *Server) foundHosts(ctx context.Context, cluster string, r *runningSource, hosts []upstream.HostConfig) {
+// foundHosts has the control goroutine take what a source has found, or that it could not find any, unless another one has
+// taken its place.
+func (s *Server) foundHosts(ctx context.Context, cluster string, r *runningSource, hosts []upstream.HostConfig, failed error) {
 	err := s.control.Do(ctx, func() error {
 		if s.discovery.running[cluster] != r {
+			return nil
+		}
+		if c := s.snapshot.Load().Cluster(cluster); c != nil {
+			c.SetResolved(failed == nil)
+		}
+		if failed != nil {
 			return nil
 		}
 		return s.setHosts(cluster, hosts)

@@ -71,6 +71,7 @@ func (s *Server) rebuilt(c *control.Cluster, before uint64) {
 	members.Refresh(c.Cluster)
 	if c.HostSet().Membership != before {
 		members.Change.Inc()
+		s.checkHosts(c.Cluster)
 	}
 	if c.Ramping() {
 		s.slowStartLater(c.Name)
@@ -98,7 +99,6 @@ func (s *Server) setHosts(cluster string, hosts []upstream.HostConfig) error {
 	}
 	s.rebuilt(c, before)
 	s.tellLoops([]upstream.ClusterID{c.ID})
-	s.checkHosts(c.Cluster)
 	return nil
 }
 

@@ -125,10 +125,10 @@ func (w *warming) find(c *control.ClusterChange) {
 		Answered: func() { w.do(func() { answered = true; w.check(c) }) },
 	})
 	put := func(hosts []upstream.HostConfig, err error) {
-		if err != nil {
-			return
-		}
 		w.do(func() {
+			if c.New.SetResolved(err == nil); err != nil {
+				return
+			}
 			if err := c.New.Propose(hosts); err != nil {
 				s.log.Warn("hosts cannot be taken", "cluster", c.New.Name, "error", err)
 			}
