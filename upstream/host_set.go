@@ -13,6 +13,7 @@ type HostSet struct {
 	Buckets int
 
 	slots                       []*Host // by Host.Slot
+	priorities                  []uint8 // likewise; nil while there is one
 	healthy, degraded, excluded int
 	simple                      bool       // all requests go to the healthy hosts of Levels[0]
 	zones                       *zoneTable // nil unless zones count
@@ -29,8 +30,10 @@ type PriorityLevel struct {
 	// Panic says that too few hosts are well, so that all are used.
 	Panic bool
 
-	healthyPct, degradedPct int              // shares of the requests of the cluster
-	localities              [2]localityTable // of Healthy and Degraded; empty unless localities have weights
+	healthyPct, degradedPct int // shares of the requests of the cluster
+	// How much of the cluster's requests its hosts could take, were there no others, in percent.
+	healthyUsable, degradedUsable int
+	localities                    [2]localityTable // of Healthy and Degraded; empty unless localities have weights
 }
 
 // A Bucket is hosts that a policy picks among.
@@ -88,6 +91,12 @@ func newHostSet(members []member, o *setOptions) *HostSet {
 	hs.slots = make([]*Host, slots)
 	for _, h := range hs.Hosts {
 		hs.slots[h.slot] = h
+	}
+	if levels > 1 {
+		hs.priorities = make([]uint8, slots)
+		for i := range members {
+			hs.priorities[members[i].host.slot] = members[i].priority
+		}
 	}
 	hs.Levels = make([]PriorityLevel, levels)
 	sums := make([]levelSum, levels)
@@ -190,7 +199,8 @@ func (hs *HostSet) Excluded() int { return hs.excluded }
 // Choose returns the bucket for a request, which may be empty, and how it was found. random is spent on it; a request
 // with a hash stays with the bucket of its hash as long as the shares stay.
 func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, how Choice) {
-	if hs.simple {
+	passes := p.Passed != Priorities{}
+	if hs.simple && !passes {
 		return &hs.Levels[0].Healthy, ChoseShare
 	}
 	at := random
@@ -198,6 +208,9 @@ func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, how Choice) {
 		at = p.Hash
 	}
 	l, class := hs.chooseLevel(int(at % 100))
+	if passes {
+		l, class = hs.choosePassing(int(at%100), &p.Passed)
+	}
 	switch {
 	case l == nil:
 		return &noHosts, ChoseShare
@@ -235,6 +248,8 @@ type Pick struct {
 	Attempt int
 	// Reselect counts the hosts that were picked for this attempt and rejected.
 	Reselect int
+	// Passed are priorities that a retry goes round. Choose empties it if no other priority has a host that is well.
+	Passed Priorities
 	// Hash is the request's hash for policies that keep it with one host. Only valid if HashSet.
 	Hash    uint64
 	HashSet bool

@@ -35,6 +35,7 @@ func (hs *HostSet) share(sums []levelSum, o *setOptions) {
 	available := 0
 	for p := range sums {
 		health[p], degraded[p] = sums[p].percent(sums[p].healthy, o), sums[p].percent(sums[p].degraded, o)
+		hs.Levels[p].healthyUsable, hs.Levels[p].degradedUsable = health[p], degraded[p]
 		available += health[p] + degraded[p]
 	}
 	available = min(available, 100)

@@ -30,6 +30,9 @@ func (c *compiler) retry(cfg *RetryPolicyConfig) *RetryPolicy {
 	if p.OmitPrevious {
 		p.Reselects = int(max(1, cfg.HostSelectionRetryMaxAttempts))
 	}
+	if cfg.RetryPriority != nil {
+		p.PassPriorities = int(max(1, cfg.RetryPriority.UpdateFrequency))
+	}
 	for _, code := range cfg.RetriableStatusCodes {
 		p.statuses.add(int64(code))
 	}

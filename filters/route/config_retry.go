@@ -39,6 +39,16 @@ type RetryPolicyConfig struct {
 	// HostSelectionRetryMaxAttempts is how often another host is picked in the place of one that retry_host_predicate rejects.
 	// After that the last one is taken. Default 1.
 	HostSelectionRetryMaxAttempts uint32 `json:"host_selection_retry_max_attempts" default:"1" max:"1000"`
+	// RetryPriority lets retries go round priorities that the request has been sent to. Absent: none is gone round.
+	RetryPriority *RetryPriorityConfig `json:"retry_priority"`
+}
+
+// RetryPriorityConfig lets retries go round priorities. When those that are left have no host that is well, all are there again.
+type RetryPriorityConfig struct {
+	// Name is "previous_priorities": those of the hosts that the request has been sent to. Default "previous_priorities".
+	Name string `json:"name" default:"previous_priorities" enum:"previous_priorities"`
+	// UpdateFrequency is after how many attempts their priorities are gone round, and again after as many. Required.
+	UpdateFrequency uint32 `json:"update_frequency" required:"true" min:"1" max:"1000" v3:"retry_priority.typed_config.update_frequency"`
 }
 
 // RetryBackOffConfig is an exponential back-off with full jitter: retry n waits a random part of

@@ -88,6 +88,8 @@ type RetryPolicy struct {
 	OmitPrevious bool
 	// Reselects is how often a host that is not wanted is given up for another one.
 	Reselects int
+	// PassPriorities is after how many attempts, and multiples of it, retries go round the priorities they went to; 0 is never.
+	PassPriorities int
 
 	statuses        statusSet
 	responseHeaders []condition

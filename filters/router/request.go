@@ -8,6 +8,7 @@ import (
 	"millrace/engine/timer"
 	"millrace/filters"
 	"millrace/filters/route"
+	"millrace/upstream"
 	"millrace/upstream/pool"
 )
 
@@ -33,8 +34,10 @@ type request struct {
 	retryAt  int64 // when the next attempt begins, 0 if none is due
 
 	limits   tryLimits
-	attempts int         // begun
-	tried    []tried     // of them, those that went to a host, for the log
+	attempts int     // begun
+	tried    []tried // of them, those that went to a host, for the log
+	passFrom int     // where in tried those begin whose priorities count
+	passed   upstream.Priorities
 	local    engine.Addr // of its connection, if the attempt was abandoned
 	retries  int         // retries left
 	backOffs uint32      // exponential waits so far

@@ -166,26 +166,6 @@ func (rq *request) retry() {
 	rq.stream.Down().Retry()
 }
 
-// reselect picks again, as often as the policy says, while a retry would go to a host that it is to go round. The last host is
-// taken, whatever it is.
-func (rq *request) reselect(h *upstream.Host, p *upstream.Pick) *upstream.Host {
-	for p.Reselect < rq.limits.policy.Reselects && h != nil && rq.isTried(h) {
-		p.Reselect++
-		h = rq.cluster.Pick(p)
-	}
-	return h
-}
-
-// isTried reports whether the request has been sent to a host.
-func (rq *request) isTried(h *upstream.Host) bool {
-	for i := range rq.tried {
-		if rq.tried[i].host == h {
-			return true
-		}
-	}
-	return false
-}
-
 // tellRetry tells the host of a retry what has become of the attempts before.
 func (rq *request) tellRetry() {
 	s := rq.stream

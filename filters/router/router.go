@@ -107,67 +107,6 @@ func (r *Router) PickHost(s *filters.Stream) filters.Verdict {
 	return rq.pick(&rq.first)
 }
 
-// pick finds the host of an attempt.
-func (rq *request) pick(a *attempt) filters.Verdict {
-	s, full := rq.stream, false
-	rq.cur = a
-	if rq.cluster.ByDestination() {
-		a.host, full = rq.pickDestination()
-	} else {
-		a.host = rq.balance(a)
-	}
-	if a.host == nil {
-		if rq.hopes(a) {
-			rq.forget(a)
-			return filters.Replied
-		}
-		rq.cluster.Stats.CountCode(503, s.Info.Internal)
-		switch {
-		case full:
-			return s.ReplyWith(destinationsFullReply)
-		case rq.cluster.Shared().Unresolved():
-			return s.ReplyWith(unresolvedReply)
-		}
-		return s.ReplyWith(noHostReply)
-	}
-	s.Info.UpstreamHost = a.host.Name
-	if s.Route.Mirrors() != nil && rq.attempts == 0 {
-		rq.mirror()
-	}
-	if s.Route.AutoHostRewrite && a.host.Hostname != "" {
-		rq.takeHostname(a.host.Hostname)
-	}
-	return filters.Continue
-}
-
-// balance asks the policy of the cluster for a host.
-func (rq *request) balance(a *attempt) *upstream.Host {
-	p := &rq.router.pick
-	p.Random, p.Attempt = rq.stream.Random, rq.attempts
-	p.Hash, p.HashSet = rq.hash, rq.hashSet
-	if a.again {
-		p.Attempt--
-	}
-	p.Reselect = 0
-	h := rq.cluster.Pick(p)
-	if rq.attempts > 0 && !a.again && rq.limits.policy != nil {
-		return rq.reselect(h, p)
-	}
-	return h
-}
-
-// noHostReply answers a request for which there is no host, unresolvedReply one of a cluster of whose names none could be
-// resolved so far.
-var (
-	noHostReply = filters.LocalReply{
-		Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: accesslog.FlagNoHealthyUpstream,
-	}
-	unresolvedReply = filters.LocalReply{
-		Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream{dns_resolution_failure}",
-		Flags: accesslog.FlagNoHealthyUpstream | accesslog.FlagDNSResolutionFailed,
-	}
-)
-
 // answer replies to a request whose route is a redirect or a direct response.
 func (r *Router) answer(s *filters.Stream) filters.Verdict {
 	if s.Route.Action == route.ActionDirectResponse {
