@@ -54,7 +54,7 @@ func (f *file) Run(ctx context.Context, put Put) {
 			}
 		case <-poll.C:
 		}
-		if now := stampOf(f.path); now != at {
+		if now := stampOf(f.path); !now.same(at) {
 			at = now
 			state.note(f.read(put))
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -252,6 +253,28 @@ func TestWait(t *testing.T) {
 	cfg.DNSJitter, cfg.RespectDNSTTL = time.Second, false
 	if got := d.wait(time.Hour, 0); got < 5*time.Second || got >= 6*time.Second {
 		t.Errorf("with jitter %v", got)
+	}
+}
+
+// TestFileReplacedAtOnce: a file of the same size and time that takes the place of another one is another file.
+func TestFileReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	path, now := filepath.Join(t.TempDir(), "hosts.json"), time.Now()
+	var stamps []stamp
+	for _, text := range []string{"", "[{", "[]", "[ ]"} {
+		if text != "" {
+			if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Chtimes(path+".new", now, now), os.Rename(path+".new", path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := stampOf(path)
+		if !s.same(stampOf(path)) {
+			t.Errorf("%q: the same file is another one", text)
+		}
+		if n := len(stamps); n > 0 && s.same(stamps[n-1]) {
+			t.Errorf("%q is the same file as before", text)
+		}
+		stamps = append(stamps, s)
 	}
 }
 

@@ -132,7 +132,7 @@ func (f *systemFile[T]) get(now time.Time) T {
 	}
 	first := f.next.IsZero()
 	f.next = now.Add(systemEvery)
-	if s := stampOf(f.path); first || s != f.stamp {
+	if s := stampOf(f.path); first || !s.same(f.stamp) {
 		f.stamp = s
 		text, err := os.ReadFile(f.path)
 		if err != nil || len(text) > systemBytesMax {
@@ -143,18 +143,23 @@ func (f *systemFile[T]) get(now time.Time) T {
 	return f.value
 }
 
-// stamp is what of a file changes when the file does.
-type stamp struct {
-	size int64
-	at   time.Time
+// stamp is what of a file changes when the file does. The time alone does not, if it is replaced twice in a few milliseconds.
+type stamp struct{ info os.FileInfo } // nil: there is no file
+
+// same reports whether it is the same file, unchanged.
+func (s stamp) same(o stamp) bool {
+	if s.info == nil || o.info == nil {
+		return s.info == o.info
+	}
+	return os.SameFile(s.info, o.info) && s.info.Size() == o.info.Size() && s.info.ModTime().Equal(o.info.ModTime())
 }
 
 func stampOf(path string) stamp {
 	fi, err := os.Stat(path)
 	if err != nil {
-		return stamp{size: -1}
+		return stamp{}
 	}
-	return stamp{fi.Size(), fi.ModTime()}
+	return stamp{fi}
 }
 
 // resolversOf returns the servers of a dns_resolvers.
