@@ -86,6 +86,10 @@ var examples = map[string]struct {
 		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2"},
 		[]exampleRequest{{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"}}, driveAdaptiveConcurrencyExample, 0,
 	},
+	"connection-pools.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2"},
+		[]exampleRequest{{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"}}, driveConnectionPoolsExample, 0,
+	},
 	"mirroring.json": {
 		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2", "127.0.0.1:9003": "next"},
 		[]exampleRequest{

@@ -44,7 +44,7 @@ var aliases = map[string][]string{
 	"add_header": {"response_headers_to_add"}, "backend": {"cluster"}, "backends": {"clusters"}, "balance": {"lb_policy"},
 	"bind": {"address"}, "domain": {"domains"}, "endpoints": {"hosts"}, "frontends": {"listeners"}, "hosts": {"domains"},
 	"keepalive_timeout": {"idle_timeout"}, "listen": {"address", "listeners"}, "location": {"match"}, "locations": {"routes"},
-	"max_conns": {"max_connections"}, "nbthread": {"concurrency"}, "proxy_connect_timeout": {"connect_timeout"},
+	"max_conns": {"max_connections"}, "maxconn": {"max_connections"}, "maxqueue": {"max_pending_requests"}, "queue_timeout": {"max_pending_duration"}, "nbthread": {"concurrency"}, "proxy_connect_timeout": {"connect_timeout"},
 	"proxy_pass": {"route"}, "proxy_read_timeout": {"timeout"}, "proxy_set_header": {"request_headers_to_add"},
 	"return": {"direct_response"}, "rewrite": {"prefix_rewrite"}, "server": {"listeners", "hosts"}, "server_name": {"domains"},
 	"servers": {"listeners", "hosts"}, "ssl": {"tls"}, "ssl_certificate": {"cert_file", "certificates"}, "ssl_certificate_key": {"key_file"},
