@@ -97,11 +97,10 @@ func groupByLocality(members []member) (groups []localityGroup) {
 //
 // Source: Envoy, "Zone aware routing".
 func (hs *HostSet) planZones(o *zoneOptions) {
-	hs.plan = nil
-	t := *hs.zones
-	hs.zones = &t
-	local := o.local
-	switch t.note = zoneReckoned; {
+	t, local := *hs.zones, o.local
+	t.note = zoneReckoned
+	hs.zones, hs.plan = &t, nil
+	switch {
 	case o.force == 0 && len(local.zones) < 2:
 		return
 	case !local.has():
