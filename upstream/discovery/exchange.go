@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -36,10 +37,7 @@ func attempt(ctx context.Context, network string, server netip.AddrPort, q dnsme
 		return records{}, err
 	}
 	binary.BigEndian.PutUint16(buf, uint16(len(buf)-2))
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, network, server.String())
+	c, err := dial(ctx, network, server, timeout)
 	if err != nil {
 		return records{}, err
 	}
@@ -51,14 +49,37 @@ func attempt(ctx context.Context, network string, server netip.AddrPort, q dnsme
 	return overUDP(c, buf[2:], id, q)
 }
 
+// dial connects to a server. The connection has a deadline. A net.Dialer for UDP, which has nothing to wait for, would cost
+// as much as all the rest of a question.
+func dial(ctx context.Context, network string, server netip.AddrPort, timeout time.Duration) (c net.Conn, err error) {
+	deadline := time.Now().Add(timeout)
+	if network == "tcp" {
+		d := net.Dialer{Deadline: deadline}
+		c, err = d.DialContext(ctx, network, server.String())
+	} else {
+		c, err = net.DialUDP(network, nil, net.UDPAddrFromAddrPort(server))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, c.SetDeadline(deadline)
+}
+
+// answerBytesMax is the longest answer by UDP that is read. Servers are told udpBytesMax.
+const answerBytesMax = 4096
+
+// answerBuffers are lent to questions by UDP: thousands of names ask all the time.
+var answerBuffers = sync.Pool{New: func() any { return new([answerBytesMax]byte) }}
+
 // overUDP sends a query and waits for its answer. Datagrams that are not the answer are forged, or late: it waits on.
 func overUDP(c net.Conn, query []byte, id uint16, q dnsmessage.Question) (records, error) {
 	if _, err := c.Write(query); err != nil {
 		return records{}, err
 	}
-	buf := make([]byte, 4096)
+	buf := answerBuffers.Get().(*[answerBytesMax]byte)
+	defer answerBuffers.Put(buf) // nothing of an answer points into it
 	for {
-		n, err := c.Read(buf)
+		n, err := c.Read(buf[:])
 		if err != nil {
 			return records{}, err
 		}

@@ -29,7 +29,13 @@ import (
 // waitMax bounds everything a test waits for.
 const waitMax = 20 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(resolverEnv) != "" {
+		resolveForScale()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // running is a server under test.
 type running struct {
