@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,32 @@ type chaos struct {
 	edit    func(*upstream.Config)
 	body    string
 	names   []string // one of which TLS asks for
+	twin    *chaos   // on another loop that has the same cluster, or nil
+	seen    []*Cluster
+}
+
+// all returns the loops.
+func (ch *chaos) all() []*chaos {
+	if ch.twin == nil {
+		return []*chaos{ch}
+	}
+	return []*chaos{ch, ch.twin}
+}
+
+// addOwners makes those that lease.
+func (ch *chaos) addOwners(n int) {
+	for range n {
+		o := &imp{ch: ch}
+		o.x.Owner = o
+		ch.owners = append(ch.owners, o)
+	}
+}
+
+// now takes note of the cluster that is in force on the loop.
+func (ch *chaos) now(c *Cluster) {
+	if ch.c = c; len(ch.seen) == 0 || ch.seen[len(ch.seen)-1] != c {
+		ch.seen = append(ch.seen, c)
+	}
 }
 
 // imp leases, sends, pauses and cancels at random, and checks that it is told of one end.
@@ -228,10 +255,17 @@ func (ch *chaos) reload() {
 		prev = ch.c.Shared()
 	}
 	if ch.c != nil && ch.rng.IntN(10) == 0 {
-		ch.w.do(func() { ch.w.table.Remove(0) })
+		for _, at := range ch.all() {
+			at.w.do(func() { at.w.table.Remove(0) })
+		}
 		prev = nil
 	}
-	ch.c = ch.w.set(cfg, prev)
+	ch.now(ch.w.set(cfg, prev))
+	if at := ch.twin; at != nil {
+		shared := ch.c.Shared()
+		at.w.do(func() { at.w.table.Set(shared) })
+		at.now(at.w.table.Cluster(0))
+	}
 }
 
 // faults makes reads and writes short.
@@ -265,51 +299,55 @@ func TestChaos(t *testing.T) {
 			dead := newOrigin(ch.w)
 			dead.ln.Close()
 			ch.addrs = append(ch.addrs, dead.addr)
-			for range 12 {
-				o := &imp{ch: ch}
-				o.x.Owner = o
-				ch.owners = append(ch.owners, o)
-			}
+			ch.addOwners(12)
 			ch.run()
 		})
 	}
 }
 
 func (ch *chaos) run() {
-	var seen []*Cluster
 	for start := time.Now(); ch.started < ch.limit; {
 		if time.Since(start) > 2*patience {
 			ch.t.Fatalf("%d of %d exchanges after %s", ch.started, ch.limit, 2*patience)
 		}
 		if ch.c == nil || ch.rng.IntN(40) == 0 {
-			if ch.reload(); len(seen) == 0 || seen[len(seen)-1] != ch.c {
-				seen = append(seen, ch.c)
-			}
+			ch.reload()
 		}
-		o := ch.owners[ch.rng.IntN(len(ch.owners))]
-		ch.w.do(o.step)
+		for _, at := range ch.all() {
+			o := at.owners[ch.rng.IntN(len(at.owners))]
+			at.w.do(o.step)
+		}
 		if ch.rng.IntN(200) == 0 {
 			ch.w.advance(time.Minute)
 		}
 	}
-	for _, o := range ch.owners {
-		ch.w.do(func() {
-			if o.leased {
-				o.x.Cancel()
-				o.leased = false
+	for _, at := range ch.all() {
+		for _, o := range at.owners {
+			at.w.do(func() {
+				if o.leased {
+					o.x.Cancel()
+					o.leased = false
+				}
+			})
+		}
+		at.w.do(func() { at.w.table.Remove(0) })
+	}
+	for _, at := range ch.all() {
+		at.w.until("connects", func() bool {
+			for _, other := range ch.all() {
+				other.w.turn(0)
 			}
+			return !slices.ContainsFunc(at.seen, func(c *Cluster) bool { return c.Stats.CxActive.Load() != 0 })
 		})
 	}
-	ch.w.do(func() { ch.w.table.Remove(0) })
-	ch.w.until("connects", func() bool {
-		for _, c := range seen {
-			if c.Stats.CxActive.Load() != 0 {
-				return false
-			}
-		}
-		return true
-	})
-	for _, c := range seen {
+	for _, at := range ch.all() {
+		at.wantNothing()
+	}
+}
+
+// wantNothing checks that nothing is left of the clusters.
+func (ch *chaos) wantNothing() {
+	for _, c := range ch.seen {
 		ch.w.wantIdle(c, 0)
 		if c.idle != 0 || c.connecting != 0 || c.muxSpare != 0 {
 			ch.t.Errorf("%d idle, %d connecting, room for %d; want none", c.idle, c.connecting, c.muxSpare)
@@ -320,8 +358,9 @@ func (ch *chaos) run() {
 			}
 		}
 		for _, h := range c.Shared().Hosts() {
-			if h.Room.Members() != 0 || h.Room.Waiting() || h.CxActive.Load() != 0 {
-				ch.t.Errorf("host %s: %d members left, waiting %t, %d connections; want none", h.Name, h.Room.Members(), h.Room.Waiting(), h.CxActive.Load())
+			if h.Room.Members() != 0 || h.Room.Waiting() || h.CxActive.Load() != 0 || len(h.Idle.List()) != 0 {
+				ch.t.Errorf("host %s: %d members left, waiting %t, %d connections, %d pools that share; want none",
+					h.Name, h.Room.Members(), h.Room.Waiting(), h.CxActive.Load(), len(h.Idle.List()))
 			}
 		}
 	}

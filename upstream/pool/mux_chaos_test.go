@@ -130,11 +130,7 @@ func TestChaosHTTP2(t *testing.T) {
 			dead := newOrigin(ch.w)
 			dead.ln.Close()
 			ch.addrs = append(ch.addrs, dead.addr, old.addr)
-			for range 12 {
-				o := &imp{ch: ch}
-				o.x.Owner = o
-				ch.owners = append(ch.owners, o)
-			}
+			ch.addOwners(12)
 			ch.run()
 			if n := w.loop.Arena().Leased() - leased; n != 0 {
 				t.Errorf("%d bytes of blocks are still leased", n)

@@ -58,7 +58,7 @@ func (p *Pool) publish() {
 		return
 	}
 	s := p.sharing()
-	if s == nil {
+	if s == nil || p.draining { // one that drains would stay on the list
 		p.unshare()
 		return
 	}

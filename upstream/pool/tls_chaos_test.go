@@ -51,11 +51,7 @@ func TestChaosTLS(t *testing.T) {
 			go misbehave(plain.ln)
 			hangsUp := rawOrigin(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 10)); c.Close() })
 			ch.addrs = append(ch.addrs, stranger.addr, plain.addr, hangsUp)
-			for range 12 {
-				o := &imp{ch: ch}
-				o.x.Owner = o
-				ch.owners = append(ch.owners, o)
-			}
+			ch.addOwners(12)
 			ch.run()
 			w.until("the last of what was closed in order", func() bool { return w.loop.Conns() == 0 })
 			if n := w.loop.Arena().Leased() - leased; n != 0 {
