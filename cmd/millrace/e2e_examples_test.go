@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // exampleDir has a configuration for each thing a newcomer wants to see.
@@ -120,6 +121,13 @@ var examples = map[string]struct {
 	"outlier-detection.json": {
 		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2", "127.0.0.1:9003": brokenOrigin},
 		[]exampleRequest{{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"}}, driveOutlierExample, 0,
+	},
+	"retries.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "shop", "127.0.0.1:9002": slowOrigin, "127.0.0.1:9003": brokenOrigin},
+		[]exampleRequest{
+			{url: "http://shop.example.com/catalog/a", status: 200, from: "shop", path: "/catalog/a"},
+			{url: "http://shop.example.com/order", status: 200, from: "shop", path: "/order"},
+		}, driveRetriesExample, 0,
 	},
 	"websocket.json": {
 		":8080",
@@ -231,6 +239,13 @@ func exampleOrigin(t *testing.T, name, address string) string {
 	switch name {
 	case websocketOrigin:
 		return startWSOrigin(t)
+	case slowOrigin:
+		return origin(t, func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(waitMax):
+			case <-r.Context().Done():
+			}
+		})
 	case brokenOrigin:
 		return origin(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 	case proxyHeaderOrigin:

@@ -323,3 +323,21 @@ func TestHostHearsOfRetries(t *testing.T) {
 		t.Errorf("the hosts have %v ms, want less each time", e)
 	}
 }
+
+// slowOrigin is the name of an origin that does not answer in time.
+const slowOrigin = "slow"
+
+// driveRetriesExample: clients notice neither the slow host nor the one that fails.
+func driveRetriesExample(t *testing.T, p *proxy) {
+	for _, path := range []string{"/catalog/a", "/order"} {
+		for range 6 {
+			if status, body := p.ask(path); status != 200 {
+				t.Errorf("%s: status %d, body %q; want 200", path, status, body)
+			}
+		}
+	}
+	if p.stat("cluster.shop.upstream_rq_per_try_timeout") == 0 || p.stat("cluster.shop.retry.upstream_rq_503") == 0 {
+		t.Error("no request met the slow host, or the one that fails")
+	}
+	p.wantStat("cluster.shop.upstream_rq_active", 0)
+}

@@ -111,6 +111,10 @@ func TestRefused(t *testing.T) {
 		{forward(`"cluster": "c1", "retry_policy": {"retriable_status_codes": [700]}`), "routes[0].route.retry_policy.retriable_status_codes[0]", "100 to 599"},
 		{forward(`"cluster": "c1", "retry_policy": {"retry_back_off": {"base_interval": "1s", "max_interval": "1ms"}}`), "routes[0].route.retry_policy.retry_back_off.max_interval", "below base_interval"},
 		{forward(`"cluster": "c1", "retry_policy": {"retriable_headers": [{"name": ""}]}`), "routes[0].route.retry_policy.retriable_headers[0].name", "not a header name"},
+		{forward(`"cluster": "c1", "retry_policy": {"rate_limited_retry_back_off": {"reset_headers": [{"name": "a b"}]}}`),
+			"routes[0].route.retry_policy.rate_limited_retry_back_off.reset_headers[0].name", "not a header name"},
+		{forward(`"cluster": "c1", "retry_policy": {"retry_host_predicate": ["previous_hosts", "previous_hosts"]}`),
+			"routes[0].route.retry_policy.retry_host_predicate[1]", "given twice"},
 
 		{redirect(`"https_redirect": true, "scheme_redirect": "http"`), "routes[0].redirect.scheme_redirect", "exclude"},
 		{redirect(`"scheme_redirect": "ftp"`), "routes[0].redirect.scheme_redirect", "not http or https"},
