@@ -18,11 +18,31 @@ const (
 	ChoseZoneFull
 	// ChoseLocalPanic is without regard to zones, since too few proxies are well.
 	ChoseLocalPanic
+
+	// Beside one of those: ChoseSubset is the subset that the request demands, ChoseFallback what takes its place,
+	// ChoseFallbackPanic any host because the default subset is empty.
+	ChoseSubset        Choice = 1 << 6
+	ChoseFallback      Choice = 2 << 6
+	ChoseFallbackPanic Choice = 3 << 6
+
+	subsetMask = 3 << 6
 )
 
 // CountChoice counts how a bucket was chosen.
 func (s *ClusterStats) CountChoice(how Choice) {
-	switch how {
+	if how == ChoseShare {
+		return
+	}
+	switch how & subsetMask {
+	case ChoseSubset:
+		s.SubsetsSelected.Inc()
+	case ChoseFallback:
+		s.SubsetsFallback.Inc()
+	case ChoseFallbackPanic:
+		s.SubsetsFallback.Inc()
+		s.SubsetsPanic.Inc()
+	}
+	switch how &^ subsetMask {
 	case ChoseShare:
 	case ChosePanic:
 		s.HealthyPanic.Inc()

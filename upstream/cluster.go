@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,7 @@ type member struct {
 	ramped   uint32 // in units of 1/rampUnit; only valid while the cluster is ramping
 	priority uint8
 	locality *Locality // nil for none
+	metadata map[string]string
 }
 
 // place returns its locality and priority.
@@ -82,7 +84,7 @@ func (m *member) place() localityAt {
 
 // sameMember reports whether nothing of a host differs.
 func sameMember(a, b member) bool {
-	return a.host == b.host && a.weight == b.weight && a.place() == b.place()
+	return a.host == b.host && a.weight == b.weight && a.place() == b.place() && maps.Equal(a.metadata, b.metadata)
 }
 
 // New builds a cluster. Hosts whose address prev has too are taken over from it, so that
@@ -199,7 +201,7 @@ func (c *Cluster) setMembers(list []HostConfig, old []member, keep bool) error {
 			return fmt.Errorf("hosts[%d]: address %q appears twice", i, a)
 		}
 		seen[a] = true
-		m := member{host: c.sameHost(known[a], hc, a, old), weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality}
+		m := member{host: c.sameHost(known[a], hc, a, old), weight: max(hc.Weight, 1), priority: hc.Priority, locality: hc.Locality, metadata: hc.Metadata}
 		if m.host == nil {
 			m.host = newHost(a, m.weight, c.Config.newHostHealth())
 			m.host.Hostname = hc.Hostname
@@ -260,7 +262,7 @@ func (c *Cluster) Members() []HostConfig {
 	list := make([]HostConfig, len(c.members))
 	for i := range c.members {
 		m := &c.members[i]
-		list[i] = HostConfig{Address: m.host.Target().String(), Hostname: m.host.Hostname, Weight: m.weight, Priority: m.priority, Locality: m.locality}
+		list[i] = HostConfig{Address: m.host.Target().String(), Hostname: m.host.Hostname, Weight: m.weight, Priority: m.priority, Locality: m.locality, Metadata: m.metadata}
 	}
 	return list
 }

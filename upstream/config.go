@@ -105,6 +105,9 @@ type HostConfig struct {
 	Priority uint8 `json:"priority" default:"0" max:"127" v3:"load_assignment.endpoints.priority"`
 	// Locality is where the host is. Absent: unknown.
 	Locality *Locality `json:"locality" v3:"load_assignment.endpoints.locality"`
+	// Metadata say what the host is, such as {"version": "v2", "stage": "prod"}, for lb_subset_config and retry_host_predicate. Of
+	// Envoy's namespaces they are "envoy.lb". Default: none.
+	Metadata map[string]string `json:"metadata" v3:"metadata.filter_metadata.envoy.lb"`
 }
 
 // DecodeConfigString takes the short form: an address, or a name, of weight 1.

@@ -29,6 +29,8 @@ type BalanceConfig struct {
 	PeakEWMA PeakEWMAConfig `json:"peak_ewma_lb_config"`
 	// RoundRobin configures "round_robin".
 	RoundRobin RoundRobinConfig `json:"round_robin_lb_config"`
+	// Subsets divides the hosts by their metadata. Absent: it does not.
+	Subsets *SubsetConfig `json:"lb_subset_config"`
 	// ZoneAware configures zone-aware routing. Absent: the defaults.
 	ZoneAware *ZoneAwareConfig `json:"zone_aware_lb_config" v3:"common_lb_config.zone_aware_lb_config"`
 	// LocalityWeightedLbConfig makes the weights of localities count. Absent: they do not.
@@ -114,7 +116,7 @@ func (c *Config) setOptions() setOptions {
 	b := &c.BalanceConfig
 	o := setOptions{
 		panicPct: b.HealthyPanicThreshold, overprovisioning: int(b.OverprovisioningFactor),
-		weightedHealth: b.WeightedPriorityHealth, failOnPanic: b.FailTrafficOnPanic,
+		weightedHealth: b.WeightedPriorityHealth, failOnPanic: b.FailTrafficOnPanic, subsets: b.Subsets,
 	}
 	if b.LocalityWeightedLbConfig != nil {
 		o.localityWeights = make(map[localityAt]uint32, len(b.Localities))

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestDecodeConfigString(t *testing.T) {
 		if (err == nil) != tt.ok {
 			t.Errorf("DecodeConfigString(%q) = %v, want ok %t", tt.in, err, tt.ok)
 		}
-		if want := (HostConfig{Address: tt.in, Weight: 1}); tt.ok && h != want {
+		if want := (HostConfig{Address: tt.in, Weight: 1}); tt.ok && !reflect.DeepEqual(h, want) {
 			t.Errorf("DecodeConfigString(%q) gives %+v, want %+v", tt.in, h, want)
 		}
 	}

@@ -15,9 +15,10 @@ type HostSet struct {
 	slots                       []*Host // by Host.Slot
 	priorities                  []uint8 // likewise; nil while there is one
 	healthy, degraded, excluded int
-	simple                      bool       // all requests go to the healthy hosts of Levels[0]
-	zones                       *zoneTable // nil unless zones count
-	plan                        *zonePlan  // nil while they have no say
+	simple                      bool         // all requests go to the healthy hosts of Levels[0]
+	zones                       *zoneTable   // nil unless zones count
+	plan                        *zonePlan    // nil while they have no say
+	subsets                     *subsetTable // nil unless there are subsets
 	failOnPanic                 bool
 }
 
@@ -68,6 +69,9 @@ type setOptions struct {
 	localityWeights  map[localityAt]uint32 // nil unless they count
 	table            func(*Bucket) any     // nil: none
 	zones            *zoneOptions          // nil unless zones count
+	subsets          *SubsetConfig         // nil unless there are subsets
+	isPart           bool                  // it is for one of them
+	firstBucket      int                   // index of the first bucket
 	ramping          bool                  // the weights are those of slow start
 }
 
@@ -81,18 +85,22 @@ func (o *setOptions) weight(m *member) uint32 {
 
 // newHostSet sorts members by their health now.
 func newHostSet(members []member, o *setOptions) *HostSet {
-	hs := &HostSet{Version: o.version, Membership: o.membership, failOnPanic: o.failOnPanic, Hosts: make([]*Host, len(members))}
+	hs := &HostSet{
+		Version: o.version, Membership: o.membership, failOnPanic: o.failOnPanic, Hosts: make([]*Host, len(members)), Buckets: o.firstBucket,
+	}
 	levels, slots := 0, 0
 	for i := range members {
 		h := members[i].host
 		hs.Hosts[i] = h
 		levels, slots = max(levels, int(members[i].priority)+1), max(slots, h.Slot()+1)
 	}
-	hs.slots = make([]*Host, slots)
-	for _, h := range hs.Hosts {
-		hs.slots[h.slot] = h
+	if !o.isPart {
+		hs.slots = make([]*Host, slots)
+		for _, h := range hs.Hosts {
+			hs.slots[h.slot] = h
+		}
 	}
-	if levels > 1 {
+	if levels > 1 && !o.isPart {
 		hs.priorities = make([]uint8, slots)
 		for i := range members {
 			hs.priorities[members[i].host.slot] = members[i].priority
@@ -109,6 +117,9 @@ func newHostSet(members []member, o *setOptions) *HostSet {
 			hs.planZones(o.zones)
 		}
 	}
+	if o.subsets != nil {
+		hs.subsets = hs.subsetTable(members, o)
+	}
 	hs.simplify()
 	return hs
 }
@@ -116,7 +127,7 @@ func newHostSet(members []member, o *setOptions) *HostSet {
 // simplify finds out whether there is anything to choose.
 func (hs *HostSet) simplify() {
 	l := hs.Levels
-	hs.simple = len(l) > 0 && l[0].healthyPct == 100 && !l[0].Panic && l[0].localities[Healthy].empty() && hs.plan == nil
+	hs.simple = len(l) > 0 && l[0].healthyPct == 100 && !l[0].Panic && l[0].localities[Healthy].empty() && hs.plan == nil && hs.subsets == nil
 }
 
 // membersAt returns those of a priority.
@@ -199,16 +210,23 @@ func (hs *HostSet) Excluded() int { return hs.excluded }
 // Choose returns the bucket for a request, which may be empty, and how it was found. random is spent on it; a request
 // with a hash stays with the bucket of its hash as long as the shares stay.
 func (hs *HostSet) Choose(random uint64, p *Pick) (b *Bucket, how Choice) {
-	passes := p.Passed != Priorities{}
-	if hs.simple && !passes {
+	if hs.simple && p.Passed == (Priorities{}) {
 		return &hs.Levels[0].Healthy, ChoseShare
 	}
+	if hs.subsets != nil {
+		return hs.chooseSubset(random, p)
+	}
+	return hs.choose(random, p)
+}
+
+// choose is Choose among all hosts of the set.
+func (hs *HostSet) choose(random uint64, p *Pick) (b *Bucket, how Choice) {
 	at := random
 	if p.HashSet {
 		at = p.Hash
 	}
 	l, class := hs.chooseLevel(int(at % 100))
-	if passes {
+	if p.Passed != (Priorities{}) {
 		l, class = hs.choosePassing(int(at%100), &p.Passed)
 	}
 	switch {
@@ -253,6 +271,8 @@ type Pick struct {
 	// Hash is the request's hash for policies that keep it with one host. Only valid if HashSet.
 	Hash    uint64
 	HashSet bool
+	// Criteria are what the metadata of the host have to be, nil for anything. Only clusters with subsets look at them.
+	Criteria *Criteria
 }
 
 // Balancer picks the host of a request. One belongs to one cluster on one loop.

@@ -113,13 +113,16 @@ type ClusterStats struct {
 	OriginalDstOverflow stats.Counter `stat:"original_dst_host_overflow" help:"requests and connections refused at max_hosts of original_dst_lb_config"`
 
 	// How the hosts for a pick were chosen: see [Choice].
-	HealthyPanic stats.Counter `stat:"lb_healthy_panic" help:"picks among all hosts since too few were healthy"`
-	ZoneDirect   stats.Counter `stat:"lb_zone_routing_all_directly" help:"picks in the own zone, which can take all requests of its proxies"`
-	ZoneSampled  stats.Counter `stat:"lb_zone_routing_sampled" help:"picks in the own zone, which can take a part of the requests of its proxies"`
-	ZoneCross    stats.Counter `stat:"lb_zone_routing_cross_zone" help:"picks in other zones, since the own one cannot take all"`
-	ZoneFull     stats.Counter `stat:"lb_zone_no_capacity_left" help:"picks in any zone, since rounding left no room in the others"`
-	LocalNotOK   stats.Counter `stat:"lb_local_cluster_not_ok" help:"zones did not count: the local cluster panics (picks), or has no host in the zone of this proxy (rebuilds)"`
-	ZoneTooSmall stats.Counter `stat:"lb_zone_cluster_too_small" help:"rebuilds after which zones did not count, since fewer than min_cluster_size hosts were healthy"`
+	HealthyPanic    stats.Counter `stat:"lb_healthy_panic" help:"picks among all hosts since too few were healthy"`
+	ZoneDirect      stats.Counter `stat:"lb_zone_routing_all_directly" help:"picks in the own zone, which can take all requests of its proxies"`
+	ZoneSampled     stats.Counter `stat:"lb_zone_routing_sampled" help:"picks in the own zone, which can take a part of the requests of its proxies"`
+	ZoneCross       stats.Counter `stat:"lb_zone_routing_cross_zone" help:"picks in other zones, since the own one cannot take all"`
+	ZoneFull        stats.Counter `stat:"lb_zone_no_capacity_left" help:"picks in any zone, since rounding left no room in the others"`
+	LocalNotOK      stats.Counter `stat:"lb_local_cluster_not_ok" help:"zones did not count: the local cluster panics (picks), or has no host in the zone of this proxy (rebuilds)"`
+	ZoneTooSmall    stats.Counter `stat:"lb_zone_cluster_too_small" help:"rebuilds after which zones did not count, since fewer than min_cluster_size hosts were healthy"`
+	SubsetsSelected stats.Counter `stat:"lb_subsets_selected" help:"picks in the subset that the request demands"`
+	SubsetsFallback stats.Counter `stat:"lb_subsets_fallback" help:"picks by the fallback policy, for lack of a subset"`
+	SubsetsPanic    stats.Counter `stat:"lb_subsets_fallback_panic" help:"of those, picks among all hosts because the default subset is empty"`
 	// ZonesReckoned counts the sets that a loop has taken up.
 	ZonesReckoned stats.Counter `stat:"lb_recalculate_zone_structures" help:"rebuilds of what zone-aware routing goes by"`
 }
@@ -133,6 +136,14 @@ type MembershipStats struct {
 	Excluded  stats.Gauge   `stat:"membership_excluded" help:"hosts that do not count in what share is healthy: before their first check, or failed at once"`
 	Change    stats.Counter `stat:"membership_change" help:"changes of the set of hosts"`
 	MaxWeight stats.Gauge   `stat:"max_host_weight" help:"the largest weight of a host"`
+
+	SubsetsActive     stats.Gauge   `stat:"lb_subsets_active" help:"subsets that have hosts"`
+	SubsetsCreated    stats.Counter `stat:"lb_subsets_created" help:"subsets that came"`
+	SubsetsRemoved    stats.Counter `stat:"lb_subsets_removed" help:"subsets that went"`
+	SubsetsRefused    stats.Gauge   `stat:"lb_subsets_refused" help:"subsets beyond the limit of 10,000, which no request finds"`
+	SubsetsDuplicates stats.Gauge   `stat:"lb_subsets_single_host_per_subset_duplicate" help:"hosts in no subset because single_host_per_subset has one for each"`
+
+	subsets *subsetTable // as of the last Refresh
 }
 
 // BreakerStats shows a [Budget], under cluster.<name>.circuit_breakers.<priority>.
@@ -204,4 +215,21 @@ func (s *MembershipStats) Refresh(c *Cluster) {
 		most = max(most, h.Weight())
 	}
 	s.MaxWeight.Set(int64(most))
+	s.refreshSubsets(hs.subsets)
+}
+
+// refreshSubsets counts the subsets of now, and what differs from before.
+func (s *MembershipStats) refreshSubsets(now *subsetTable) {
+	if now == s.subsets {
+		return
+	}
+	created, removed := subsetChanges(s.subsets, now)
+	s.SubsetsCreated.Add(uint64(created))
+	s.SubsetsRemoved.Add(uint64(removed))
+	if s.subsets = now; now == nil {
+		now = &subsetTable{}
+	}
+	s.SubsetsActive.Set(int64(len(now.subsets)))
+	s.SubsetsRefused.Set(int64(now.refused))
+	s.SubsetsDuplicates.Set(int64(now.duplicates))
 }

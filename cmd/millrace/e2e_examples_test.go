@@ -91,6 +91,13 @@ var examples = map[string]struct {
 		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2"},
 		[]exampleRequest{{url: "http://shop.example.com/a", status: 200, from: "shop1 shop2", path: "/a"}}, driveConnectionPoolsExample, 0,
 	},
+	"subsets.json": {
+		":8080", map[string]string{"127.0.0.1:9001": "one", "127.0.0.1:9002": "another", "127.0.0.1:9003": "next"},
+		[]exampleRequest{
+			{url: "http://shop.example.com/a", header: "x-canary: 1", status: 200, from: "next", path: "/a"},
+			{url: "http://shop.example.com/a", status: 200, from: "one another next", path: "/a"},
+		}, nil, 0,
+	},
 	"mirroring.json": {
 		":8080", map[string]string{"127.0.0.1:9001": "shop1", "127.0.0.1:9002": "shop2", "127.0.0.1:9003": "next"},
 		[]exampleRequest{

@@ -20,6 +20,9 @@ type TCPProxyConfig struct {
 	WeightedClusters []TCPWeightedCluster `json:"weighted_clusters" max:"1024" v3:"weighted_clusters.clusters"`
 	// RouteConfig chooses the cluster by addresses and ports.
 	RouteConfig *TCPRouteConfig `json:"route_config"`
+	// MetadataMatch is what the metadata of a host have to be, such as {"stage": "prod"}, where the cluster has an lb_subset_config.
+	// Default: anything.
+	MetadataMatch map[string]string `json:"metadata_match" v3:"metadata_match.filter_metadata.envoy.lb"`
 	// IdleTimeout ends a connection on which no byte has passed in either direction for so long. 0 is never. Default 1h.
 	IdleTimeout time.Duration `json:"idle_timeout" default:"1h" min:"0s"`
 	// DownstreamIdleTimeout is idle_timeout for the downstream side alone: no byte received from there or sent to it.
@@ -63,6 +66,8 @@ type TCPWeightedCluster struct {
 	Name string `json:"name" required:"true"`
 	// Weight is its share relative to the others. 1 to 1000000. Required.
 	Weight uint32 `json:"weight" required:"true" min:"1" max:"1000000"`
+	// MetadataMatch is what the metadata of a host have to be besides metadata_match of the filter; where both name a key this holds.
+	MetadataMatch map[string]string `json:"metadata_match" v3:"metadata_match.filter_metadata.envoy.lb"`
 }
 
 // TCPRouteConfig chooses a cluster by the addresses and ports of a connection.

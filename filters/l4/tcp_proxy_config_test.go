@@ -24,7 +24,7 @@ func TestTCPProxyValidate(t *testing.T) {
 	}{
 		{"defaults", func(*TCPProxyConfig) {}, nil},
 		{"nowhere", func(c *TCPProxyConfig) { c.Cluster = "" }, []string{": exactly one"}},
-		{"two ways", func(c *TCPProxyConfig) { c.WeightedClusters = []TCPWeightedCluster{{"a", 1}} }, []string{": exactly one"}},
+		{"two ways", func(c *TCPProxyConfig) { c.WeightedClusters = []TCPWeightedCluster{{Name: "a", Weight: 1}} }, []string{": exactly one"}},
 		{"jitter of nothing", func(c *TCPProxyConfig) { c.MaxDownstreamConnectionDurationJitterPercentage = 5 },
 			[]string{"max_downstream_connection_duration_jitter_percentage: no duration"}},
 		{"backoff of one attempt", func(c *TCPProxyConfig) { c.BackoffOptions = &TCPBackoffConfig{BaseInterval: time.Second} },
@@ -96,7 +96,7 @@ func TestTCPRouteReachable(t *testing.T) {
 
 func TestTCPProxyReferences(t *testing.T) {
 	t.Parallel()
-	c := &TCPProxyConfig{Cluster: "a", WeightedClusters: []TCPWeightedCluster{{"b", 1}, {"c", 1}},
+	c := &TCPProxyConfig{Cluster: "a", WeightedClusters: []TCPWeightedCluster{{Name: "b", Weight: 1}, {Name: "c", Weight: 1}},
 		RouteConfig: &TCPRouteConfig{Routes: []TCPRoute{{Cluster: "d"}, {Cluster: "e"}}}}
 	var got []string
 	c.References(func(path, kind, name string) { got = append(got, fmt.Sprintf("%s %s %s", path, kind, name)) })
@@ -145,7 +145,7 @@ func TestTCPRoutesFind(t *testing.T) {
 		c, _ := tl.Pair(enginetest.NewRecorder())
 		c.SetLocalAddr(tt.local)
 		c.SetRemoteAddr(tt.remote)
-		id, ok := r.find(c)
+		id, _, ok := r.find(c)
 		if got := append(names, "")[id]; ok != (tt.want != "") || ok && got != tt.want {
 			t.Errorf("find(%s from %s) = %s, %t; want %q", tt.local, tt.remote, got, ok, tt.want)
 		}
@@ -154,10 +154,34 @@ func TestTCPRoutesFind(t *testing.T) {
 
 func TestTCPRoutesPick(t *testing.T) {
 	t.Parallel()
-	r := &tcpRoutes{weights: []tcpWeight{{1, 5}, {4, 6}}, sum: 4}
+	r := &tcpRoutes{weights: []tcpWeight{{end: 1, cluster: 5}, {end: 4, cluster: 6}}, sum: 4}
 	for random, want := range []upstream.ClusterID{5, 6, 6, 6, 5} {
-		if got := r.pick(uint64(random)); got != want {
+		if got := r.pick(uint64(random)).cluster; got != want {
 			t.Errorf("pick(%d) = %d, want %d", random, got, want)
+		}
+	}
+}
+
+// TestTCPCriteria: what the filter demands of hosts, and a weighted cluster besides.
+func TestTCPCriteria(t *testing.T) {
+	t.Parallel()
+	env := &filters.SharedEnv{ClusterID: func(string) (upstream.ClusterID, bool) { return 1, true }}
+	stage := map[string]string{"stage": "prod", "v": "1"}
+	plain, err := newTCPRoutes(&TCPProxyConfig{Cluster: "a", MetadataMatch: stage}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := plain.criteria.String(); got != "stage=prod, v=1" {
+		t.Errorf("of the filter: %s", got)
+	}
+	weighted, err := newTCPRoutes(&TCPProxyConfig{MetadataMatch: stage, WeightedClusters: []TCPWeightedCluster{
+		{Name: "a", Weight: 1}, {Name: "b", Weight: 1, MetadataMatch: map[string]string{"v": "2", "w": "3"}}}}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for random, want := range []string{"stage=prod, v=1", "stage=prod, v=2, w=3"} {
+		if got := weighted.pick(uint64(random)).criteria.String(); got != want {
+			t.Errorf("of cluster %d: %s, want %s", random, got, want)
 		}
 	}
 }

@@ -19,10 +19,10 @@ func (t *tcpTunnel) route() bool {
 			t.flags |= accesslog.FlagNoClusterFound
 			return false
 		}
-		t.cluster, t.routed = id, true
+		t.cluster, t.criteria, t.routed = id, p.shared.routes.criteria, true
 		return true
 	}
-	if id, ok = p.shared.routes.find(t.ends[downstream].io); !ok {
+	if id, t.criteria, ok = p.shared.routes.find(t.ends[downstream].io); !ok {
 		p.stats.CxNoRoute.Inc()
 		t.flags |= accesslog.FlagNoRoute
 		return false
@@ -96,7 +96,7 @@ func (t *tcpTunnel) pickHost(c *pool.Cluster) *upstream.Host {
 		}
 		return h
 	}
-	p.pick = upstream.Pick{Tunnel: true, Random: t.random, Attempt: int(t.attempts)}
+	p.pick = upstream.Pick{Tunnel: true, Random: t.random, Attempt: int(t.attempts), Criteria: t.criteria}
 	if len(p.cfg.HashPolicy) > 0 {
 		t.hash(&p.pick)
 	}

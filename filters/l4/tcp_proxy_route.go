@@ -14,6 +14,8 @@ type tcpRoutes struct {
 	routes  []tcpRoute // tried in order
 	weights []tcpWeight
 	sum     uint64 // of the weights
+	// criteria are those of the filter. A weighted cluster has them merged with its own.
+	criteria *upstream.Criteria
 }
 
 // tcpRoute is one entry of route_config.
@@ -24,8 +26,9 @@ type tcpRoute struct {
 
 // tcpWeight is one cluster of several that share the connections.
 type tcpWeight struct {
-	end     uint64 // sum of the weights up to and with this one
-	cluster upstream.ClusterID
+	end      uint64 // sum of the weights up to and with this one
+	cluster  upstream.ClusterID
+	criteria *upstream.Criteria
 }
 
 // tcpMatch is the criteria of a route. A nil list matches every address, or port.
@@ -44,14 +47,14 @@ func newTCPRoutes(c *TCPProxyConfig, env *filters.SharedEnv) (*tcpRoutes, error)
 		}
 		return id, nil
 	}
-	t := &tcpRoutes{}
+	t := &tcpRoutes{criteria: upstream.NewCriteria(c.MetadataMatch)}
 	for _, w := range c.WeightedClusters {
 		cluster, err := id(w.Name)
 		if err != nil {
 			return nil, err
 		}
 		t.sum += uint64(w.Weight)
-		t.weights = append(t.weights, tcpWeight{t.sum, cluster})
+		t.weights = append(t.weights, tcpWeight{t.sum, cluster, upstream.MergeCriteria(c.MetadataMatch, w.MetadataMatch)})
 	}
 	routes := []TCPRoute{{Cluster: c.Cluster}}
 	if c.RouteConfig != nil {
@@ -99,25 +102,26 @@ func newTCPMatch(r *TCPRoute) (*tcpMatch, error) {
 	return m, nil
 }
 
-// find returns the cluster of a connection. It reports false when no route matches.
-func (t *tcpRoutes) find(io *engine.Conn) (upstream.ClusterID, bool) {
+// find returns the cluster of a connection, and what the metadata of a host have to be. It reports false when no route matches.
+func (t *tcpRoutes) find(io *engine.Conn) (upstream.ClusterID, *upstream.Criteria, bool) {
 	if t.weights != nil {
-		return t.pick(io.Loop().Rand().Uint64()), true
+		w := t.pick(io.Loop().Rand().Uint64())
+		return w.cluster, w.criteria, true
 	}
 	for i := range t.routes {
 		if r := &t.routes[i]; r.match.matches(io) {
-			return r.cluster, true
+			return r.cluster, t.criteria, true
 		}
 	}
-	return 0, false
+	return 0, nil, false
 }
 
-// pick returns the cluster of a random value.
-func (t *tcpRoutes) pick(random uint64) upstream.ClusterID {
+// pick returns the weighted cluster of a random value.
+func (t *tcpRoutes) pick(random uint64) *tcpWeight {
 	at := random % t.sum
 	for i := range t.weights {
 		if at < t.weights[i].end {
-			return t.weights[i].cluster
+			return &t.weights[i]
 		}
 	}
 	panic("BUG: l4: weights do not add up")

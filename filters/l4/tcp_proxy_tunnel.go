@@ -60,6 +60,7 @@ type tcpTunnel struct {
 	logAt    int64  // access_log_flush_interval, 0 for never
 	retryAt  int64  // in tcpBackoff
 	rx, tx   uint64 // of downstream's BytesIn and BytesOut, what is in the stats already
+	criteria *upstream.Criteria
 	cluster  upstream.ClusterID
 	attempts uint16
 	routed   bool // cluster is valid

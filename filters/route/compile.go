@@ -69,7 +69,7 @@ type compiler struct {
 
 	newOverride NewOverride
 
-	outerMirrors *[]Mirror // of the table
+	outerMirrors []Mirror // of the table
 
 	table    *Table // not a part of the compiler, which would live as long
 	problems []Problem
@@ -185,7 +185,7 @@ func (c *compiler) virtualHost(cfg *VirtualHostConfig, path string) {
 type outerPolicies struct {
 	retry     *RetryPolicy
 	hedge     bool
-	mirrors   *[]Mirror
+	mirrors   []Mirror
 	overrides uint32
 }
 

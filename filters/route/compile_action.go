@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"millrace/upstream"
 )
 
 // forward compiles where a route forwards to.
-func (c *compiler) forward(cfg *ForwardConfig, r *Route, mirrors *[]Mirror, path string) {
+func (c *compiler) forward(cfg *ForwardConfig, r *Route, mirrors []Mirror, path string) {
 	f := forward{
 		clusterHeader: c.arena.str(strings.ToLower(cfg.ClusterHeader)),
 		hostLiteral:   c.arena.str(cfg.HostRewriteLiteral),
@@ -18,15 +20,18 @@ func (c *compiler) forward(cfg *ForwardConfig, r *Route, mirrors *[]Mirror, path
 		upgradesSet:   cfg.Upgrades != nil,
 		connect:       newConnect(cfg.ConnectConfig),
 		cluster:       ClusterByHeader,
-		mirrors:       mirrors,
 	}
 	if cfg.Cluster != "" {
 		f.cluster = c.cluster(cfg.Cluster, path+".cluster")
 	}
 	for i := range cfg.WeightedClusters {
 		c.weight(&cfg.WeightedClusters[i], &f, fmt.Sprintf("%s.weighted_clusters[%d].", path, i))
+		f.weights[i].criteria = upstream.MergeCriteria(cfg.MetadataMatch, cfg.WeightedClusters[i].MetadataMatch)
 	}
-	f.hashes = c.hashPolicies(cfg.HashPolicy)
+	x := extras{hashes: c.hashPolicies(cfg.HashPolicy), mirrors: mirrors, criteria: upstream.NewCriteria(cfg.MetadataMatch)}
+	if x.hashes != nil || x.mirrors != nil || x.criteria != nil {
+		f.extras = &x
+	}
 	if cfg.Upgrades != nil {
 		for _, u := range *cfg.Upgrades {
 			f.upgrades = append(f.upgrades, c.arena.str(strings.ToLower(u)))
@@ -59,7 +64,7 @@ type forwardKey struct {
 
 // share returns one forward for all routes that forward alike, as most routes of a big table do.
 func (c *compiler) share(f forward) *forward {
-	if f.weights != nil || f.hashes != nil || f.mirrors != nil || f.upgradesSet || f.duration != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
+	if f.weights != nil || f.extras != nil || f.upgradesSet || f.duration != nil || f.connect.ends || f.hostRewrite != nil || f.rewrite.regex != nil {
 		return &f
 	}
 	key := forwardKey{f.clusterHeader, f.hostLiteral, f.hostHeader, f.rewrite.text, f.rewrite.kind, f.cluster}

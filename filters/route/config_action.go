@@ -46,6 +46,9 @@ type ForwardConfig struct {
 	RetryPolicy *RetryPolicyConfig `json:"retry_policy"`
 	// HedgePolicy of this route, in place of the virtual host's.
 	HedgePolicy *HedgePolicyConfig `json:"hedge_policy"`
+	// MetadataMatch is what the metadata of a host have to be, such as {"version": "v2"}, where the cluster has an lb_subset_config.
+	// Default: anything.
+	MetadataMatch map[string]string `json:"metadata_match" v3:"metadata_match.filter_metadata.envoy.lb"`
 	// RequestMirrorPolicies send copies of the requests elsewhere, in place of those of the virtual host. An empty list sends none.
 	// Default: those of the virtual host.
 	RequestMirrorPolicies *[]MirrorConfig `json:"request_mirror_policies" max:"8"`
@@ -101,6 +104,8 @@ type WeightedClusterConfig struct {
 	Name string `json:"name" required:"true"`
 	// Weight is its share of the sum of all weights. Default 1. 0 gets nothing.
 	Weight uint32 `json:"weight" default:"1"`
+	// MetadataMatch is what the metadata of a host have to be besides what the route says; where both name a key this holds.
+	MetadataMatch map[string]string `json:"metadata_match" v3:"metadata_match.filter_metadata.envoy.lb"`
 	// HostRewriteLiteral replaces the host for this cluster, before the route's.
 	HostRewriteLiteral string `json:"host_rewrite_literal"`
 

@@ -227,6 +227,9 @@ func (tr *Trail) String() string {
 			if reason = "TAKEN: " + s.Route.Action.String(); s.Route.Mirrors() != nil {
 				reason += ", mirrored"
 			}
+			if x := s.Route.forward; x != nil && x.extras != nil && x.extras.criteria != nil {
+				reason += ", hosts with " + x.extras.criteria.String()
+			}
 		}
 		fmt.Fprintf(&b, "  route %d %s: %s\n", i, strings.TrimSpace(s.Route.Name+" "+s.Match), reason)
 	}

@@ -38,11 +38,7 @@ func (k *MadeCookie) AppendSetCookie(dst []byte, client uint64) []byte {
 }
 
 // hashPolicies compiles the hash policies of a route.
-func (c *compiler) hashPolicies(list []HashPolicyConfig) *[]hashPolicy {
-	if len(list) == 0 {
-		return nil
-	}
-	var ps []hashPolicy
+func (c *compiler) hashPolicies(list []HashPolicyConfig) (ps []hashPolicy) {
 	for i := range list {
 		cfg := &list[i]
 		p := hashPolicy{terminal: cfg.Terminal}
@@ -61,16 +57,18 @@ func (c *compiler) hashPolicies(list []HashPolicyConfig) *[]hashPolicy {
 		}
 		ps = append(ps, p)
 	}
-	return &ps
+	return ps
 }
 
 // Hashes reports whether requests of the route are hashed.
-func (r *Route) Hashes() bool { return r.forward != nil && r.forward.hashes != nil }
+func (r *Route) Hashes() bool {
+	return r.forward != nil && r.forward.extras != nil && r.forward.extras.hashes != nil
+}
 
 // RequestHash returns the hash of a request, by the hash policies of the route. ok is false if it has nothing that they
 // hash. A cookie that a response has to set is returned too; client tells who the client is, for its value.
 func (r *Route) RequestHash(in *Input, client uint64) (hash uint64, ok bool, made *MadeCookie) {
-	list := *r.forward.hashes
+	list := r.forward.extras.hashes
 	for i := range list {
 		p := &list[i]
 		h, found := p.hash(in)

@@ -56,6 +56,12 @@ func fill(t testing.TB, v reflect.Value, raw any) {
 				t.Fatalf("unknown field %q in %v", name, v.Type())
 			}
 		}
+	case reflect.Map:
+		m := map[string]string{}
+		for k, e := range raw.(map[string]any) {
+			m[k] = e.(string)
+		}
+		v.Set(reflect.ValueOf(m))
 	case reflect.String:
 		v.SetString(raw.(string))
 	default:

@@ -26,14 +26,14 @@ func (m *Mirror) ClusterHeaderValue(h *codec.RequestHead) []byte { return h.Look
 
 // Mirrors returns where copies of the requests go.
 func (r *Route) Mirrors() []Mirror {
-	if r.forward == nil || r.forward.mirrors == nil {
+	if r.forward == nil || r.forward.extras == nil {
 		return nil
 	}
-	return *r.forward.mirrors
+	return r.forward.extras.mirrors
 }
 
 // mirrors compiles mirrors; without any of their own those of the level around it hold.
-func (c *compiler) mirrors(list *[]MirrorConfig, outer *[]Mirror, path string) *[]Mirror {
+func (c *compiler) mirrors(list *[]MirrorConfig, outer []Mirror, path string) []Mirror {
 	if list == nil {
 		return outer
 	}
@@ -51,5 +51,5 @@ func (c *compiler) mirrors(list *[]MirrorConfig, outer *[]Mirror, path string) *
 			ms[i].share = f.millionths()
 		}
 	}
-	return &ms
+	return ms
 }

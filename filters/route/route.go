@@ -5,6 +5,7 @@ import (
 
 	"millrace/codec"
 	"millrace/codec/ascii"
+	"millrace/upstream"
 )
 
 // Action is what a route does with a request.
@@ -80,8 +81,14 @@ type forward struct {
 	cluster       uint32
 	upgradesSet   bool
 	connect       connect
-	hashes        *[]hashPolicy // nil unless there is a hash_policy
-	mirrors       *[]Mirror     // nil if there are none
+	extras        *extras // nil if it has nothing of them
+}
+
+// extras are what few routes have.
+type extras struct {
+	hashes   []hashPolicy
+	mirrors  []Mirror
+	criteria *upstream.Criteria
 }
 
 // weight is one cluster of a weighted route.
@@ -89,6 +96,7 @@ type weight struct {
 	end         uint64 // sum of the weights up to and with this one
 	hostLiteral string
 	mutations   *levelMutations
+	criteria    *upstream.Criteria
 	cluster     uint32
 }
 
@@ -120,6 +128,20 @@ func (f *forward) pick(random uint64) *weight {
 		}
 	}
 	panic("BUG: route: weights do not add up")
+}
+
+// Criteria returns what the metadata of a host have to be, nil for anything. random is that of Cluster.
+func (r *Route) Criteria(random uint64) *upstream.Criteria {
+	f := r.forward
+	switch {
+	case f == nil:
+		return nil
+	case f.weights != nil:
+		return f.pick(random).criteria
+	case f.extras == nil:
+		return nil
+	}
+	return f.extras.criteria
 }
 
 // ClusterHeaderValue returns the name of the cluster from the request, nil if the header is absent.

@@ -55,7 +55,7 @@ var (
 func (rq *request) balance(a *attempt) *upstream.Host {
 	p := &rq.router.pick
 	p.Random, p.Attempt = rq.stream.Random, rq.attempts
-	p.Hash, p.HashSet = rq.hash, rq.hashSet
+	p.Hash, p.HashSet, p.Criteria = rq.hash, rq.hashSet, rq.stream.Route.Criteria(rq.stream.Random)
 	p.Reselect, p.Passed = 0, upstream.Priorities{}
 	if rq.attempts == 0 {
 		return rq.cluster.Pick(p)

@@ -1,0 +1,56 @@
+package upstream
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Criteria are what a request demands of the metadata of its host. They are made once, for a route, and immutable.
+type Criteria struct {
+	pairs []criterion // by key
+	hash  uint64      // the sum of those of the pairs
+}
+
+// criterion is a key of metadata and its value.
+type criterion struct {
+	key, value string
+	hash       uint64
+}
+
+// NewCriteria returns criteria that demand all of m; nil if that is empty.
+func NewCriteria(m map[string]string) *Criteria {
+	if len(m) == 0 {
+		return nil
+	}
+	c := &Criteria{}
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		p := criterion{key: key, value: m[key], hash: xxhash.Sum64String(key + "\x00" + m[key])}
+		c.pairs, c.hash = append(c.pairs, p), c.hash+p.hash
+	}
+	return c
+}
+
+// MergeCriteria returns what outer and inner demand together; where both name a key inner wins.
+func MergeCriteria(outer, inner map[string]string) *Criteria {
+	m := maps.Clone(outer)
+	if m == nil {
+		m = map[string]string{}
+	}
+	maps.Copy(m, inner)
+	return NewCriteria(m)
+}
+
+// String returns the criteria as "key=value, …".
+func (c *Criteria) String() string {
+	var b strings.Builder
+	for i, p := range c.pairs {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(p.key + "=" + p.value)
+	}
+	return b.String()
+}
