@@ -29,7 +29,7 @@ type Detached struct {
 }
 
 // movedFlags are what a conn takes along.
-const movedFlags = flagBatch | flagEager
+const movedFlags = flagBatch | flagEager | flagLocalSet
 
 // A Mover is a Transport that can go to another loop with its conn.
 type Mover interface {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -12,7 +16,7 @@ import (
 func twoLoops(t *testing.T, cluster, top string) *proxy {
 	t.Helper()
 	return startProxy(t, `{"concurrency": 2, `+top+`
-		"listeners": [{"address": "127.0.0.1:0", "filters": [{"name": "http_connection_manager", "config": {"stat_prefix": "edge",
+		"listeners": [{"address": "127.0.0.1:0", "stat_prefix": "front", "filters": [{"name": "http_connection_manager", "config": {"stat_prefix": "edge",
 		"route_config": {"routes": [
 			{"match": {"path": "/loop"}, "direct_response": {"status": 200}, "response_headers_to_add": [{"key": "x-conn", "value": "%CONNECTION_ID%"}]},
 			{"match": {"prefix": "/"}, "route": {"cluster": "c"}}]}}}]}],
@@ -98,4 +102,81 @@ func TestTakeIdleConnection(t *testing.T) {
 			p.wantStat("cluster.c.upstream_cx_take_lost", 0)
 		})
 	}
+}
+
+// asker is a client that asks without a pause.
+type asker struct {
+	c      *rawConn
+	stop   atomic.Bool
+	done   chan error
+	served int
+}
+
+// ask asks for / until stop is set.
+func (a *asker) ask() {
+	r := bufio.NewReader(a.c.Conn)
+	req, _ := http.NewRequest("GET", "http://a/", nil)
+	for !a.stop.Load() {
+		if err := req.Write(a.c.Conn); err != nil {
+			a.done <- err
+			return
+		}
+		res, err := http.ReadResponse(r, req)
+		if err != nil {
+			a.done <- err
+			return
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != 200 || string(body) != "ok" {
+			a.done <- fmt.Errorf("status %d, body %q, %w", res.StatusCode, body, err)
+			return
+		}
+		a.served++
+	}
+	a.done <- nil
+}
+
+// workerConns returns how many client connections each loop has.
+func (p *proxy) workerConns() (list [2]int64) {
+	for i := range list {
+		list[i] = p.stat(fmt.Sprintf("listener.front.worker_%d.downstream_cx_active", i))
+	}
+	return list
+}
+
+// TestUnevenLoops: clients that all came to one loop are spread, without a request lost, and then stay where they are.
+func TestUnevenLoops(t *testing.T) {
+	t.Parallel()
+	addr := origin(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	p := twoLoops(t, fmt.Sprintf(`"hosts": [%q]`, addr), `"loop_balancing": {"interval": "100ms", "min_busy_percent": 3}, `)
+	const clients = 10
+	askers := make([]*asker, clients)
+	for i := range askers {
+		askers[i] = &asker{c: p.onLoop(0), done: make(chan error, 1)}
+	}
+	t.Log(p.workerConns())
+	for _, a := range askers {
+		go a.ask()
+	}
+	even := eventually(func() bool {
+		n := p.workerConns()
+		return n[0] >= 2 && n[1] >= 2
+	})
+	t.Logf("%v, busy %d %%, at most %d %%", p.workerConns(), p.stat("server.loop_busy_mean_percent"), p.stat("server.loop_busy_most_percent"))
+	if !even {
+		t.Errorf("connections by loop: %v", p.workerConns())
+	}
+	for _, a := range askers {
+		a.stop.Store(true)
+	}
+	for _, a := range askers {
+		if err := <-a.done; err != nil {
+			t.Errorf("after %d requests: %v", a.served, err)
+		}
+	}
+	n, moved := p.workerConns(), p.stat("server.loop_balance_moved")
+	if n[0]+n[1] != clients || moved < 2 || p.stat("http.edge.downstream_cx_active") != clients || p.stat("server.total_connections") != clients {
+		t.Errorf("connections by loop: %v, %d moved", n, moved)
+	}
+	p.wantStat("server.loop_balance_lost", 0)
 }

@@ -251,6 +251,9 @@ func (c *conn) idle() {
 		c.flushSeen, first = true, idle
 	}
 	c.wait(c.withinLife(first))
+	if c.m.handOut != nil {
+		c.m.handOut.offer(c)
+	}
 }
 
 // awaitLast gives an idle connection that has to end the time for one more request, whose response

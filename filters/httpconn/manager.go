@@ -85,6 +85,8 @@ type Manager struct {
 	conns   *conn // list of open connections
 	conns2  *conn2
 	open    int
+	away    int      // on their way to another loop
+	handOut *handOut // who leaves for another loop, nil for nobody
 	drained bool
 	free    *stream // ended streams, linked
 	freeLen int
@@ -157,10 +159,7 @@ func (m *Manager) Accept(io *engine.Conn, net *filters.Connection) engine.Handle
 	c := m.newConn()
 	*c = conn{link: base}
 	c.codec.Reset(&m.limits)
-	if c.next = m.conns; c.next != nil {
-		c.next.prev = c
-	}
-	m.conns = c
+	m.link(c)
 	if version == versionHTTP1 {
 		c.speaksHTTP1()
 	}
@@ -191,7 +190,7 @@ func (m *Manager) SetRoutes(t *route.Table, formats []*accesslog.Format) {
 }
 
 // Conns implements filters.NetworkTerminal.
-func (m *Manager) Conns() int { return m.open }
+func (m *Manager) Conns() int { return m.open + m.away }
 
 // Drain implements filters.NetworkTerminal: it ends connections with their next response, which says so. One that stays silent is closed
 // after drain_timeout: closing it now would break a request that is on its way already.
@@ -332,6 +331,14 @@ func (m *Manager) forget(c *conn) {
 	}
 	m.left(&c.link)
 	m.keepConn(c)
+}
+
+// link puts c on the list of open connections.
+func (m *Manager) link(c *conn) {
+	if c.next = m.conns; c.next != nil {
+		c.next.prev = c
+	}
+	m.conns = c
 }
 
 func (m *Manager) unlink(c *conn) {

@@ -25,6 +25,7 @@ type Chain struct {
 	terminal filters.NetworkTerminal
 
 	transport func(*filters.Connection) engine.Transport
+	adopt     func(engine.Transport)
 	conns     connList // not yet with the terminal filter
 }
 
@@ -63,6 +64,9 @@ func NewChain(name string, fs []Named, terminal filters.NetworkTerminal) (*Chain
 // SetTransport makes f give each connection its transport, TLS, when all OnNewConnection have passed. It is
 // called before the first connection.
 func (ch *Chain) SetTransport(f func(*filters.Connection) engine.Transport) { ch.transport = f }
+
+// SetAdopt makes f take up the transport of a connection that comes from the same chain on another loop.
+func (ch *Chain) SetAdopt(f func(engine.Transport)) { ch.adopt = f }
 
 // Name returns the name of the chain, or "".
 func (ch *Chain) Name() string { return ch.name }

@@ -47,6 +47,15 @@ func (h *handshake) Read(w *engine.Wire, dst []byte) (int, error) {
 	return h.Transport.Read(w, dst)
 }
 
+// Movable implements engine.Mover, for a transport that does.
+func (h *handshake) Movable() bool {
+	m, ok := h.Transport.(engine.Mover)
+	return ok && h.c == nil && m.Movable()
+}
+
+// Leave implements engine.Mover.
+func (h *handshake) Leave() { h.Transport.(engine.Mover).Leave() }
+
 // MayOffload implements engine.Offloader, for a transport that does.
 func (h *handshake) MayOffload() bool {
 	o, ok := h.Transport.(engine.Offloader)

@@ -22,6 +22,8 @@ type Config struct {
 	StatsFlushInterval time.Duration `json:"stats_flush_interval" default:"5s" min:"1ms" max:"5m"`
 	// Overload is what the whole process takes.
 	Overload Overload `json:"overload" v3:"overload_manager"`
+	// LoopBalancing is what loops do about being busier than others.
+	LoopBalancing LoopBalancing `json:"loop_balancing"`
 	// Listeners are the addresses the proxy accepts connections on.
 	Listeners []Listener `json:"listeners" v3:"static_resources.listeners"`
 	// Clusters are the services that requests are forwarded to.

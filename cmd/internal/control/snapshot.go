@@ -27,12 +27,23 @@ type Snapshot struct {
 	FlushInterval time.Duration
 	// ConnectionLimit is the most downstream connections of the process, 0 for no limit.
 	ConnectionLimit int64
+	// LoopBalancing says when loops hand connections over.
+	LoopBalancing LoopBalancing
 	// Listeners and Clusters are in the order of the file; AddListener and AddCluster append to them.
 	Listeners []*Listener
 	Clusters  []*Cluster
 
 	listeners map[string]*Listener // by name
 	clusters  map[string]*Cluster
+}
+
+// LoopBalancing says when a loop that is busier than the others hands connections to them.
+type LoopBalancing struct {
+	Enabled   bool
+	BusyRatio float64 // to the mean
+	MinBusy   float64 // share of the time
+	Interval  time.Duration
+	Intervals int
 }
 
 // A Cluster is a cluster with the hash of its configuration.

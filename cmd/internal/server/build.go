@@ -43,7 +43,7 @@ func (s *Server) build(cfg *config.Config) (*building, error) {
 	}
 	b.next = &control.Snapshot{
 		Hash: config.HashText(text), JSON: text, LoadedAt: time.Now(), DrainTime: cfg.DrainTime, FlushInterval: cfg.StatsFlushInterval,
-		ConnectionLimit: int64(cfg.Overload.MaxActiveDownstreamConnections),
+		ConnectionLimit: int64(cfg.Overload.MaxActiveDownstreamConnections), LoopBalancing: loopBalancing(&cfg.LoopBalancing),
 	}
 	if s.opt.DrainTime > 0 {
 		b.next.DrainTime = s.opt.DrainTime

@@ -110,11 +110,14 @@ func (g *gate) Left(io *engine.Conn, _ *filters.Connection) {
 // milliseconds of the loop's clock, which wrap after 49 days.
 type births []uint32
 
-func (b *births) set(slot uint32, now int64) {
+func (b *births) set(slot uint32, now int64) { b.put(slot, birthOf(now)) }
+
+// put is set for a connection that was accepted on another loop.
+func (b *births) put(slot, birth uint32) {
 	for int(slot) >= len(*b) {
 		*b = append(*b, 0)
 	}
-	(*b)[slot] = birthOf(now)
+	(*b)[slot] = birth
 }
 
 // age returns how long the connection of a slot lives.

@@ -98,6 +98,7 @@ type Server struct {
 	live        atomic.Bool
 
 	memoryGivenBack atomic.Int64 // times
+	even            evenStats
 	connectionLimit atomic.Int64 // overload.max_active_downstream_connections
 	chainsDraining  atomic.Int64 // filter chains that drain while their listener stays
 
@@ -175,6 +176,9 @@ func (s *Server) start() error {
 	}
 	if err := s.startAdmin(cfg); err != nil {
 		return err
+	}
+	if len(s.workers) > 1 {
+		s.closers.Go(func() { s.evenOut(ctx) })
 	}
 	return s.initialize(ctx)
 }

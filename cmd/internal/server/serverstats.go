@@ -41,6 +41,7 @@ func (s *Server) registerStats() {
 	gauge("cluster_manager.warming_clusters", s.clustersWarming, "new or changed clusters that are waited for: their hosts have to be found, or to be checked for the first time")
 	r.Func("server.memory_given_back", stats.KindCounter, s.memoryGivenBack.Load, "times garbage was collected and memory returned to the kernel since the process was quiet")
 	s.registerTLS()
+	s.registerEven()
 	r.Add(stats.Root("listener_manager"), &s.counts.listeners)
 	r.Add(stats.Root("cluster_manager"), &s.counts.clusters)
 }

@@ -115,6 +115,7 @@ func (w *worker) setTLS(ch *chain) {
 		opt.PlainReply = []byte(plainReply)
 	}
 	a := transport.NewAcceptor(w.loop, w.server.tls.handshakes, ch.of.TLS, stats.Register[transport.Stats](register, scope), opt)
+	ch.l4.SetAdopt(a.Adopt)
 	ch.l4.SetTransport(func(c *filters.Connection) engine.Transport { return a.Transport(c) })
 }
 
