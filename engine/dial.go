@@ -12,6 +12,9 @@ import (
 // ErrConnsMax is returned by Dial when the loop has LoopConfig.ConnsMax conns.
 var ErrConnsMax = errors.New("engine: connection limit of the loop reached")
 
+// ErrBind is in the chain of what DialFrom returns when the source address cannot be had.
+var ErrBind = errors.New("bind to source")
+
 // DialOptions says how to connect. The zero value is usable.
 type DialOptions struct {
 	// Source is the address to connect from, of the family of the one to connect to. With port 0
@@ -137,7 +140,7 @@ func (l *Loop) bindSource(fd int, addr *Addr, o *DialOptions) error {
 		_ = sys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	}
 	if errno := sys.Bind(fd, &l.sockaddr); errno != 0 {
-		return fmt.Errorf("bind to source %s: %w", src, errno)
+		return fmt.Errorf("%w %s: %w", ErrBind, src, errno)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 type ClusterStats struct {
 	CxTotal               stats.Counter `stat:"upstream_cx_total" help:"connections opened, or tried"`
 	CxActive              stats.Gauge   `stat:"upstream_cx_active" help:"connections open or opening"`
+	BindErrors            stats.Counter `stat:"bind_errors" help:"connections whose source address could not be had"`
 	CxPreconnect          stats.Counter `stat:"upstream_cx_preconnect" help:"connections opened, or tried, before there was a request for them"`
 	CxHTTP1Total          stats.Counter `stat:"upstream_cx_http1_total" help:"HTTP/1.1 connections opened, or tried"`
 	CxHTTP2Total          stats.Counter `stat:"upstream_cx_http2_total" help:"HTTP/2 connections opened, or tried"`

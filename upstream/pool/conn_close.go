@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"errors"
+
 	"millrace/engine"
 	"millrace/engine/transport"
 )
@@ -116,6 +118,13 @@ func (p *Pool) countDestroy(by closer, active bool, createdAt int64, requests ui
 func (p *Pool) countConnectFail() {
 	p.cluster.Stats.CxConnectFail.Inc()
 	p.host.CxConnectFail.Add(1)
+}
+
+// countBind counts a connection without a socket if that is because of its source address.
+func (c *Cluster) countBind(err error) {
+	if errors.Is(err, engine.ErrBind) {
+		c.Stats.BindErrors.Inc()
+	}
 }
 
 // connectFailed ends a connection that did not open, and the wait of all that wait for its host.

@@ -118,11 +118,17 @@ func (p *Pool) dial() {
 	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, c)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		c.forget()
-		p.countConnectFail()
-		p.failLater(err.Error())
+		p.dialFailed(err)
 		return
 	}
 	c.open(ec)
+}
+
+// dialFailed ends the wait of what waits for a connection that could not even be begun.
+func (p *Pool) dialFailed(err error) {
+	p.countConnectFail()
+	p.cluster.countBind(err)
+	p.failLater(err.Error())
 }
 
 // failLater fails what waits at the end of the turn, since Lease answers before it calls back.

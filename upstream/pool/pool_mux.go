@@ -70,8 +70,7 @@ func (p *Pool) dialMux() {
 	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, m)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		m.forget()
-		p.countConnectFail()
-		p.failLater(err.Error())
+		p.dialFailed(err)
 		return
 	}
 	m.open(ec)

@@ -114,6 +114,7 @@ func (c *Cluster) OpenTCP(t *TCP, to *TCPTarget, handler engine.Handler) (r TCPR
 	ec, err := c.loop.DialFrom(h.Target(), c.dialOptions(to.From), handler)
 	if err != nil { // no descriptor left, no such source address, or the kernel knows no way
 		t.countConnectFail()
+		c.countBind(err)
 		t.end()
 		return TCPFailed, err.Error()
 	}

@@ -122,8 +122,7 @@ func (p *Pool) dialOpening() {
 	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, o)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		o.forget()
-		p.countConnectFail()
-		p.failLater(err.Error())
+		p.dialFailed(err)
 		return
 	}
 	o.ec = ec
