@@ -129,11 +129,8 @@ func (c *Cluster) predict(name []byte, prio upstream.Priority) {
 func (c *Cluster) peek() *upstream.Host {
 	a := &c.ahead
 	a.pick.Now = c.loop.Now()
-	bucket, how := c.hosts.Choose(c.loop.Rand().Uint64(), &a.pick)
-	if how != upstream.ChoseShare {
-		return nil
-	}
-	if a.bucket != bucket { // another share, or other hosts
+	bucket, _ := c.hosts.Choose(c.loop.Rand().Uint64(), &a.pick)
+	if a.bucket != bucket { // another share, zone or subset, or other hosts
 		clear(a.hosts[:])
 		a.bucket, a.count = bucket, 0
 	}
