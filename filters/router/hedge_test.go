@@ -45,6 +45,10 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case "answered": // another request has been answered, and the answer has arrived
 			s.wait(r, &s.answered, 1)
 			s.pause(r, 2*hedgePerTry)
+		case "unavailable":
+			w.Header().Set("Grpc-Status", "14")
+			s.answered.Add(1)
+			return
 		case "reset":
 			s.answered.Add(1)
 			panic(http.ErrAbortHandler)
@@ -79,6 +83,11 @@ func (s *script) pause(r *http.Request, d time.Duration) {
 	}
 }
 
+// tardy is of how many timeouts outlier detection hears.
+var tardy = map[string]uint64{
+	"no need": 0, "the second is faster": 1, "none answers": 2, "no retry is left at all": 1, "the third is faster": 2,
+}
+
 // TestHedging: which of several attempts a client gets, and what is counted.
 func TestHedging(t *testing.T) {
 	t.Parallel()
@@ -107,6 +116,7 @@ func TestHedging(t *testing.T) {
 		{"the first of three is", []string{"asked late 200", "hang", "hang"}, 2, 200, "attempt 1", 3, 2},
 		{"a hedge is retried", []string{"hang", "503", "200"}, 2, 200, "attempt 3", 3, 2},
 		{"a hedge that breaks is retried", []string{"hang", "reset", "200"}, 2, 200, "attempt 3", 3, 2},
+		{"a gRPC status is a bad answer", []string{"asked unavailable", "answered 200"}, 1, 200, "attempt 2", 2, 1},
 		{"no retry is left", []string{"late 200"}, 0, 200, "attempt 1", 1, 0},
 		{"no retry is left at all", []string{"hang"}, 0, 504, "", 1, 0},
 		{"a retry of a response is hedged", []string{"503", "hang", "200"}, 2, 200, "attempt 3", 3, 2},
@@ -119,14 +129,16 @@ func TestHedging(t *testing.T) {
 						f.Timeout = 500 * time.Millisecond
 					}
 					f.HedgePolicy = &route.HedgePolicyConfig{HedgeOnPerTryTimeout: true}
-					f.RetryPolicy = &route.RetryPolicyConfig{RetryOn: "5xx", NumRetries: tt.retries, PerTryTimeout: hedgePerTry}
+					f.RetryPolicy = &route.RetryPolicyConfig{RetryOn: "5xx,unavailable", NumRetries: tt.retries, PerTryTimeout: hedgePerTry}
 					f.RetryPolicy.RetryBackOff.BaseInterval = time.Millisecond
-					c.OutlierDetection = &upstream.OutlierConfig{}
 				})
 				played := &script{t: t, steps: tt.steps}
 				origin := &http.Server{Handler: played, Protocols: protocols(up)}
 				go func() { _ = origin.Serve(m.origins) }()
 				t.Cleanup(func() { _ = origin.Close() })
+				m.on(func() {
+					m.cluster.Shared().Outlier = upstream.NewOutlier(&upstream.OutlierConfig{SplitExternalLocalOriginErrors: true}, nil)
+				})
 				rq, err := http.NewRequest([]string{"GET", "POST"}[btoi(up)], "http://"+m.addr+"/", strings.NewReader("hello"))
 				if err != nil {
 					t.Fatal(err)
@@ -164,8 +176,13 @@ func TestHedging(t *testing.T) {
 					if n, k := b.Active(upstream.Retries), b.Active(upstream.Requests); n != 0 || k != 0 {
 						t.Errorf("%d retries and %d requests are left in the budget", n, k)
 					}
-					if h := m.cluster.Shared().Hosts()[0]; h.RqActive.Load() != 0 {
+					h := m.cluster.Shared().Hosts()[0]
+					if h.RqActive.Load() != 0 {
 						t.Errorf("%d requests are left of the host", h.RqActive.Load())
+					}
+					total, fine := h.Outlier.Take(true)
+					if want, ok := tardy[tt.name]; ok && total-fine != want {
+						t.Errorf("outlier detection heard of %d timeouts, want %d", total-fine, want)
 					}
 				})
 			})

@@ -86,7 +86,7 @@ func (a *attempt) isStale(why pool.ResetReason) bool {
 func coversReset(on route.RetryOn, why pool.ResetReason, written bool) bool {
 	const any = route.Retry5xx | route.RetryGatewayError | route.RetryReset
 	switch why {
-	case pool.Overflow:
+	case pool.Overflow, pool.PendingTimeout:
 		return false
 	case pool.ConnectFailure, pool.ConnectTimeout:
 		return on&(any|route.RetryConnectFailure|route.RetryResetBeforeRequest) != 0

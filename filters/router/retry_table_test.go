@@ -24,6 +24,7 @@ local_close written:        5xx gateway-error reset
 refused_stream:             5xx gateway-error reset reset-before-request refused-stream
 refused_stream written:     5xx gateway-error reset reset-before-request refused-stream
 overflow:
+pending_timeout:
 200:
 404:
 409:                        retriable-4xx
@@ -71,7 +72,7 @@ func TestRetryTable(t *testing.T) {
 	extra.AddStatuses([]byte("425, x, 99999999999999999999,"))
 	extra.AddNames([]byte("X-Request,"))
 	resets := map[string]pool.ResetReason{}
-	for why := pool.ConnectFailure; why <= pool.RefusedStream; why++ {
+	for why := pool.ConnectFailure; why <= pool.PendingTimeout; why++ {
 		resets[why.String()] = why
 	}
 	words := strings.Split((route.RetryUnavailable<<1 - 1).String(), ",")

@@ -77,3 +77,22 @@ func TestReadLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestNoHedgingOfTunnels: what may become a tunnel is not sent twice.
+func TestNoHedgingOfTunnels(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		method  codec.Method
+		upgrade bool
+		want    bool
+	}{{codec.MethodGET, false, true}, {codec.MethodGET, true, false}, {codec.MethodCONNECT, false, false}} {
+		s := &filters.Stream{Route: &route.Route{HedgeOnPerTryTimeout: true, Retry: &route.RetryPolicy{On: route.Retry5xx, NumRetries: 1}}}
+		s.Request.Reset()
+		s.Request.SetMethod(tt.method)
+		s.Request.Upgrade = tt.upgrade
+		rq := &request{stream: s}
+		if l := rq.readLimits(); l.hedge != tt.want {
+			t.Errorf("%v, upgrade %v: hedged %v, want %v", tt.method, tt.upgrade, l.hedge, tt.want)
+		}
+	}
+}
