@@ -12,8 +12,9 @@ type HostSet struct {
 	// Buckets is how many buckets there are.
 	Buckets int
 
-	slots                       []*Host // by Host.Slot
-	priorities                  []uint8 // likewise; nil while there is one
+	slots                       []*Host             // by Host.Slot
+	priorities                  []uint8             // likewise; nil while there is one
+	metadata                    []map[string]string // likewise; nil while there are none
 	healthy, degraded, excluded int
 	simple                      bool         // all requests go to the healthy hosts of Levels[0]
 	zones                       *zoneTable   // nil unless zones count
@@ -99,12 +100,7 @@ func newHostSet(members []member, o *setOptions) *HostSet {
 		for _, h := range hs.Hosts {
 			hs.slots[h.slot] = h
 		}
-	}
-	if levels > 1 && !o.isPart {
-		hs.priorities = make([]uint8, slots)
-		for i := range members {
-			hs.priorities[members[i].host.slot] = members[i].priority
-		}
+		hs.keepFacts(members, levels)
 	}
 	hs.Levels = make([]PriorityLevel, levels)
 	sums := make([]levelSum, levels)

@@ -9,12 +9,37 @@ func (s *Priorities) Add(p uint8) { s[p>>6&1] |= 1 << (p & 63) }
 // Has reports whether a priority is in the set.
 func (s *Priorities) Has(p uint8) bool { return s[p>>6&1]>>(p&63)&1 != 0 }
 
+// keepFacts keeps what PriorityOf and Matches tell of the members.
+func (hs *HostSet) keepFacts(members []member, levels int) {
+	if levels > 1 {
+		hs.priorities = make([]uint8, len(hs.slots))
+		for i := range members {
+			hs.priorities[members[i].host.slot] = members[i].priority
+		}
+	}
+	for i := range members {
+		m := &members[i]
+		if len(m.metadata) == 0 {
+			continue
+		}
+		if hs.metadata == nil {
+			hs.metadata = make([]map[string]string, len(hs.slots))
+		}
+		hs.metadata[m.host.slot] = m.metadata
+	}
+}
+
 // PriorityOf returns the priority of a host, 0 for one that is not in the set.
 func (hs *HostSet) PriorityOf(h *Host) uint8 {
 	if hs.priorities == nil || !hs.Has(h) {
 		return 0
 	}
 	return hs.priorities[h.slot]
+}
+
+// Matches reports whether the metadata of a host are what criteria demand.
+func (hs *HostSet) Matches(h *Host, c *Criteria) bool {
+	return hs.metadata != nil && hs.Has(h) && c.hold(hs.metadata[h.slot])
 }
 
 // choosePassing is chooseLevel for a request that passes some priorities by: what these would have got is shared among the others.

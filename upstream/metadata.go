@@ -43,6 +43,16 @@ func MergeCriteria(outer, inner map[string]string) *Criteria {
 	return NewCriteria(m)
 }
 
+// hold reports whether metadata are what the criteria demand.
+func (c *Criteria) hold(metadata map[string]string) bool {
+	for _, p := range c.pairs {
+		if got, ok := metadata[p.key]; !ok || got != p.value {
+			return false
+		}
+	}
+	return true
+}
+
 // String returns the criteria as "key=value, …".
 func (c *Criteria) String() string {
 	var b strings.Builder

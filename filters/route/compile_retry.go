@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"millrace/upstream"
 )
 
 // backOffGrowth is the default of max_interval as a multiple of base_interval.
@@ -27,7 +29,13 @@ func (c *compiler) retry(cfg *RetryPolicyConfig) *RetryPolicy {
 	if p.BackOffMax == 0 {
 		p.BackOffMax = backOffGrowth * p.BackOffBase
 	}
-	if p.OmitPrevious {
+	if slices.Contains(cfg.RetryHostPredicate, "omit_canary_hosts") {
+		p.OmitMatching = append(p.OmitMatching, upstream.NewCriteria(map[string]string{"canary": "true"}))
+	}
+	if c := upstream.NewCriteria(cfg.OmitHostMetadata); c != nil {
+		p.OmitMatching = append(p.OmitMatching, c)
+	}
+	if p.OmitPrevious || p.OmitMatching != nil {
 		p.Reselects = int(max(1, cfg.HostSelectionRetryMaxAttempts))
 	}
 	if cfg.RetryPriority != nil {

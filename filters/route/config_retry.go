@@ -34,9 +34,11 @@ type RetryPolicyConfig struct {
 	// RateLimitedRetryBackOff takes its place after a response that says itself how long to wait. Absent: none is asked.
 	RateLimitedRetryBackOff *RateLimitedBackOffConfig `json:"rate_limited_retry_back_off"`
 	// RetryHostPredicate names hosts that a retry does not go to, if there are others: "previous_hosts", those that this request
-	// has been sent to. Default: none.
-	RetryHostPredicate []string `json:"retry_host_predicate" enum:"previous_hosts"`
-	// HostSelectionRetryMaxAttempts is how often another host is picked in the place of one that retry_host_predicate rejects.
+	// has been sent to; "omit_canary_hosts", those whose metadata have "canary" as "true". Default: none.
+	RetryHostPredicate []string `json:"retry_host_predicate" enum:"previous_hosts,omit_canary_hosts"`
+	// OmitHostMetadata names more of them by their metadata: hosts that have all of it, such as {"stage": "test"}. Default: none.
+	OmitHostMetadata map[string]string `json:"omit_host_metadata" v3:"retry_host_predicate.typed_config.metadata_match.filter_metadata.envoy.lb"`
+	// HostSelectionRetryMaxAttempts is how often another host is picked in the place of one that a retry does not go to.
 	// After that the last one is taken. Default 1.
 	HostSelectionRetryMaxAttempts uint32 `json:"host_selection_retry_max_attempts" default:"1" max:"1000"`
 	// RetryPriority lets retries go round priorities that the request has been sent to. Absent: none is gone round.

@@ -6,6 +6,7 @@ import (
 
 	"millrace/codec"
 	"millrace/codec/ascii"
+	"millrace/upstream"
 )
 
 // RetryOn is the set of conditions a retry policy names.
@@ -86,6 +87,8 @@ type RetryPolicy struct {
 	BackOffMax        time.Duration
 	// OmitPrevious says that a retry goes to no host that the request has been sent to.
 	OmitPrevious bool
+	// OmitMatching says that it goes to no host of which any of them hold.
+	OmitMatching []*upstream.Criteria
 	// Reselects is how often a host that is not wanted is given up for another one.
 	Reselects int
 	// PassPriorities is after how many attempts, and multiples of it, retries go round the priorities they went to; 0 is never.

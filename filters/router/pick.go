@@ -76,7 +76,7 @@ func (rq *request) balanceRetry(p *upstream.Pick) *upstream.Host {
 		p.Passed = rq.passed
 	}
 	h := rq.cluster.Pick(p)
-	for p.Reselect < policy.Reselects && h != nil && rq.isTried(h) {
+	for p.Reselect < policy.Reselects && h != nil && rq.rejects(h) {
 		p.Reselect++
 		h = rq.cluster.Pick(p)
 	}
@@ -84,6 +84,20 @@ func (rq *request) balanceRetry(p *upstream.Pick) *upstream.Host {
 		rq.passed, rq.passFrom = p.Passed, len(rq.tried)
 	}
 	return h
+}
+
+// rejects reports whether a retry is to go round a host.
+func (rq *request) rejects(h *upstream.Host) bool {
+	policy := rq.limits.policy
+	if policy.OmitPrevious && rq.isTried(h) {
+		return true
+	}
+	for _, c := range policy.OmitMatching {
+		if rq.cluster.Shared().HostSet().Matches(h, c) {
+			return true
+		}
+	}
+	return false
 }
 
 // isTried reports whether the request has been sent to a host.
