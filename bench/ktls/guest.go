@@ -13,16 +13,16 @@ import (
 
 // A guestTest is a test binary, and what of it is run.
 type guestTest struct {
-	pkg    string
-	run    string
-	bench  string
-	binary bool // it needs millrace
+	pkg     string
+	run     string
+	bench   string
+	binary  bool // it needs millrace
+	overTLS bool // the end-to-end tests come by TLS
 }
 
 // guestRun is one of the programs to run in the machine.
 type guestRun struct {
-	Args []string
-	Dir  string
+	Args, Env []string
 }
 
 const (
@@ -65,7 +65,7 @@ func guestAll() error {
 	fmt.Printf("ktls: Linux %s\n", unix.ByteSliceToString(name.Release[:]))
 	for _, r := range runs {
 		cmd := exec.Command(r.Args[0], r.Args[1:]...)
-		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.Dir, guestEnv, os.Stdout, os.Stdout
+		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/tmp", append(guestEnv, r.Env...), os.Stdout, os.Stdout
 		if runErr := cmd.Run(); runErr != nil {
 			err = fmt.Errorf("%s: %w", r.Args[0], runErr)
 		}

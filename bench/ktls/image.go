@@ -44,14 +44,22 @@ func buildImage(image, dir string, k kernel, list []guestTest) error {
 func (a *archive) tests(dir string, list []guestTest) {
 	var runs []guestRun
 	binary := false
-	for i, t := range list {
-		name := fmt.Sprintf("/tests/%d-%s.test", i, filepath.Base(t.pkg))
-		a.built(dir, name, "test", "-c", t.pkg)
+	built := map[string]bool{}
+	for _, t := range list {
+		name := "/tests/" + filepath.Base(t.pkg) + ".test"
+		if !built[name] {
+			a.built(dir, name, "test", "-c", t.pkg)
+			built[name] = true
+		}
 		args := []string{name, "-test.v", "-test.timeout=15m", "-test.run=" + t.run}
 		if t.bench != "" {
 			args = append(args, "-test.bench="+t.bench)
 		}
-		runs = append(runs, guestRun{Args: args, Dir: "/tmp"})
+		r := guestRun{Args: args}
+		if t.overTLS {
+			r.Env = []string{"MILLRACE_E2E_TLS=1"}
+		}
+		runs = append(runs, r)
 		binary = binary || t.binary
 	}
 	if binary {

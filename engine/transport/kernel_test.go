@@ -142,10 +142,11 @@ func TestKernelSlowReader(t *testing.T) {
 	})
 }
 
-// TestKernelLeftover: who takes nothing at all is reset in the end, and a loop that ends closes what is left.
+// TestKernelLeftover: what the kernel has taken arrives although the connection is closed. Who takes nothing at all is reset in the
+// end, and a loop that ends closes what is left.
 func TestKernelLeftover(t *testing.T) {
 	needKernel(t)
-	for _, end := range []bool{false, true} {
+	for _, how := range []string{"read", "reset", "loop"} {
 		p := newKernelPair(t, tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, pairOptions{small: true})
 		p.offload()
 		for range 10 {
@@ -154,22 +155,43 @@ func TestKernelLeftover(t *testing.T) {
 			}
 		}
 		// The queue is lost, as Close says, and not what the kernel has taken.
+		taken := p.conn.BytesOut() - 1 // that of offload
 		p.conn.Close()
 		p.loop.Settle()
 		if n := p.loop.Stats().Leftovers.Load(); n != 1 {
 			t.Fatalf("%d leftovers", n)
 		}
-		if end {
-			p.loop.Close()
-		} else {
+		switch how {
+		case "read":
+			p.untilReading(1000, func() bool { return p.fin })
+			if uint64(len(p.got)) != taken || len(p.in) > 0 {
+				t.Errorf("%d bytes and a part of a record of %d arrived, the kernel had taken %d", len(p.got), len(p.in), taken)
+			}
+		case "reset":
 			for range 400 {
 				p.loop.Advance(leftoverPatience / 200)
 			}
+			if _, err := io.ReadAll(fdReader(p.fd)); err != unix.ECONNRESET {
+				t.Errorf("the client reads %v", err)
+			}
+		case "loop":
+			p.loop.Close()
 		}
 		if n := p.loop.Stats().Leftovers.Load(); n != 0 {
 			t.Errorf("%d leftovers after all", n)
 		}
 	}
+}
+
+// fdReader reads a socket.
+type fdReader int
+
+func (fd fdReader) Read(b []byte) (int, error) {
+	n, err := unix.Read(int(fd), b)
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return max(n, 0), err
 }
 
 // leftoverPatience is engine's lingerFlushMax.

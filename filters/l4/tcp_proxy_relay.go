@@ -4,9 +4,14 @@ package l4
 // and tells what has moved: engine.Conn.Splice. Where it cannot, because something stands between a socket and its
 // bytes (a network filter that reads or writes, TLS), they are shown to the tunnel, which writes them.
 //
+// With kernel TLS it can, for a downstream connection, in time: a tunnel that turns out to be for bulk asks once more.
+//
 // Both stop reading from a peer while the other one takes less than is sent, and both are counted in
 // *_flow_control_paused_reading_total: the engine when a socket refuses bytes, the tunnel when the high watermark of
 // what is queued is reached.
+
+// tryAfterBytes is how much an end has sent when it is worth while to ask whether the kernel may encrypt for the other one.
+const tryAfterBytes = 512 << 10
 
 // pass lets the engine move what comes from e to the other end, if it can.
 func (e *tcpEnd) pass(to *tcpEnd) {
@@ -63,8 +68,12 @@ func (t *tcpTunnel) relay(from, to *tcpEnd, b []byte) {
 	default:
 		t.lags(to)
 	}
-	if !from.shown { // these were kept from before
+	switch {
+	case !from.shown: // these were kept from before
 		from.pass(to)
+	case from.bytes >= tryAfterBytes && !from.tried:
+		from.tried = true
+		from.shown = !from.io.Splice(to.io, -1)
 	}
 }
 

@@ -91,6 +91,7 @@ type tcpEnd struct {
 	lag    bool   // some bytes were queued: seen does not know when they left
 	reset  bool   // when what is queued has left: reset rather than close
 	shown  bool   // bytes are shown to us: the engine cannot pass them on by itself
+	tried  bool   // whether it can after all
 }
 
 // tcpDown is a tunnel as the handler of its downstream connection, tcpUp of the one to the host.
