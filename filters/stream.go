@@ -51,6 +51,10 @@ type Stream struct {
 	PlainReplies bool
 	// HalfClose says that the end of the response is not that of a tunnel: the request goes on until it ends too.
 	HalfClose bool
+	// MatchScheme says that the scheme of the request is to be that of the connection to the host.
+	MatchScheme bool
+	// Canceled says that the host has cancelled the stream in its response: so is the peer's, rather than be told of an error.
+	Canceled bool
 	// Misdirected says that Route is nil because the request came on the connection of another host.
 	Misdirected bool
 	// BufferLimit is the most bytes of a body the stream keeps, by Direction.
@@ -158,6 +162,7 @@ func (s *Stream) Clear() {
 	s.Response.Reset()
 	s.Route, s.Upstream, s.own = nil, nil, nil
 	s.routed, s.leftOut, s.PlainReplies, s.HalfClose, s.Misdirected = false, 0, false, false, false
+	s.MatchScheme, s.Canceled = false, false
 	s.Info = accesslog.Info{}
 }
 

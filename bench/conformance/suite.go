@@ -59,9 +59,9 @@ const (
 // suite's own runs against that server list them too.
 var cardinality = []string{"**/unary/multiple-requests", "**/unary/no-request", "**/server-stream/multiple-requests", "**/server-stream/no-request"}
 
-// deadlines are the cases in which the server's clock may be first. grpc-go then resets its stream with CANCEL, which the
-// suite's client takes for the end it expects. Through millrace, as through Envoy, that is a host that broke off: a stream
-// reset with INTERNAL_ERROR, or status 14 if nothing was answered yet. connect-go answers with a status instead.
+// deadlines are the cases in which the server's clock may be first. grpc-go then resets its stream with CANCEL, which is passed
+// on, or becomes status 4 if nothing was answered yet. A gRPC-Web client of HTTP/1.1 sees a response that breaks off, and may
+// be too early for a deadline of its own. connect-go answers with a status instead.
 var deadlines = []string{"Timeouts/**"}
 
 // suites lists all of them. Those of grpc-web with a server in grpc-go prove the filter, the others what is forwarded.

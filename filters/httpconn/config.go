@@ -49,6 +49,9 @@ type Config struct {
 	// SetCurrentClientCertDetails says what is told besides the hash, with "append_forward" and "sanitize_set".
 	SetCurrentClientCertDetails ClientCertDetails `json:"set_current_client_cert_details"`
 
+	// SchemeHeaderTransformation says what :scheme hosts of HTTP/2 see. Default: that of the request, else what x-forwarded-proto says.
+	SchemeHeaderTransformation SchemeConfig `json:"scheme_header_transformation"`
+
 	// GenerateRequestID gives requests an x-request-id, a random UUID.
 	GenerateRequestID bool `json:"generate_request_id" default:"true"`
 	// PreserveExternalRequestID keeps the x-request-id an edge request came with.
@@ -132,6 +135,14 @@ type ClientCertDetails struct {
 	DNS bool `json:"dns" default:"false"`
 	// URI tells the URIs among them.
 	URI bool `json:"uri" default:"false"`
+}
+
+// SchemeConfig says what becomes of the scheme of requests. Routes and x-forwarded-proto do not depend on it.
+type SchemeConfig struct {
+	// SchemeToOverwrite is the scheme of all requests: "http" or "https". It counts for more than match_upstream.
+	SchemeToOverwrite string `json:"scheme_to_overwrite" enum:"http,https"`
+	// MatchUpstream makes it that of the connection to the host: https with TLS, else http.
+	MatchUpstream bool `json:"match_upstream" default:"false"`
 }
 
 // InternalAddressConfig says which client addresses count as internal.

@@ -435,8 +435,10 @@ func (c *conn2) release(s *stream) {
 	switch {
 	case s.calm:
 		code = h2.EnhanceYourCalm
-	case s.gone:
+	case s.gone && !s.Canceled:
 		code = h2.InternalError
+	case s.gone:
+		code = h2.Cancel
 	case c.codec.Owes(id): // a tunnel that is cut off, maybe after the peer has ended its direction
 		code = h2.Cancel
 	case early && !s.tunnel:

@@ -30,6 +30,9 @@ func (s *stream) prepareRequest() bool {
 	}
 	s.removeHopByHop(&h.Fields, h.Upgrade)
 	s.addForwarded()
+	if m.opt.schemes {
+		s.transformScheme()
+	}
 	s.sanitize()
 	s.requestID()
 	if m.opt.clientCert != clientCertSanitize || h.Has(codec.FieldXForwardedClientCert) {
@@ -179,6 +182,15 @@ func (s *stream) addForwarded() {
 		m.scratch = addr.AppendTo(m.scratch[:0])
 		h.Set(codec.FieldXEnvoyExternalAddress, m.scratch)
 	}
+}
+
+// transformScheme applies scheme_header_transformation.
+func (s *stream) transformScheme() {
+	if scheme := s.m.opt.scheme; scheme != nil {
+		s.Request.SetScheme(scheme)
+		return
+	}
+	s.MatchScheme = true
 }
 
 var (

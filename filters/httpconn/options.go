@@ -17,6 +17,8 @@ type options struct {
 	slashes     escapedSlashAction
 	version     versions
 	clientCert  clientCertMode
+	schemes     bool   // scheme_header_transformation does something
+	scheme      []byte // in place of the request's; nil for that of the connection to the host
 }
 
 // versions are those that are spoken downstream.
@@ -86,6 +88,11 @@ func newOptions(cfg *Config) (o options, err error) {
 		o.clientCert = clientCertSet
 	case "always_forward_only":
 		o.clientCert = clientCertAlways
+	}
+	if t := cfg.SchemeHeaderTransformation; t.SchemeToOverwrite != "" {
+		o.schemes, o.scheme = true, []byte(t.SchemeToOverwrite)
+	} else {
+		o.schemes = t.MatchUpstream
 	}
 	switch cfg.HeadersWithUnderscoresAction {
 	case "reject_request":

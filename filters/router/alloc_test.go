@@ -32,6 +32,7 @@ type path struct {
 	buf    []byte
 	panics int    // so far
 	h2     *h2end // what the origin speaks, if it is HTTP/2
+	asked  int    // requests the origin of HTTP/2 gets for each
 }
 
 // newPath makes a path with filters in front of the router, and a logger. They see its first request, to "/", too.
@@ -81,6 +82,9 @@ func newPath(t testing.TB, edit func(*httpconn.Config, *route.ForwardConfig), li
 	}
 	if edit != nil {
 		edit(cfg, &forward)
+	}
+	if p.asked = 1; forward.RequestMirrorPolicies != nil {
+		p.asked += len(*forward.RequestMirrorPolicies)
 	}
 	routes, problems := route.Compile(&route.Config{Routes: []route.RouteConfig{{Match: route.MatchConfig{Prefix: "/"}, Route: &forward}}},
 		func(string) (uint32, bool) { return 0, true }, nil)

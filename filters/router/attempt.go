@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"math"
 
 	"millrace/codec"
@@ -131,6 +132,9 @@ func (a *attempt) send() {
 	end := complete && rq.body.Len() == 0 && rq.trailers == nil
 	rq.tried[a.place].conn = a.x.ConnID()
 	a.boundReads()
+	if s.MatchScheme {
+		a.matchScheme()
+	}
 	a.headSent = uint32(a.x.SendHead(&s.Request, end))
 	for i := 0; i < rq.body.Pieces(); i++ {
 		last := i == rq.body.Pieces()-1
@@ -155,6 +159,22 @@ func (a *attempt) send() {
 		s.ResumeSink(filters.Request)
 	}
 }
+
+// matchScheme makes the scheme of the request that of the connection.
+func (a *attempt) matchScheme() {
+	scheme := schemeHTTP
+	if a.x.Session() != nil {
+		scheme = schemeHTTPS
+	}
+	if h := &a.rq.stream.Request; !bytes.Equal(h.Scheme(), scheme) {
+		h.SetScheme(scheme)
+	}
+}
+
+var (
+	schemeHTTP  = []byte("http")
+	schemeHTTPS = []byte("https")
+)
 
 // arm sets the deadlines of the attempt, which run from the end of the request.
 func (a *attempt) arm(now int64) {

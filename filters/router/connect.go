@@ -62,7 +62,7 @@ func (rq *request) failTunnel(why pool.ResetReason, text string) {
 	s.Info.UpstreamTransportFailure = text
 	rq.cur.host.RqError.Add(1)
 	rq.cluster.Stats.CountCode(resetStatus(why), s.Info.Internal)
-	rq.fail(why)
+	rq.fail(why, false)
 }
 
 // loseTunnel ends a stream whose host has broken the connection off.

@@ -33,9 +33,9 @@ func newH2End() *h2end {
 	return e
 }
 
-// serveH2 turns the loop until the origin has got a request, and answers it.
+// serveH2 turns the loop until the origin has got a request and its copies, and answers them.
 func (p *path) serveH2() {
-	for answered := false; !answered; {
+	for left := p.asked; left > 0; {
 		e := p.h2
 		e.out = e.s.AppendControl(e.out[:0])
 		for b := p.pass(p.origin); len(b) > 0; {
@@ -48,7 +48,7 @@ func (p *path) serveH2() {
 				e.s.Consume(e.ev.Stream, len(e.ev.Data))
 			}
 			if e.ev.End {
-				answered = true
+				left--
 				id := e.ev.Stream
 				e.out = e.s.AppendResponseHead(e.s.AppendControl(e.out), id, e.head, false)
 				e.out = append(e.s.AppendDataPrefix(e.out, id, 5, false), "hello"...)
@@ -73,6 +73,8 @@ func TestRequestAllocsHTTP2(t *testing.T) {
 		{"body kept", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", func(_ *httpconn.Config, f *route.ForwardConfig) {
 			f.RetryPolicy = &route.RetryPolicyConfig{RetryOn: "5xx", NumRetries: 1}
 		}},
+		{"get mirrored", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", mirrorTwice},
+		{"post mirrored", "POST / HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\n\r\nhello", mirrorTwice},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPath(t, tt.edit, http2Origin)
@@ -86,6 +88,11 @@ func TestRequestAllocsHTTP2(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mirrorTwice sends two copies of each request.
+func mirrorTwice(_ *httpconn.Config, f *route.ForwardConfig) {
+	f.RequestMirrorPolicies = &[]route.MirrorConfig{{Cluster: "web"}, {Cluster: "web"}}
 }
 
 func BenchmarkRequestHTTP2(b *testing.B) {

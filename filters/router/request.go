@@ -379,6 +379,7 @@ func (rq *request) reset(a *attempt, why pool.ResetReason, text string) {
 		a.judgeReset(why)
 		a.host.RqError.Add(1)
 		s.Info.Flags |= resetFlag(why)
+		s.Canceled = a.x.Canceled()
 		s.Down().ResetResponse("upstream_reset_after_response_started")
 		return
 	}
@@ -391,20 +392,32 @@ func (rq *request) reset(a *attempt, why pool.ResetReason, text string) {
 		return
 	}
 	rq.cluster.Stats.CountCode(resetStatus(why), s.Info.Internal)
-	rq.fail(why)
+	rq.fail(why, a.x.Canceled())
 }
 
-// fail answers a request whose last try was reset.
-func (rq *request) fail(why pool.ResetReason) {
+// fail answers a request whose last try was reset. canceled says that the host has given it up: should the time that the client
+// gives it be over, that is why.
+func (rq *request) fail(why pool.ResetReason, canceled bool) {
 	s := rq.stream
 	if why == pool.Overflow {
 		s.ReplyWith(overflowReply)
 		return
 	}
-	s.ReplyWith(filters.LocalReply{
+	reply := filters.LocalReply{
 		Status: resetStatus(why), Flags: resetFlag(why), Body: resetBodies[why], Details: resetDetails[why],
 		Overloaded: why == pool.PendingTimeout,
-	})
+	}
+	if canceled && rq.overdue() {
+		reply.GRPCStatus = filters.GRPCDeadlineExceeded
+	}
+	s.ReplyWith(reply)
+}
+
+// overdue reports whether a gRPC request has taken longer than its client says it may, which the host's clock may be the first to see.
+func (rq *request) overdue() bool {
+	s := rq.stream
+	d, ok := route.ParseGRPCTimeout(s.Request.Lookup("grpc-timeout"))
+	return ok && d > 0 && s.Now()-s.Info.Start >= int64(d)
 }
 
 // abandon gives up what is still under way: the stream has its answer. What the log needs stays.

@@ -15,7 +15,7 @@ import (
 // Sizes are promises: an idle connection costs a conn, a request an Exchange.
 var (
 	_ [256 - unsafe.Sizeof(conn{})]byte
-	_ [144 - unsafe.Sizeof(Exchange{})]byte
+	_ [152 - unsafe.Sizeof(Exchange{})]byte
 	_ [296 - unsafe.Sizeof(mux{})]byte
 	_ [256 - unsafe.Sizeof(stream{})]byte
 )

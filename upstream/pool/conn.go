@@ -91,7 +91,7 @@ func (c *conn) attach(x *Exchange) {
 	c.state, c.x = connActive, x
 	x.state, x.pool, x.conn = exchangeActive, c.pool, c
 	x.last, x.lastToken = c.ec, c.ec.Token()
-	x.connID, x.session, x.isH2 = c.id, c.session, false
+	x.connID, x.session, x.isH2, x.canceled = c.id, c.session, false, false
 	x.reused = c.requests > 0
 	x.headSent, x.written, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = c.ec.BytesOut(), c.ec.BytesIn()

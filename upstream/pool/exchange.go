@@ -90,6 +90,7 @@ type Exchange struct {
 	isH2     bool   // the connection of the last lease is one of HTTP/2
 	headSent bool   // SendHead was called
 	written  bool   // after the end: see Written
+	canceled bool   // the host has reset the stream with CANCEL
 	pauses   uint16 // PauseRead without ResumeRead
 	connID   uint32 // of the conn of the last lease
 	// HTTP/1.1, active: the conn's count when leased. Else what this exchange sent.
@@ -107,6 +108,10 @@ func (x *Exchange) Session() *transport.Session { return x.session }
 
 // IsHTTP2 reports whether the connection is one of HTTP/2. Still valid after the end.
 func (x *Exchange) IsHTTP2() bool { return x.isH2 }
+
+// Canceled reports whether the host has ended the exchange as one that nobody waits for any more: with CANCEL (HTTP/2). Only valid
+// in [Owner.OnReset].
+func (x *Exchange) Canceled() bool { return x.canceled }
 
 // Active reports whether the exchange has a connection.
 func (x *Exchange) Active() bool { return x.state == exchangeActive }

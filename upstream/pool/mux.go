@@ -139,7 +139,7 @@ func (m *mux) attach(x *Exchange) {
 	}
 	x.state, x.pool, x.stream = exchangeActive, p, st
 	x.last, x.lastToken = m.ec, m.ec.Token()
-	x.connID, x.session, x.isH2 = m.id, m.session, true
+	x.connID, x.session, x.isH2, x.canceled = m.id, m.session, true, false
 	x.reused = m.requests > 0
 	x.headSent, x.written, x.pauses = false, false, 0
 	x.bytesOut, x.bytesIn = 0, 0

@@ -271,6 +271,7 @@ func (m *mux) onReset(st *stream, code uint32, ours bool) {
 		stats.H2Refused.Inc()
 		m.reset(st, RefusedStream, 0)
 	default:
+		st.x.canceled = code == h2.Cancel
 		m.reset(st, RemoteReset, 0)
 	}
 }
