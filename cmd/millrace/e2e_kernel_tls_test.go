@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,24 +47,6 @@ func (p *proxy) wantKernel(conns int64) {
 	}
 	p.wantStat("listener.edge.ssl.kernel_tls_refused", 0)
 	p.wantStat("server.loop_conns_leftover", 0)
-}
-
-// serveNoise answers with body: of known length, in chunks, or up to the end of the connection.
-func serveNoise(body []byte) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/small":
-			_, _ = io.WriteString(w, "small")
-			return
-		case "/length":
-			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		case "/close":
-			w.Header().Set("Connection", "close")
-		}
-		for b := body; len(b) > 0; b = b[min(len(b), 1<<20):] {
-			_, _ = w.Write(b[:min(len(b), 1<<20)])
-		}
-	}
 }
 
 // TestKernelTLS: large bodies arrive whole, however they are framed, with small answers in between, whether the kernel has TLS or not.
@@ -139,13 +120,16 @@ func TestKernelTLSTunnel(t *testing.T) {
 	a.issue("shop", "shop.example.com")
 	body := noise(4 << 20)
 	host := rawOrigin(t, func(c *rawConn) {
+		written := make(chan struct{})
 		go func() {
 			_, _ = c.Write(body)
 			c.closeWrite()
+			close(written)
 		}()
 		if got := c.bytes(1 << 20); got != string(body[:1<<20]) {
 			t.Errorf("the host got %d bytes that differ", len(got))
 		}
+		<-written
 	})
 	p := tunnel{hosts: []string{host}, listener: fmt.Sprintf(`"tls": {"certificates": [%s], "kernel_tls": "auto"}`, a.pair("shop"))}.start(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -19,13 +19,13 @@ func noise(n int) []byte {
 	return b
 }
 
-// TestLongResponses: bodies beyond the splice threshold arrive whole, however they are framed, and the
-// connection goes on after them.
-func TestLongResponses(t *testing.T) {
-	t.Parallel()
-	body := noise(8 << 20)
-	p := startProxy(t, oneRoute(origin(t, func(w http.ResponseWriter, r *http.Request) {
+// serveNoise answers with body: of known length, in chunks, or up to the end of the connection.
+func serveNoise(body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
+		case "/small":
+			_, _ = io.WriteString(w, "small")
+			return
 		case "/length":
 			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		case "/close":
@@ -34,7 +34,15 @@ func TestLongResponses(t *testing.T) {
 		for b := body; len(b) > 0; b = b[min(len(b), 1<<20):] {
 			_, _ = w.Write(b[:min(len(b), 1<<20)])
 		}
-	}), "", "", ""))
+	}
+}
+
+// TestLongResponses: bodies beyond the splice threshold arrive whole, however they are framed, and the
+// connection goes on after them.
+func TestLongResponses(t *testing.T) {
+	t.Parallel()
+	body := noise(8 << 20)
+	p := startProxy(t, oneRoute(origin(t, serveNoise(body)), "", "", ""))
 	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
 	defer client.CloseIdleConnections()
 	for range 3 {
