@@ -245,6 +245,18 @@ func TestRequestAllocs(t *testing.T) {
 		{"retries allowed", browser, small, func(_ *httpconn.Config, f *route.ForwardConfig) {
 			f.RetryPolicy = &route.RetryPolicyConfig{RetryOn: "5xx", NumRetries: 1}
 		}},
+		{"hedging allowed", browser, small, func(_ *httpconn.Config, f *route.ForwardConfig) {
+			f.HedgePolicy = &route.HedgePolicyConfig{HedgeOnPerTryTimeout: true}
+			f.RetryPolicy = &route.RetryPolicyConfig{
+				RetryOn: "5xx", NumRetries: 1, PerTryTimeout: time.Second, PerTryIdleTimeout: time.Second, RetryHostPredicate: []string{"previous_hosts"},
+				RateLimitedRetryBackOff: &route.RateLimitedBackOffConfig{ResetHeaders: []route.ResetHeaderConfig{{Name: "retry-after"}}},
+			}
+		}},
+		{"steered by the request", "GET / HTTP/1.1\r\nHost: a\r\nx-envoy-retry-on: 5xx,retriable-headers,retriable-status-codes\r\nx-envoy-max-retries: 2\r\n" +
+			"x-envoy-retriable-status-codes: 404\r\nx-envoy-retriable-header-names: x-again\r\nx-envoy-hedge-on-per-try-timeout: true\r\n" +
+			"x-envoy-upstream-rq-per-try-timeout-ms: 500\r\n\r\n", small, func(c *httpconn.Config, _ *route.ForwardConfig) {
+			c.InternalAddressConfig.CIDRRanges = []string{"127.0.0.0/8"}
+		}},
 		{"body kept", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", small, func(_ *httpconn.Config, f *route.ForwardConfig) {
 			f.RetryPolicy = &route.RetryPolicyConfig{RetryOn: "5xx", NumRetries: 1}
 		}},
