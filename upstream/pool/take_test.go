@@ -449,7 +449,7 @@ func TestTakeHostCloses(t *testing.T) {
 func TestTakeChaos(t *testing.T) {
 	t.Parallel()
 	all := uint64(0)
-	for seed := range uint64(6) {
+	for seed := range uint64(9) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -462,6 +462,12 @@ func TestTakeChaos(t *testing.T) {
 			s := newSiblings(t, config(func(c *upstream.Config) {
 				c.IdleTimeout = 700 * time.Millisecond
 				c.MaxRequestsPerConnection = 9
+				switch seed % 3 { // loops wait for one another's connections too
+				case 1:
+					c.CircuitBreakers.MaxConnections = 6
+				case 2:
+					c.CircuitBreakers.PerHostThresholds.MaxConnections = 6
+				}
 			}, ln.Addr().String()), nil)
 			loops := []*world{s.a, s.b}
 			clusters := []*Cluster{s.ca, s.cb}
