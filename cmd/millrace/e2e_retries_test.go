@@ -131,7 +131,7 @@ func TestHedgingCutsTheTail(t *testing.T) {
 	})
 	well := origin(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") })
 	p := startProxy(t, retryHost(`"hedge_policy": {"hedge_on_per_try_timeout": true}`, `"retry_policy": {"retry_on": "5xx",
-		"per_try_timeout": "50ms", "retry_host_predicate": ["previous_hosts"], "host_selection_retry_max_attempts": 3,
+		"per_try_timeout": "150ms", "retry_host_predicate": ["previous_hosts"], "host_selection_retry_max_attempts": 3,
 		"retry_back_off": {"base_interval": "1ms"}}`, `"circuit_breakers": {"max_retries": 1000}`, lame, well))
 	var clients sync.WaitGroup
 	var most atomic.Int64
@@ -153,7 +153,9 @@ func TestHedgingCutsTheTail(t *testing.T) {
 		t.Errorf("%d requests met the slow host, the longest took %v", late.Load(), time.Duration(most.Load()))
 	}
 	p.wantStat("cluster.c.upstream_rq_active", 0)
-	p.wantStat("cluster.c.upstream_rq_retry_success", late.Load())
+	if n := p.stat("cluster.c.upstream_rq_retry_success"); n == 0 || n > late.Load() {
+		t.Errorf("upstream_rq_retry_success is %d, want 1 to %d", n, late.Load())
+	}
 	p.wantStat("cluster.c.upstream_rq_per_try_timeout", 0)
 }
 
@@ -236,17 +238,17 @@ func TestPerTryIdleTimeout(t *testing.T) {
 	var asked atomic.Int32
 	o := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		first := asked.Add(1) == 1
-		for i := range 4 { // 400 ms in all, at most 100 ms between two pieces
+		for i := range 4 { // longer in all than the time, and shorter between two pieces
 			if first || r.URL.Path == "/stalls" && i == 2 {
 				<-r.Context().Done()
 				return
 			}
 			fmt.Fprint(w, i)
 			_ = http.NewResponseController(w).Flush()
-			<-time.After(100 * time.Millisecond)
+			<-time.After(200 * time.Millisecond)
 		}
 	})
-	p := startProxy(t, retryHost("", `"retry_policy": {"retry_on": "reset", "per_try_idle_timeout": "300ms"}`, "", o))
+	p := startProxy(t, retryHost("", `"retry_policy": {"retry_on": "reset", "per_try_idle_timeout": "600ms"}`, "", o))
 	if status, body := p.ask("/"); status != 200 || body != "0123" {
 		t.Errorf("status %d, body %q; want 200, 0123", status, body)
 	}
@@ -310,7 +312,7 @@ func TestHostHearsOfRetries(t *testing.T) {
 		}
 	})
 	p := startProxy(t, retryHost(`"include_request_attempt_count": true, "include_is_timeout_retry_header": true`, `"timeout": "10s",
-		"hedge_policy": {"hedge_on_per_try_timeout": true}, "retry_policy": {"retry_on": "5xx", "num_retries": 2, "per_try_timeout": "100ms"}`, "", o))
+		"hedge_policy": {"hedge_on_per_try_timeout": true}, "retry_policy": {"retry_on": "5xx", "num_retries": 2, "per_try_timeout": "300ms"}`, "", o))
 	if status, body := p.ask("/", "x-envoy-is-timeout-retry: true"); status != 200 {
 		t.Errorf("status %d, body %q; want 200", status, body)
 	}
@@ -319,7 +321,7 @@ func TestHostHearsOfRetries(t *testing.T) {
 	if got := strings.Join(heard, ", "); got != "1 , 2 true, 3 false" {
 		t.Errorf("the hosts heard %q", got)
 	}
-	if e := expected; len(e) != 3 || e[0] != 10000 || e[1] > 9900 || e[1] < 1 || e[2] > e[1] {
+	if e := expected; len(e) != 3 || e[0] != 10000 || e[1] > 9700 || e[1] < 1 || e[2] > e[1] {
 		t.Errorf("the hosts have %v ms, want less each time", e)
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // hedgePerTry is the per_try_timeout of the tests of hedging.
-const hedgePerTry = 40 * time.Millisecond
+const hedgePerTry = 100 * time.Millisecond
 
 // script answers the nth request by its nth step, the last one from then on: words for what it waits for, then a reset or a status.
 // A script counts what was asked and answered.
@@ -126,7 +126,7 @@ func TestHedging(t *testing.T) {
 				t.Parallel()
 				m := newMix(t, up, func(_ *httpconn.Config, f *route.ForwardConfig, c *upstream.Config) {
 					if tt.status == 504 {
-						f.Timeout = 500 * time.Millisecond
+						f.Timeout = 600 * time.Millisecond
 					}
 					f.HedgePolicy = &route.HedgePolicyConfig{HedgeOnPerTryTimeout: true}
 					f.RetryPolicy = &route.RetryPolicyConfig{RetryOn: "5xx,unavailable", NumRetries: tt.retries, PerTryTimeout: hedgePerTry}
@@ -168,6 +168,10 @@ func TestHedging(t *testing.T) {
 					st := &m.cluster.Stats
 					if n := int64(st.RqRetry.Load()); n != tt.retried {
 						t.Errorf("upstream_rq_retry is %d, want %d", n, tt.retried)
+					}
+					success := uint64(btoi(tt.status < 500 && tt.body != "attempt 1"))
+					if n := st.RqRetrySuccess.Load(); n != success {
+						t.Errorf("upstream_rq_retry_success is %d, want %d", n, success)
 					}
 					if n := st.RqPerTryTimeout.Load(); n != 0 {
 						t.Errorf("upstream_rq_per_try_timeout is %d, want 0", n)

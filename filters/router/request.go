@@ -334,7 +334,7 @@ func (rq *request) countHost(good bool) {
 		return
 	}
 	rq.cur.host.RqSuccess.Add(1)
-	if rq.attempts > 1 {
+	if rq.cur.place > 0 {
 		rq.cluster.Stats.RqRetrySuccess.Inc()
 	}
 }
