@@ -23,20 +23,20 @@ type attempt struct {
 	host *upstream.Host
 	head *codec.ResponseHead // of its response
 
-	deadline int64  // for the head of the response, 0 none
-	idleAt   int64  // when it is over unless something comes, 0 never
-	waitedAt int64  // when it began to wait for a connection, 0 if it did not
-	openedAt int64  // when the TLS handshake of a connection for it was complete, 0 if there was none
-	sentAt   int64  // when it was sent
-	place    int    // in request.tried
-	headSent uint32 // size of the head of the request
-	headRecv uint32 // size of the head of the response
+	deadline int64            // for the head of the response, 0 none
+	idleAt   int64            // when it is over unless something comes, 0 never
+	waitedAt int64            // when it began to wait for a connection, 0 if it did not
+	openedAt int64            // when the TLS handshake of a connection for it was complete, 0 if there was none
+	sentAt   int64            // when it was sent
+	place    int              // in request.tried
+	budget   *upstream.Budget // that it is counted against as a retry, or nil
+	headSent uint32           // size of the head of the request
+	headRecv uint32           // size of the head of the response
 
-	state   attemptState
-	fresh   bool // it wants a new connection
-	again   bool // it is sent again free of charge
-	late    bool // it ran out of time, and goes on beside the next one
-	counted bool // it is counted against the budget of retries
+	state attemptState
+	fresh bool // it wants a new connection
+	again bool // it is sent again free of charge
+	late  bool // it ran out of time, and goes on beside the next one
 }
 
 // attemptState is where an attempt stands.
@@ -203,7 +203,7 @@ func (a *attempt) cancel() {
 	a.x.Cancel()
 	a.state, a.deadline, a.idleAt = attemptIdle, 0, 0
 	a.fresh, a.again, a.late = false, false, false
-	a.rq.releaseRetry(&a.counted)
+	releaseRetry(&a.budget)
 }
 
 // describe makes what the log says of the attempt that of this one: another has begun since.

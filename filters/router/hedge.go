@@ -105,8 +105,8 @@ func (r *Router) keep(h *hedge) {
 // settle makes a the attempt that counts, and gives up the others.
 func (rq *request) settle(a *attempt, now int64) {
 	rq.retryAt = 0
-	rq.releaseRetry(&rq.counted)
-	rq.releaseRetry(&a.counted)
+	releaseRetry(&rq.budget)
+	releaseRetry(&a.budget)
 	if a != &rq.first && rq.first.alive() {
 		rq.lose(&rq.first, now)
 	}

@@ -30,8 +30,9 @@ type request struct {
 	mirrors *mirror // copies that the rest of the request goes to, too; linked
 	tunnel  *tunnel // in place of an exchange, where the route terminates the request; else nil
 
-	deadline int64 // of the whole response, 0 none; runs from the end of the request
-	retryAt  int64 // when the next attempt begins, 0 if none is due
+	deadline int64            // of the whole response, 0 none; runs from the end of the request
+	retryAt  int64            // when the next attempt begins, 0 if none is due
+	budget   *upstream.Budget // that the retry that is due is counted against, else nil
 
 	limits   tryLimits
 	attempts int     // begun
@@ -51,7 +52,6 @@ type request struct {
 	held     bool // the request waits, held, for its first connection
 	paused   bool // reading of the request is paused until the upstream takes more
 	freeUsed bool // the free retry has been used
-	counted  bool // the retry that is due is counted against the budget
 	respHead bool // the head of the final response has been passed on
 	grpc     bool // the request is gRPC
 	grpcOpen bool // the trailers of the response will say how it went
@@ -436,7 +436,7 @@ func (rq *request) cancel() {
 		rq.tunnel.leave()
 	}
 	rq.timer.Stop()
-	rq.releaseRetry(&rq.counted)
+	releaseRetry(&rq.budget)
 	rq.deadline, rq.retryAt, rq.held = 0, 0, false
 }
 

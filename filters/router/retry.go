@@ -18,7 +18,7 @@ func (rq *request) wantsRetry(h *codec.ResponseHead) bool {
 
 // retryResponse gives a response up for another try, if one is left.
 func (rq *request) retryResponse(a *attempt) bool {
-	rq.releaseRetry(&a.counted)
+	releaseRetry(&a.budget)
 	if a.late || !rq.mayRetry() {
 		return false
 	}
@@ -37,7 +37,7 @@ func (rq *request) retryReset(a *attempt, why pool.ResetReason) bool {
 		return true
 	}
 	a.judgeReset(why)
-	rq.releaseRetry(&a.counted)
+	releaseRetry(&a.budget)
 	if a.late || !coversReset(rq.limits.on, why, a.x.Written()) || !rq.mayRetry() {
 		return false
 	}
@@ -113,26 +113,22 @@ func (rq *request) mayRetry() bool {
 		return false
 	}
 	rq.retries--
-	if !rq.budget().TryRetry() {
+	b := rq.cluster.Shared().Budgets[s.Route.Priority]
+	if !b.TryRetry() {
 		st.RqRetryOverflow.Inc()
 		s.Info.Flags |= accesslog.FlagUpstreamOverflow
 		return false
 	}
-	rq.counted = true
+	rq.budget = b
 	st.RqRetry.Inc()
 	return true
 }
 
-// budget returns the retry budget of the stream's priority.
-func (rq *request) budget() *upstream.Budget {
-	return rq.cluster.Shared().Budgets[rq.stream.Route.Priority]
-}
-
-// releaseRetry gives a retry back to the budget, if it is counted.
-func (rq *request) releaseRetry(counted *bool) {
-	if *counted {
-		*counted = false
-		rq.budget().ReleaseRetry()
+// releaseRetry gives a retry back to the budget that it is counted against, if it is.
+func releaseRetry(b **upstream.Budget) {
+	if *b != nil {
+		(*b).ReleaseRetry()
+		*b = nil
 	}
 }
 
@@ -158,7 +154,7 @@ func (rq *request) retry() {
 	rq.retryAt = 0
 	rq.rearm()
 	a := rq.another()
-	a.counted, rq.counted = rq.counted, false
+	a.budget, rq.budget = rq.budget, nil
 	if a != &rq.first || rq.hopes(a) {
 		rq.startBeside(a)
 		return

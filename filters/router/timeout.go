@@ -112,7 +112,7 @@ func (rq *request) tryTimeOut(a *attempt, now int64) {
 	}
 	counter.Inc()
 	a.outOfTime(now)
-	rq.releaseRetry(&a.counted)
+	releaseRetry(&a.budget)
 	if coversReset(rq.limits.on, pool.LocalClose, true) && rq.mayRetry() {
 		rq.forget(a)
 		rq.backOff(0, true)
