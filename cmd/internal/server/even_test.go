@@ -4,7 +4,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"millrace/cmd/internal/control"
 )
@@ -148,5 +150,35 @@ func TestEvenStep(t *testing.T) {
 	}
 	if _, ok := e.step([]float64{.9, .1, .2}, evenDefaults, 5); !ok {
 		t.Error("nothing after the pause")
+	}
+}
+
+// TestLoopBalancingConfig: the defaults are those of the documentation, and what makes no sense is refused.
+func TestLoopBalancingConfig(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		text string
+		want control.LoopBalancing
+		err  string
+	}{
+		{`{}`, control.LoopBalancing{Enabled: true, BusyRatio: 1.3, MinBusy: .3, Interval: time.Second, Intervals: 3}, ""},
+		{`{"loop_balancing": {"enabled": false, "busy_ratio": 2, "min_busy_percent": 50, "interval": "5s", "intervals": 1}}`,
+			control.LoopBalancing{BusyRatio: 2, MinBusy: .5, Interval: 5 * time.Second, Intervals: 1}, ""},
+		{`{"loop_balancing": {"busy_ratio": 1}}`, control.LoopBalancing{}, "loop_balancing.busy_ratio"},
+		{`{"loop_balancing": {"interval": "1ms"}}`, control.LoopBalancing{}, "loop_balancing.interval"},
+		{`{"loop_balancing": {"intervals": 0}}`, control.LoopBalancing{}, "loop_balancing.intervals"},
+		{`{"loop_balancing": {"min_busy_percent": 101}}`, control.LoopBalancing{}, "loop_balancing.min_busy_percent"},
+	} {
+		cfg, errs := Load("f.json", []byte(tt.text), Registry())
+		switch {
+		case tt.err != "":
+			if !errs.Fatal() || !strings.Contains(errs.Error(), tt.err) {
+				t.Errorf("Load(%s) = %v, want an error of %s", tt.text, errs, tt.err)
+			}
+		case errs.Fatal():
+			t.Errorf("Load(%s): %v", tt.text, errs)
+		case loopBalancing(&cfg.LoopBalancing) != tt.want:
+			t.Errorf("Load(%s) = %+v, want %+v", tt.text, loopBalancing(&cfg.LoopBalancing), tt.want)
+		}
 	}
 }
