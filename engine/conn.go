@@ -79,6 +79,7 @@ const (
 	flagPeerPath                     // Loop.peerPaths has the address of the peer
 	flagLocalSet                     // SetLocalAddr was called
 	flagLast                         // the last record of Wire.WriteLast is due
+	flagRacing                       // Loop.races has other attempts to connect c
 )
 
 // cannotRead is what keeps a readable conn from being read.

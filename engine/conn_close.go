@@ -217,6 +217,9 @@ func (c *Conn) release() {
 	if c.flags&flagClosed != 0 {
 		panic("BUG: engine: conn closed twice")
 	}
+	if c.flags&flagRacing != 0 {
+		c.endRace()
+	}
 	c.endSplice()
 	if c.feeder != nil {
 		c.feeder.breakSplice()

@@ -149,9 +149,14 @@ func (l *Loop) bindSource(fd int, addr *Addr, o *DialOptions) error {
 func (c *Conn) finishConnect() {
 	if c.flags&flagHup != 0 {
 		if errno := sys.SocketError(int(c.fd)); errno != 0 {
-			c.fail(CloseConnectFailed, errno)
+			if !c.raceOn(errno) {
+				c.fail(CloseConnectFailed, errno)
+			}
 			return
 		}
+	}
+	if c.flags&flagRacing != 0 {
+		c.endRace()
 	}
 	c.connected()
 }

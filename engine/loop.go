@@ -81,7 +81,8 @@ type Loop struct {
 	packets *packetLoop // nil until the first UDP socket
 
 	localAddrs []*Addr
-	peerPaths  map[uint32]Addr // by slot: peers that SetRemoteAddr says are unix sockets
+	peerPaths  map[uint32]Addr  // by slot: peers that SetRemoteAddr says are unix sockets
+	races      map[uint32]*race // by slot: conns that connect to several addresses
 
 	panics panicBudget
 	stats  LoopStats

@@ -72,6 +72,7 @@ type member struct {
 	priority uint8
 	locality *Locality // nil for none
 	metadata map[string]string
+	others   []engine.Addr // see Host.Others
 }
 
 // place returns its locality and priority.
@@ -84,7 +85,8 @@ func (m *member) place() localityAt {
 
 // sameMember reports whether nothing of a host differs.
 func sameMember(a, b member) bool {
-	return a.host == b.host && a.weight == b.weight && a.place() == b.place() && maps.Equal(a.metadata, b.metadata)
+	return a.host == b.host && a.weight == b.weight && a.place() == b.place() && maps.Equal(a.metadata, b.metadata) &&
+		slices.Equal(a.others, b.others)
 }
 
 // New builds a cluster. Hosts whose address prev has too are taken over from it, so that
@@ -206,6 +208,13 @@ func (c *Cluster) setMembers(list []HostConfig, old []member, keep bool) error {
 			m.host = newHost(a, m.weight, c.Config.newHostHealth())
 			m.host.Hostname = hc.Hostname
 		}
+		for _, s := range hc.AdditionalAddresses {
+			other, err := engine.ParseAddr(s)
+			if err != nil {
+				return fmt.Errorf("hosts[%d]: additional address: %w", i, err)
+			}
+			m.others = append(m.others, other)
+		}
 		c.members = append(c.members, m)
 	}
 	if keep {
@@ -262,7 +271,12 @@ func (c *Cluster) Members() []HostConfig {
 	list := make([]HostConfig, len(c.members))
 	for i := range c.members {
 		m := &c.members[i]
-		list[i] = HostConfig{Address: m.host.Target().String(), Hostname: m.host.Hostname, Weight: m.weight, Priority: m.priority, Locality: m.locality, Metadata: m.metadata}
+		list[i] = HostConfig{
+			Address: m.host.Target().String(), Hostname: m.host.Hostname, Weight: m.weight, Priority: m.priority, Locality: m.locality, Metadata: m.metadata,
+		}
+		for _, a := range m.others {
+			list[i].AdditionalAddresses = append(list[i].AdditionalAddresses, a.String())
+		}
 	}
 	return list
 }
@@ -298,7 +312,11 @@ func (c *Cluster) Rebuild() {
 // thresholds. Each loop calls it when it takes the cluster up; only the first call changes anything.
 func (c *Cluster) Apply() {
 	for i := range c.members {
-		c.members[i].host.weight.Store(c.members[i].weight)
+		m := &c.members[i]
+		m.host.weight.Store(m.weight)
+		if !slices.Equal(m.host.Others(), m.others) {
+			m.host.others.Store(&m.others)
+		}
 	}
 	if c.Destinations != nil {
 		c.Destinations.setMax(int(c.Config.OriginalDst.MaxHosts))

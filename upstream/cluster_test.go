@@ -226,3 +226,64 @@ func TestPropose(t *testing.T) {
 		t.Errorf("hosts %v, want %v", c.Hosts(), b.Hosts())
 	}
 }
+
+// TestOthers: additional addresses come into force with Apply, and a host whose other addresses change is the same host.
+func TestOthers(t *testing.T) {
+	t.Parallel()
+	at := func(prev *Cluster, others ...string) *Cluster {
+		t.Helper()
+		cfg := DefaultConfig("c")
+		cfg.Hosts = []HostConfig{{Address: "10.0.0.1:80", AdditionalAddresses: others}}
+		cfg.Validate(func(path, problem, _ string) { t.Errorf("%s: %s", path, problem) })
+		c, err := New(1, &cfg, prev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	a := at(nil, "[2001:db8::1]:80")
+	h := a.Hosts()[0]
+	if a.Apply(); len(h.Others()) != 1 || h.Others()[0].String() != "[2001:db8::1]:80" {
+		t.Errorf("others %v", h.Others())
+	}
+	b := at(a, "[2001:db8::2]:80", "10.0.0.2:80")
+	if len(h.Others()) != 1 || b.Hosts()[0] != h {
+		t.Errorf("others %v before Apply", h.Others())
+	}
+	if b.Apply(); len(h.Others()) != 2 {
+		t.Errorf("others %v", h.Others())
+	}
+	if m := b.Members(); len(m[0].AdditionalAddresses) != 2 {
+		t.Errorf("members %+v", m)
+	}
+	list := b.Members()
+	list[0].AdditionalAddresses = nil
+	if changed, err := b.SetHosts(list); !changed || err != nil || len(h.Others()) != 0 {
+		t.Errorf("SetHosts = %v, %v; others %v", changed, err, h.Others())
+	}
+	list[0].AdditionalAddresses = []string{"app.test:80"}
+	if _, err := b.SetHosts(list); err == nil {
+		t.Error("a name is taken for an address")
+	}
+}
+
+func TestAdditionalAddresses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ kind, address, other, want string }{
+		{"static", "10.0.0.1:80", "[::1]:80", ""},
+		{"static", "10.0.0.1:80", "10.0.0.1:80", "hosts[0].additional_addresses[0]"},
+		{"static", "10.0.0.1:80", "app.test:80", "hosts[0].additional_addresses[0]"},
+		{"static", "10.0.0.1:80", "10.0.0.1:0", "hosts[0].additional_addresses[0]"},
+		{"static", "10.0.0.1:80", "unix:/run/a", "hosts[0].additional_addresses[0]"},
+		{"static", "unix:/run/a", "10.0.0.1:80", "hosts[0].additional_addresses[0]"},
+		{"logical_dns", "app.test:80", "10.0.0.1:80", "hosts[0].additional_addresses"},
+	} {
+		cfg := DefaultConfig("c")
+		cfg.Type, cfg.Hosts = tt.kind, []HostConfig{{Address: tt.address, AdditionalAddresses: []string{tt.other}}}
+		var got []string
+		cfg.Validate(func(path, _, _ string) { got = append(got, path) })
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%s and %s: problems at %q, want %q", tt.address, tt.other, s, tt.want)
+		}
+	}
+}

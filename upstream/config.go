@@ -95,6 +95,9 @@ type HostConfig struct {
 	// Address is "10.0.0.1:80", "[::1]:80", "unix:/run/app.sock" or "unix:@abstract"; of a cluster that resolves names
 	// "app.example.com:80", or "_http._tcp.example.com" for an SRV record. Required.
 	Address string `json:"address" required:"true" v3:"endpoint.address"`
+	// AdditionalAddresses are other addresses of the same host, such as those of the other family: they are tried beside
+	// address, in this order, when it does not accept a connection within 300ms, or fails. Default: none.
+	AdditionalAddresses []string `json:"additional_addresses" max:"15" v3:"endpoint.additional_addresses"`
 	// Hostname is what auto_host_rewrite and use_hostname_for_hashing call the host. Default: the name it was resolved
 	// from, if it was.
 	Hostname string `json:"hostname" v3:"endpoint.hostname"`

@@ -32,7 +32,8 @@ type DiscoveryConfig struct {
 	// one that cannot be read leaves the hosts as they were.
 	HostsFile string `json:"hosts_file"`
 	// DNSLookupFamily says which addresses are asked for: "auto" (IPv6, and IPv4 if there are none), "v4_only", "v6_only",
-	// "v4_preferred" (IPv4, and IPv6 if there are none), "all" (both). Default "auto".
+	// "v4_preferred" (IPv4, and IPv6 if there are none), "all" (both: with "logical_dns" the first IPv6 address is tried
+	// first, and the others beside it when it does not accept within 300ms, or fails). Default "auto".
 	DNSLookupFamily string `json:"dns_lookup_family" default:"auto" enum:"auto,v4_only,v6_only,v4_preferred,all"`
 	// DNSRefreshRate is how long an answer is used before the name is resolved again. Default 5s.
 	DNSRefreshRate time.Duration `json:"dns_refresh_rate" default:"5s" min:"10ms" max:"24h"`
@@ -197,6 +198,9 @@ func (c *Config) checkNames(report func(path, problem, hint string)) {
 			report(path, err.Error(), "write a name and a port such as \"app.example.com:80\"")
 			continue
 		}
+		if len(c.Hosts[i].AdditionalAddresses) > 0 {
+			report(fmt.Sprintf("hosts[%d].additional_addresses", i), "the addresses of a name come from DNS", `write "dns_lookup_family": "all"`)
+		}
 		if h.SRV && c.Type == LogicalDNS {
 			report(path, fmt.Sprintf("%q has no port, and only \"strict_dns\" asks for SRV records", c.Hosts[i].Address), "")
 			continue
@@ -234,10 +238,31 @@ func CheckHosts(hosts []HostConfig, list string, report func(path, problem, hint
 			report(path, fmt.Sprintf("%q is no address to connect to", address), "give the address and the port of one host")
 			continue
 		}
+		checkAdditional(&hosts[i], a, fmt.Sprintf("%s[%d]", list, i), report)
 		if first, ok := seen[a]; ok {
 			report(path, fmt.Sprintf("%q is the address of %s[%d] too", address, list, first), "give one host a larger weight instead")
 			continue
 		}
 		seen[a] = i
+	}
+}
+
+// checkAdditional reports additional addresses of a host at a that cannot be connected to, or stand there twice.
+func checkAdditional(hc *HostConfig, a engine.Addr, host string, report func(path, problem, hint string)) {
+	seen := map[engine.Addr]bool{a: true}
+	for i, s := range hc.AdditionalAddresses {
+		path := fmt.Sprintf("%s.additional_addresses[%d]", host, i)
+		other, err := engine.ParseAddr(s)
+		switch {
+		case err != nil:
+			report(path, err.Error(), "")
+		case other.IsUnix() || a.IsUnix():
+			report(path, "a socket of this machine has no other addresses", "")
+		case other.Port() == 0 || other.NetIP().IsUnspecified():
+			report(path, fmt.Sprintf("%q is no address to connect to", s), "give the address and the port of the host")
+		case seen[other]:
+			report(path, fmt.Sprintf("%q is there already", s), "")
+		}
+		seen[other] = true
 	}
 }

@@ -67,7 +67,8 @@ type Host struct {
 	ramp *ramp // nil without slow start
 
 	// Atomic: written by control.
-	target atomic.Pointer[engine.Addr] // see Target; nil: Addr
+	target atomic.Pointer[engine.Addr]   // see Target; nil: Addr
+	others atomic.Pointer[[]engine.Addr] // see Others; nil: none
 	weight atomic.Uint32
 	health atomic.Uint32
 	// Atomic: written by the loops when it changes.
@@ -108,6 +109,14 @@ func (h *Host) Target() *engine.Addr {
 		return a
 	}
 	return &h.Addr
+}
+
+// Others are the addresses that new connections try when Target does not accept soon. They are not changed.
+func (h *Host) Others() []engine.Addr {
+	if list := h.others.Load(); list != nil {
+		return *list
+	}
+	return nil
 }
 
 // Slot is the index of the host among the pools of its cluster. It never changes; a host that

@@ -31,7 +31,7 @@ func (p *tcpProxy) logTunnel(t *tcpTunnel, kind accesslog.Type) {
 	}
 	r.Attempts, r.UpstreamTransportFailure = uint8(min(t.attempts, 255)), t.failure
 	r.UpstreamConnect, r.UpstreamReady = t.up.OpenedAt(), t.readyAt
-	r.UpstreamHost, r.UpstreamRemote = h.Name, h.Addr
+	r.UpstreamHost, r.UpstreamRemote = h.Name, t.up.RemoteAddr()
 	r.UpstreamLocal, r.UpstreamConnID = t.up.LocalAddr(), uint64(t.up.ID())
 	if r.UpstreamTLS = t.up.Session(); r.UpstreamTLS != nil {
 		r.UpstreamHandshake = t.readyAt

@@ -294,6 +294,9 @@ func (t *tunnel) splice(from *engine.Conn, n int64) bool {
 // describe tells the log of the connection.
 func (t *tunnel) describe(r *Router, rec *accesslog.Record) {
 	rec.UpstreamProtocol = 0 // bytes
+	if t.up.Host() != nil {
+		rec.UpstreamRemote = t.up.RemoteAddr()
+	}
 	rec.UpstreamLocal = t.up.LocalAddr()
 	rec.UpstreamConnID = r.connID(t.up.ID())
 	rec.UpstreamTLS = t.up.Session()

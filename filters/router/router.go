@@ -232,7 +232,7 @@ func (r *Router) Describe(s *filters.Stream, rec *accesslog.Record) {
 		return
 	}
 	a := rq.cur
-	rec.UpstreamRemote = *a.host.Target()
+	rec.UpstreamRemote = a.x.RemoteAddr(a.host)
 	if rec.UpstreamProtocol = codec.Version11; a.x.IsHTTP2() {
 		rec.UpstreamProtocol = codec.Version20
 	}

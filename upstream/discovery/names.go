@@ -21,6 +21,8 @@ const (
 	hostsMax = 4096
 	// targetsMax bounds the SRV records of one name that are used.
 	targetsMax = 256
+	// racersMax bounds the addresses of a logical host that a connection may try.
+	racersMax = 16
 	// prioritiesMax bounds the priorities that SRV records may have in one name: further ones become the last.
 	prioritiesMax = 128
 )
@@ -146,9 +148,54 @@ func (d *names) resolve(ctx context.Context, i int) ([]upstream.HostConfig, time
 		return nil, noTTL, err
 	}
 	if d.logical && len(r.addrs) > 1 {
-		r.addrs = r.addrs[:1]
+		return d.logicalHost(i, &r, h.Port), r.ttl, nil
 	}
 	return d.appendHosts(nil, i, r.addrs, h.Port, func(*upstream.HostConfig) {}), r.ttl, nil
+}
+
+// logicalHost returns the one host of a name with several addresses: the first one, and if both families were asked for
+// the others as well.
+func (d *names) logicalHost(i int, r *records, port uint16) []upstream.HostConfig {
+	if d.cfg.DNSLookupFamily != "all" {
+		return d.appendHosts(nil, i, r.addrs[:1], port, func(*upstream.HostConfig) {})
+	}
+	var all []netip.Addr
+	for _, a := range takeTurns(r.addrs) {
+		if !a.IsUnspecified() && !a.IsMulticast() && len(all) < racersMax {
+			all = append(all, a.WithZone(""))
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return d.appendHosts(nil, i, all[:1], port, func(hc *upstream.HostConfig) {
+		for _, a := range all[1:] {
+			hc.AdditionalAddresses = append(hc.AdditionalAddresses, engine.AddrFrom(a, port, 0).String())
+		}
+	})
+}
+
+// takeTurns returns addresses so that the families alternate, IPv6 first, each in the order it had: "Whichever address family
+// is first in the list should be followed by an endpoint of the other address family".
+// RFC 8305 section 4
+func takeTurns(addrs []netip.Addr) []netip.Addr {
+	var list [2][]netip.Addr
+	for _, a := range addrs {
+		family := 0
+		if a.Unmap().Is4() {
+			family = 1
+		}
+		list[family] = append(list[family], a)
+	}
+	var all []netip.Addr
+	for k := range max(len(list[0]), len(list[1])) {
+		for _, l := range list {
+			if k < len(l) {
+				all = append(all, l[k])
+			}
+		}
+	}
+	return all
 }
 
 // resolveSRV asks for the SRV records of a name, and for the addresses of what they name.

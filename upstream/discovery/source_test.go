@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,6 +91,9 @@ func describe(h upstream.HostConfig) string {
 	}
 	if h.Priority != 0 {
 		s += "@" + string(rune('0'+h.Priority))
+	}
+	for _, a := range h.AdditionalAddresses {
+		s += "|" + a
 	}
 	return s
 }
@@ -216,6 +221,38 @@ func TestLogicalDNS(t *testing.T) {
 	f.set("a.test. 1 IN A 10.0.0.3")
 	if got := <-w.puts; got != "10.0.0.3:80=a.test" {
 		t.Errorf("after an empty answer the source puts %q", got)
+	}
+}
+
+// TestLogicalDNSAll: of both families all addresses belong to the one host, which tries IPv6 first.
+func TestLogicalDNSAll(t *testing.T) {
+	t.Parallel()
+	f := newFakeDNS(t, "a.test. 1 IN A 10.0.0.2", "a.test. 1 IN A 10.0.0.1", "a.test. 1 IN AAAA fd00::1", "b.test. 1 IN A 10.0.0.3", "b.test. 1 IN A 0.0.0.0")
+	all := func(name string) *upstream.Config {
+		cfg := dnsConfig("logical_dns", f.addr, name)
+		cfg.DNSLookupFamily = "all"
+		return cfg
+	}
+	watch(t, all("a.test:80")).want("[fd00::1]:80=a.test|10.0.0.2:80|10.0.0.1:80")
+	watch(t, all("b.test:80")).want("10.0.0.3:80=b.test")
+}
+
+func TestTakeTurns(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ in, want string }{
+		{"", ""}, {"1.1.1.1", "1.1.1.1"}, {"1.1.1.1 2.2.2.2 ::1", "::1 1.1.1.1 2.2.2.2"},
+		{"::3 1.1.1.1 ::2 ::1 2.2.2.2", "::3 1.1.1.1 ::2 2.2.2.2 ::1"}, {"::ffff:1.1.1.1 ::1", "::1 ::ffff:1.1.1.1"},
+	} {
+		var in, out []netip.Addr
+		for _, s := range strings.Fields(tt.in) {
+			in = append(in, netip.MustParseAddr(s))
+		}
+		for _, s := range strings.Fields(tt.want) {
+			out = append(out, netip.MustParseAddr(s))
+		}
+		if got := takeTurns(in); !slices.Equal(got, out) {
+			t.Errorf("takeTurns(%v) = %v, want %v", in, got, out)
+		}
 	}
 }
 

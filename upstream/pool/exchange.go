@@ -285,6 +285,20 @@ func (x *Exchange) LocalAddr() (a engine.Addr) {
 	return a
 }
 
+// RemoteAddr returns the address of h that the connection goes to, also after the end, for the log.
+func (x *Exchange) RemoteAddr(h *upstream.Host) engine.Addr { return remoteOf(h, x.last, x.lastToken) }
+
+// remoteOf returns the address of h that a connection goes to. Only with several of them it can be another one than Target,
+// as long as that is known.
+func remoteOf(h *upstream.Host, ec *engine.Conn, token engine.Token) engine.Addr {
+	if len(h.Others()) > 0 && ec != nil && ec.Token() == token {
+		if a := ec.RemoteAddr(); !a.IsZero() {
+			return a
+		}
+	}
+	return *h.Target()
+}
+
 // Upgraded reports whether the exchange is a tunnel now, after a 101 or a 2xx to CONNECT:
 // SendData and OnResponseData carry plain bytes.
 func (x *Exchange) Upgraded() bool {

@@ -115,7 +115,7 @@ func (p *Pool) dial() {
 		return
 	}
 	c := newConn(p)
-	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, c)
+	ec, err := p.cluster.loop.DialAny(p.host.Target(), p.host.Others(), p.settings.dial, c)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		c.forget()
 		p.dialFailed(err)

@@ -67,7 +67,7 @@ func (s *settings) perConn() int {
 // dialMux opens an admitted HTTP/2 connection.
 func (p *Pool) dialMux() {
 	m := newMux(p)
-	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, m)
+	ec, err := p.cluster.loop.DialAny(p.host.Target(), p.host.Others(), p.settings.dial, m)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		m.forget()
 		p.dialFailed(err)

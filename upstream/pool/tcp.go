@@ -111,7 +111,7 @@ func (c *Cluster) OpenTCP(t *TCP, to *TCPTarget, handler engine.Handler) (r TCPR
 		return TCPOverflow, ""
 	}
 	t.begin(c, h, b)
-	ec, err := c.loop.DialFrom(h.Target(), c.dialOptions(to.From), handler)
+	ec, err := c.loop.DialAny(h.Target(), h.Others(), c.dialOptions(to.From), handler)
 	if err != nil { // no descriptor left, no such source address, or the kernel knows no way
 		t.countConnectFail()
 		c.countBind(err)
@@ -220,6 +220,9 @@ func (t *TCP) LocalAddr() (a engine.Addr) {
 	}
 	return a
 }
+
+// RemoteAddr returns the address of the host that the connection goes to, also after the end. Precondition: there was an Open.
+func (t *TCP) RemoteAddr() engine.Addr { return remoteOf(t.host, t.ec, t.token) }
 
 // Bytes returns what was received and sent on the connection of the last Open.
 func (t *TCP) Bytes() (rx, tx uint64) {

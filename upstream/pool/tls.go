@@ -119,7 +119,7 @@ type opening struct {
 func (p *Pool) dialOpening() {
 	o := &opening{pool: p, id: p.cluster.table.nextConn(), createdAt: p.cluster.loop.Now()}
 	p.countConn()
-	ec, err := p.cluster.loop.DialFrom(p.host.Target(), p.settings.dial, o)
+	ec, err := p.cluster.loop.DialAny(p.host.Target(), p.host.Others(), p.settings.dial, o)
 	if err != nil { // no descriptor left, or the kernel knows no way
 		o.forget()
 		p.dialFailed(err)
