@@ -17,10 +17,11 @@ var later = map[string]string{
 	"hot_restart":            "hot restart",
 	"http3_protocol_options": "HTTP/3", "layered_runtime": "runtime values",
 	"metadata_key":         "destinations from metadata",
+	"on_demand":            "xDS, by which clusters are fetched on demand",
 	"parent_shutdown_time": "hot restart",
 	"rate_limits":          "rate limits", "rds": "xDS", "runtime": "runtime values",
 	"stats_sinks": "stats sinks",
-	"tracing":     "tracing", "transport_socket_matches": "a TLS context for each host",
+	"tracing":     "tracing", "transport_socket_matches": "a TLS context for each host", "tunneling_config": "TCP over HTTP CONNECT to hosts",
 	// Values.
 	"eds": "xDS", "http3": "HTTP/3",
 	// Filters.
