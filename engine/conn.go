@@ -92,6 +92,9 @@ func (c *Conn) Loop() *Loop { return c.loop }
 // one after the other.
 func (c *Conn) Token() Token { return Token{c.slot, c.gen} }
 
+// Handler returns who is told of c now.
+func (c *Conn) Handler() Handler { return c.handler }
+
 // SetHandler makes h the owner of what happens from now on. It may be called from any call of the
 // handler before, and from outside.
 //

@@ -359,8 +359,9 @@ func (c *conn) RunTask() {
 	if c.phase == phaseOver {
 		return
 	}
+	h := c.IO.Handler() // not the one of Accept any more, if the connection turned out to speak HTTP/2
 	c.IO.Close()
-	c.handler.OnClose(engine.CloseTransport)
+	h.OnClose(engine.CloseTransport)
 }
 
 // end closes a connection that the terminal filter does not have.

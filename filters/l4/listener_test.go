@@ -362,6 +362,28 @@ func setDenied(c *filters.Connection) {
 	c.Flags, c.Details = accesslog.FlagUnauthorizedExternal, "denied"
 }
 
+// A terminal filter may give the connection to another handler meanwhile: that one hears of it.
+func TestChainCloseAfterHandover(t *testing.T) {
+	t.Parallel()
+	w := newListenerWorld(t)
+	_, term := w.chain("", &fakeFilter{w: w, name: "a"})
+	next := enginetest.NewRecorder()
+	next.Quiet = true
+	term.onData = func(tc *fakeConn, _ []byte) {
+		tc.io.SetHandler(next)
+		tc.c.Close(0, "denied")
+	}
+	next.CloseFunc = func(engine.CloseReason) { term.last().left() }
+	_, peer := w.connect()
+	peer.Write("x")
+	w.loop.Settle()
+	if !peer.AtEOF() {
+		t.Error("the connection is open")
+	}
+	next.Want(t, "close transport")
+	term.last().Want(t)
+}
+
 // Close of a connection that the terminal filter has: it hears of it at the end of the turn, once, also when it is
 // itself in a call.
 func TestChainCloseAfterAccept(t *testing.T) {
