@@ -128,9 +128,6 @@ func (s suite) run(ctx context.Context, opts options, dir string) (tally, string
 	for _, pattern := range s.known {
 		args = append(args, "--known-failing", pattern)
 	}
-	for _, pattern := range s.flaky {
-		args = append(args, "--known-flaky", pattern)
-	}
 	args = append(args, "--", self, "-serve", s.name, "-millrace", opts.millrace, "-peers", opts.peers)
 	cmd := exec.CommandContext(ctx, filepath.Join(opts.peers, "connectconformance"), args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

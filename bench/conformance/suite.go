@@ -10,7 +10,6 @@ type suite struct {
 	filter   string   // an HTTP filter before the router
 	tls      bool     // millrace speaks TLS to it in the cases with TLS
 	known    []string // patterns of cases that fail without millrace too, and must fail
-	flaky    []string // patterns of cases that may fail
 }
 
 // The programs of the suite that answer calls. The one is connect-go and knows all protocols, the other grpc-go.
@@ -59,15 +58,10 @@ const (
 // suite's own runs against that server list them too.
 var cardinality = []string{"**/unary/multiple-requests", "**/unary/no-request", "**/server-stream/multiple-requests", "**/server-stream/no-request"}
 
-// deadlines are the cases in which the server's clock may be first. grpc-go then resets its stream with CANCEL, which is passed
-// on, or becomes status 4 if nothing was answered yet. A gRPC-Web client of HTTP/1.1 sees a response that breaks off, and may
-// be too early for a deadline of its own. connect-go answers with a status instead.
-var deadlines = []string{"Timeouts/**"}
-
 // suites lists all of them. Those of grpc-web with a server in grpc-go prove the filter, the others what is forwarded.
 var suites = []suite{
 	{name: "grpc", features: grpcFeatures, cases: 872, server: referenceServer},
-	{name: "grpc-go", features: grpcFeatures + protoOnly, cases: 568, server: grpcServer, known: cardinality, flaky: deadlines},
+	{name: "grpc-go", features: grpcFeatures + protoOnly, cases: 568, server: grpcServer, known: cardinality},
 	{name: "connect", features: connectFeatures, cases: 1522, server: referenceServer},
 	{name: "connect-to-http1", features: connectFeatures + halfDuplex, cases: 1442, server: referenceServer, upstream: http1},
 	{name: "connect-to-http2", features: connectFeatures, cases: 1522, server: referenceServer, upstream: http2},
@@ -76,5 +70,5 @@ var suites = []suite{
 	{name: "grpc-web-to-http2", features: webFeatures, cases: 1226, server: referenceServer, upstream: http2},
 	{name: "client-certs", features: certFeatures, cases: 1129, server: referenceServer},
 	{name: "tls-to-tls", features: certFeatures, cases: 1129, server: referenceServer, tls: true},
-	{name: "grpc-web-filter", features: webFeatures + protoOnly, cases: 686, server: grpcServer, upstream: http2, filter: `{"name": "grpc_web"}`, known: cardinality, flaky: deadlines},
+	{name: "grpc-web-filter", features: webFeatures + protoOnly, cases: 686, server: grpcServer, upstream: http2, filter: `{"name": "grpc_web"}`, known: cardinality},
 }
