@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ func NewCriteria(m map[string]string) *Criteria {
 	}
 	c := &Criteria{}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
-		p := criterion{key: key, value: m[key], hash: xxhash.Sum64String(key + "\x00" + m[key])}
+		p := criterion{key: key, value: m[key], hash: xxhash.Sum64String(fmt.Sprintf("%d:%s%s", len(key), key, m[key]))}
 		c.pairs, c.hash = append(c.pairs, p), c.hash+p.hash
 	}
 	return c

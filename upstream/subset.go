@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -124,8 +125,7 @@ func (s *subsetSelector) valuesOf(metadata map[string]string) (id string, ok boo
 		if !ok {
 			return "", false
 		}
-		b.WriteString(v)
-		b.WriteByte(0)
+		fmt.Fprintf(&b, "%d:%s", len(v), v)
 	}
 	return b.String(), true
 }
@@ -141,23 +141,19 @@ func (hs *HostSet) part(members []member, o *setOptions) *HostSet {
 
 // subsetChanges returns how many subsets of now were not there before, and how many there were that are not any more.
 func subsetChanges(before, now *subsetTable) (created, removed int) {
-	known := map[string]bool{}
-	if before != nil {
-		for i := range before.subsets {
-			known[before.subsets[i].of.String()] = true
+	if before == nil {
+		before = &subsetTable{}
+	}
+	if now == nil {
+		now = &subsetTable{}
+	}
+	stay := 0
+	for i := range now.subsets {
+		if c := &now.subsets[i].of; before.withHash(c.hash, len(c.pairs), c) != nil {
+			stay++
 		}
 	}
-	removed = len(known)
-	if now != nil {
-		for i := range now.subsets {
-			if known[now.subsets[i].of.String()] {
-				removed--
-			} else {
-				created++
-			}
-		}
-	}
-	return created, removed
+	return len(now.subsets) - stay, len(before.subsets) - stay
 }
 
 // find returns the set for a request with criteria, nil if it gets none. hs is the whole one.
@@ -227,9 +223,14 @@ func (t *subsetTable) lookup(s *subsetSelector, c *Criteria) *HostSet {
 			}
 		}
 	}
+	return t.withHash(hash, len(s.keys), c)
+}
+
+// withHash returns the subset with that hash and so many keys whose values c demands, nil if there is none.
+func (t *subsetTable) withHash(hash uint64, keys int, c *Criteria) *HostSet {
 	at, _ := slices.BinarySearchFunc(t.subsets, hash, func(s subset, hash uint64) int { return cmp.Compare(s.of.hash, hash) })
 	for ; at < len(t.subsets) && t.subsets[at].of.hash == hash; at++ {
-		if x := &t.subsets[at]; x.of.isPartOf(c) && len(x.of.pairs) == len(s.keys) {
+		if x := &t.subsets[at]; len(x.of.pairs) == keys && x.of.isPartOf(c) {
 			return x.set
 		}
 	}

@@ -120,6 +120,27 @@ func TestSubsets(t *testing.T) {
 	}
 }
 
+// TestSubsetsApart: values are told apart whatever is in them.
+func TestSubsetsApart(t *testing.T) {
+	t.Parallel()
+	hosts := described("", "")
+	hosts[0].metadata = map[string]string{"a": "x\x00", "b": "y"}
+	hosts[1].metadata = map[string]string{"a": "x", "b": "\x00y"}
+	hs := subsetsOf(&SubsetConfig{FallbackPolicy: noFallback, Selectors: []SubsetSelectorConfig{{Keys: []string{"a", "b"}}}}, hosts)
+	for i := range hosts {
+		b, how := hs.Choose(0, &Pick{Criteria: NewCriteria(hosts[i].metadata)})
+		if how != ChoseSubset || len(b.Hosts) != 1 || b.Hosts[0] != hosts[i].host {
+			t.Errorf("host %d: %d hosts, %b", i, len(b.Hosts), how)
+		}
+	}
+	one, other := described("a=1,"), described("a=1")
+	one[0].metadata = map[string]string{"a": "1, b=2"}
+	cfg := &SubsetConfig{FallbackPolicy: noFallback, Selectors: []SubsetSelectorConfig{{Keys: []string{"a"}}}}
+	if created, removed := subsetChanges(subsetsOf(cfg, one).subsets, subsetsOf(cfg, other).subsets); created != 1 || removed != 1 {
+		t.Errorf("%d created, %d removed", created, removed)
+	}
+}
+
 // TestSubsetHealth: priorities, panic and shares are those of the subset.
 func TestSubsetHealth(t *testing.T) {
 	t.Parallel()
