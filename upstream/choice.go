@@ -30,9 +30,6 @@ const (
 
 // CountChoice counts how a bucket was chosen.
 func (s *ClusterStats) CountChoice(how Choice) {
-	if how == ChoseShare {
-		return
-	}
 	switch how & subsetMask {
 	case ChoseSubset:
 		s.SubsetsSelected.Inc()

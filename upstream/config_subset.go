@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,13 +90,3 @@ func (s *SubsetSelectorConfig) validate(at string, report func(path, problem, hi
 }
 
 func sortedKeys(keys []string) []string { return slices.Sorted(slices.Values(keys)) }
-
-// hasAll reports whether metadata have all of want.
-func hasAll(metadata, want map[string]string) bool {
-	for k, v := range maps.All(want) {
-		if got, ok := metadata[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
-}

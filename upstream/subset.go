@@ -64,10 +64,10 @@ func (hs *HostSet) subsetTable(members []member, o *setOptions) *subsetTable {
 		t.divide(hs, s, cfg.Selectors[i].SingleHostPerSubset, members, o)
 	}
 	slices.SortFunc(t.subsets, func(a, b subset) int { return cmp.Compare(a.of.hash, b.of.hash) })
-	if len(cfg.DefaultSubset) > 0 {
+	if c := NewCriteria(cfg.DefaultSubset); c != nil {
 		var list []member
 		for _, m := range members {
-			if hasAll(m.metadata, cfg.DefaultSubset) {
+			if c.hold(m.metadata) {
 				list = append(list, m)
 			}
 		}

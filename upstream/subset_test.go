@@ -207,7 +207,7 @@ func TestSubsetsAgainstModel(t *testing.T) {
 			var model []*Host
 			if seen[strings.Join(slices.Sorted(maps.Keys(want)), "")] {
 				for _, m := range hosts {
-					if hasAll(m.metadata, want) {
+					if NewCriteria(want).hold(m.metadata) {
 						model = append(model, m.host)
 					}
 				}
